@@ -1,0 +1,173 @@
+//! What carries operations to the kernel and brings their completions back.
+//!
+//! Three exist: [`uring`] (io_uring), [`epoll`] (readiness and non-blocking system calls) and [`sim`]
+//! (virtual time and scripted outcomes, for tests). [`any`] chooses between the first two at run time.
+//!
+//! One turn, as the host sees it:
+//!
+//!     shard.next() ── Wait(w) ──▶ w.block() ──▶ shard.harvest(w) ──▶ shard.next() ── Run(fiber)
+//!                                 (no shard, no GVL: only the kernel)
+
+pub mod any;
+pub mod epoll;
+pub mod sim;
+pub mod uring;
+
+use std::{io, ops::Add, os::fd::RawFd, sync::Arc, time::Duration};
+
+use crate::{
+    buffers::BufferId,
+    op::{Op, OpKey, Outcome},
+};
+
+/// Nanoseconds of a backend's monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The time that the kernel's monotonic clock shows.
+    #[inline]
+    pub fn monotonic() -> Self {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `now` is a timespec for clock_gettime to fill; it cannot fail for this clock.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+        Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+    }
+
+    /// How long from `earlier` until this time; zero if it has passed.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+
+    fn add(self, span: Duration) -> Time {
+        Time(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Whether a backend could take what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It has it.
+    Yes,
+    /// It is full, and submitting did not help: offer it again after the next harvest.
+    Full,
+}
+
+/// Carries operations to the kernel. Used by its shard's thread only.
+pub trait Backend {
+    /// A wait, moved out of the shard so that blocking cannot touch it.
+    type Wait: Wait;
+
+    /// Takes an operation; its completions name `key`. Whatever else goes wrong is an outcome.
+    fn submit(&mut self, key: OpKey, op: &Op) -> Taken;
+
+    /// Asks for an operation to be cancelled. Its last completion comes all the same.
+    fn cancel(&mut self, key: OpKey, op: &Op) -> Taken;
+
+    /// Whether a visit to the kernel would bring something, although fibers are ready: submissions not
+    /// yet made, or work that the kernel has for this thread.
+    fn wants_turn(&self) -> bool;
+
+    /// Makes a wait until something completes, the waker is called, or `deadline`.
+    fn wait(&mut self, deadline: Option<Time>) -> Self::Wait;
+
+    /// Tells `each` what has completed. `wait` is the wait that ended, where one did.
+    fn harvest(&mut self, wait: Option<Self::Wait>, each: &mut dyn FnMut(OpKey, Outcome));
+
+    /// The first `len` bytes of a buffer that an outcome named.
+    fn buffer(&self, id: BufferId, len: usize) -> &[u8];
+
+    /// Gives a buffer back.
+    fn recycle(&mut self, id: BufferId);
+
+    /// The backend's clock.
+    fn now(&self) -> Time;
+
+    /// What ends a wait from another thread.
+    fn waker(&self) -> Waker;
+
+    /// Closes a descriptor that nobody took.
+    fn discard(&mut self, fd: RawFd);
+
+    /// What it is, for people: `io_uring` or `epoll`, and how it was set up.
+    fn describe(&self) -> String;
+}
+
+/// Blocks the thread, touching nothing but the kernel: safe without the GVL.
+pub trait Wait {
+    /// Waits. An interrupted wait is a wait that ended; an error says that the backend cannot be used.
+    fn block(&mut self) -> io::Result<()>;
+
+    /// Whether this may really sleep, rather than visit the kernel and return.
+    fn may_sleep(&self) -> bool;
+}
+
+/// Ends a backend's present or next wait. Any thread, also a signal handler.
+#[derive(Clone, Debug)]
+pub struct Waker(Ends);
+
+#[derive(Clone, Debug)]
+enum Ends {
+    Eventfd(Arc<Eventfd>),
+    Nothing,
+}
+
+impl Waker {
+    /// A waker over an eventfd that the backend watches.
+    pub(crate) fn eventfd(fd: Arc<Eventfd>) -> Self {
+        Waker(Ends::Eventfd(fd))
+    }
+
+    /// A waker for a backend that never sleeps.
+    pub(crate) fn nothing() -> Self {
+        Waker(Ends::Nothing)
+    }
+
+    /// Ends the wait.
+    pub fn wake(&self) {
+        match &self.0 {
+            Ends::Eventfd(eventfd) => eventfd.signal(),
+            Ends::Nothing => {}
+        }
+    }
+}
+
+/// An eventfd, closed with its last owner.
+#[derive(Debug)]
+pub(crate) struct Eventfd(RawFd);
+
+impl Eventfd {
+    pub(crate) fn new() -> io::Result<Arc<Self>> {
+        // SAFETY: eventfd takes no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Arc::new(Eventfd(fd))) }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0
+    }
+
+    pub(crate) fn signal(&self) {
+        let one = 1u64;
+        // SAFETY: eight readable bytes. A counter that is full (EAGAIN) wakes as well as one that is not.
+        unsafe { libc::write(self.0, (&raw const one).cast(), 8) };
+    }
+
+    /// Takes what was signalled, so that the descriptor is not readable any more.
+    pub(crate) fn clear(&self) {
+        let mut count = 0u64;
+        // SAFETY: eight writable bytes; the descriptor does not block.
+        unsafe { libc::read(self.0, (&raw mut count).cast(), 8) };
+    }
+}
+
+impl Drop for Eventfd {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours and nobody uses it any more.
+        unsafe { libc::close(self.0) };
+    }
+}

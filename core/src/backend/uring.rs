@@ -1,0 +1,361 @@
+//! Operations through io_uring.
+//!
+//! Submitting writes an SQE and makes no system call. One `io_uring_enter` a turn submits everybody's
+//! entries and waits for completions; it happens in [`wait::UringWait`], which holds no part of the
+//! ring's memory. What the kernel is too old for goes through the offload pool, operation by operation.
+//!
+//! The ring is entered by its own thread only (SINGLE_ISSUER, DEFER_TASKRUN). Other threads end a wait
+//! by an eventfd whose read is always in flight: it is armed before we block, not after, so that a wake
+//! that lands in between ends the wait.
+
+mod provided;
+mod sqe;
+mod wait;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::{AsRawFd, RawFd},
+    sync::Arc,
+};
+
+use io_uring::{IoUring, Probe, opcode, squeue, types};
+
+pub use self::wait::UringWait;
+use self::{provided::Provided, wait::Ring};
+use super::{Backend, Eventfd, Taken, Time, Waker};
+use crate::{
+    buffers::{BufferId, BufferShape},
+    error::Error,
+    offload,
+    op::{Op, OpKey, Outcome},
+};
+
+/// How to make a ring.
+#[derive(Clone, Copy, Debug)]
+pub struct UringOptions {
+    /// Submission entries; a power of two.
+    pub sq_entries: u32,
+    /// Completion entries; a power of two, larger than `sq_entries`.
+    pub cq_entries: u32,
+    /// Promise that one thread enters the ring, which makes it faster. Without it any thread may, one at
+    /// a time.
+    pub single_issuer: bool,
+    /// The buffers lent to reads that bring none.
+    pub buffers: BufferShape,
+}
+
+impl Default for UringOptions {
+    fn default() -> Self {
+        UringOptions {
+            sq_entries: 256,
+            cq_entries: 4096,
+            single_issuer: true,
+            buffers: BufferShape::default(),
+        }
+    }
+}
+
+/// io_uring, for one thread.
+pub struct Uring {
+    ring: IoUring,
+    entered: Ring,
+    setup: &'static str,
+    supports: Supports,
+    eventfd: Arc<Eventfd>,
+    armed: bool,
+    buffers: BufferShape,
+    provided: Option<Provided>,
+    /// Pooled reads that wait for readiness, because the kernel has no buffer rings.
+    polled: HashMap<u64, Op>,
+    timespecs: HashMap<u64, Box<types::Timespec>>,
+    /// Completions that needed no kernel.
+    ready: VecDeque<(OpKey, Outcome)>,
+    offload: offload::Lane,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Supports {
+    wait_id: bool,
+    socket: bool,
+    buffer_rings: bool,
+    accept_many: bool,
+}
+
+/// What a completion is about: the two bits of `user_data` above the key.
+const TAG: u64 = 0b11 << 62;
+const CANCEL: u64 = 0b01 << 62;
+const POLLED: u64 = 0b10 << 62;
+const WAKE: u64 = u64::MAX;
+
+impl Uring {
+    /// A ring for the calling thread, with the best flags that the kernel has.
+    pub fn new(options: UringOptions) -> Result<Self, Error> {
+        let fail = |tried| {
+            move |error| Error::new(tried, error, "Set POLYPHONY_BACKEND=epoll to do without io_uring")
+        };
+        let (ring, setup) =
+            build(options).map_err(fail("io_uring is not to be had here (io_uring_setup)"))?;
+        if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
+            let old = io::Error::from_raw_os_error(libc::ENOSYS);
+            return Err(fail("io_uring is too old here (Linux 5.11 is needed)")(old));
+        }
+        let mut probe = Probe::new();
+        ring.submitter().register_probe(&mut probe).map_err(fail("io_uring could not be probed"))?;
+        let socket = probe.is_supported(opcode::Socket::CODE);
+        let supports = Supports {
+            wait_id: probe.is_supported(opcode::WaitId::CODE),
+            socket,
+            // These three came with one kernel, 5.19; of the first two the kernel tells nothing.
+            buffer_rings: socket,
+            accept_many: socket,
+        };
+        let eventfd = Eventfd::new().map_err(fail("no eventfd for io_uring"))?;
+        let entered = Ring::new(ring.as_raw_fd(), ring.params().is_feature_no_iowait());
+        let waker = Waker::eventfd(eventfd.clone());
+        Ok(Uring {
+            ring,
+            entered,
+            setup,
+            supports,
+            eventfd,
+            armed: false,
+            buffers: options.buffers,
+            provided: None,
+            polled: HashMap::new(),
+            timespecs: HashMap::new(),
+            ready: VecDeque::new(),
+            offload: offload::Lane::new(waker),
+        })
+    }
+
+    /// Writes an SQE; where the queue is full, submits and tries once more.
+    #[inline]
+    fn push(&mut self, entry: squeue::Entry) -> Taken {
+        // SAFETY: what the entry points to lives until its last completion: an op's by the contract of
+        // `Shard::submit`, the timespecs because this struct owns them, boxed.
+        if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+            return Taken::Yes;
+        }
+        self.push_when_full(&entry)
+    }
+
+    #[cold]
+    fn push_when_full(&mut self, entry: &squeue::Entry) -> Taken {
+        let queued = self.ring.submission().len() as u32;
+        self.entered.submit(queued);
+        // SAFETY: as in `push`.
+        match unsafe { self.ring.submission().push(entry) } {
+            Ok(()) => Taken::Yes,
+            Err(_) => Taken::Full,
+        }
+    }
+
+    /// Keeps the read of the eventfd in flight. Where the queue is full it is armed at the next turn:
+    /// that turn cannot sleep before it has submitted, so no wake is slept through.
+    fn arm(&mut self) -> bool {
+        if self.armed {
+            return true;
+        }
+        let fd = types::Fd(self.eventfd.fd());
+        // A poll, not a read: the descriptor does not block, for the wakers' sake.
+        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE);
+        self.armed = self.push(entry) == Taken::Yes;
+        self.armed
+    }
+
+    /// Completes without the kernel, at the next harvest.
+    fn finish(&mut self, key: OpKey, result: i32) -> Taken {
+        self.ready.push_back((key, Outcome::last(result)));
+        Taken::Yes
+    }
+
+    /// A read into one of our buffers.
+    fn submit_pooled(&mut self, key: OpKey, op: &Op, fd: RawFd, len: u32) -> Taken {
+        if self.provided.is_none() {
+            self.provided = Some(Provided::new(&self.ring, self.buffers, self.supports.buffer_rings));
+        }
+        let provided = self.provided.as_mut().expect("made above");
+        if provided.is_registered() {
+            let len = len.min(self.buffers.size);
+            return self.push(sqe::pooled(op, len).user_data(key.number()));
+        }
+        self.polled.insert(key.number(), *op);
+        let poll = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build();
+        let taken = self.push(poll.user_data(key.number() | POLLED));
+        if taken == Taken::Full {
+            self.polled.remove(&key.number());
+        }
+        taken
+    }
+}
+
+impl Backend for Uring {
+    type Wait = UringWait;
+
+    #[inline]
+    fn submit(&mut self, key: OpKey, op: &Op) -> Taken {
+        match *op {
+            Op::ReadPooled { fd, len } | Op::RecvPooled { fd, len, .. } => {
+                return self.submit_pooled(key, op, fd, len);
+            }
+            Op::Timeout { deadline } => {
+                let at = types::Timespec::new()
+                    .sec(deadline.0 / 1_000_000_000)
+                    .nsec((deadline.0 % 1_000_000_000) as u32);
+                self.timespecs.insert(key.number(), Box::new(at));
+            }
+            Op::WaitId { .. } if !self.supports.wait_id => {
+                self.offload.submit(key, *op);
+                return Taken::Yes;
+            }
+            Op::Socket { .. } if !self.supports.socket => {
+                let result = offload::perform(op);
+                return self.finish(key, result);
+            }
+            Op::AcceptMany { fd, flags } if !self.supports.accept_many => {
+                let (addr, len) = (std::ptr::null_mut(), std::ptr::null_mut());
+                return self.submit(key, &Op::Accept { fd, addr, len, flags });
+            }
+            _ => {}
+        }
+        let timespec = self.timespecs.get(&key.number()).filter(|_| matches!(op, Op::Timeout { .. }));
+        let entry = sqe::entry(op, timespec.map_or(std::ptr::null(), |at| &raw const **at));
+        self.push(entry.user_data(key.number()))
+    }
+
+    fn cancel(&mut self, key: OpKey, op: &Op) -> Taken {
+        if self.offload.cancel(key) {
+            return Taken::Yes;
+        }
+        let polled = matches!(op, Op::ReadPooled { .. } | Op::RecvPooled { .. })
+            && self.polled.contains_key(&key.number());
+        let target = if polled { key.number() | POLLED } else { key.number() };
+        self.push(opcode::AsyncCancel::new(target).build().user_data(key.number() | CANCEL))
+    }
+
+    #[inline]
+    fn wants_turn(&self) -> bool {
+        // SAFETY: the queues are read while nobody else holds them: this struct is borrowed.
+        let (submission, completion) =
+            unsafe { (self.ring.submission_shared(), self.ring.completion_shared()) };
+        !submission.is_empty()
+            || submission.taskrun()
+            || submission.cq_overflow()
+            || !completion.is_empty()
+            || !self.ready.is_empty()
+            || self.offload.has_finished()
+    }
+
+    fn wait(&mut self, deadline: Option<Time>) -> UringWait {
+        let armed = self.arm();
+        let pending =
+            !self.ring.completion().is_empty() || !self.ready.is_empty() || self.offload.has_finished();
+        let deadline = if pending || !armed { Some(Time(0)) } else { deadline };
+        let queued = self.ring.submission().len() as u32;
+        let overflowed = self.ring.submission().cq_overflow();
+        self.entered.wait(queued, deadline, pending && queued == 0 && !overflowed)
+    }
+
+    fn harvest(&mut self, _wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {
+        let Uring { ring, timespecs, polled, provided, .. } = self;
+        let mut woken = false;
+        for cqe in ring.completion() {
+            let (data, result, flags) = (cqe.user_data(), cqe.result(), cqe.flags());
+            let key = OpKey::from_number(data & !TAG);
+            if data & TAG == 0 {
+                // What a timeout is meant to do, the kernel calls an error.
+                let timed = !timespecs.is_empty() && timespecs.remove(&data).is_some();
+                let result = if timed && result == -libc::ETIME { 0 } else { result };
+                let buffer = io_uring::cqueue::buffer_select(flags).map(BufferId);
+                each(key, Outcome { result, more: io_uring::cqueue::more(flags), buffer });
+            } else if data == WAKE {
+                woken = true;
+            } else if data & TAG == POLLED {
+                each(key, read_polled(polled, provided, key, result));
+            }
+            // Else the answer to a cancellation: the operation's own completion says how it went.
+        }
+        if woken {
+            self.armed = false;
+            self.eventfd.clear();
+        }
+        while let Some((key, outcome)) = self.ready.pop_front() {
+            each(key, outcome);
+        }
+        self.offload.take(&mut |key, result| each(key, Outcome::last(result)));
+    }
+
+    fn buffer(&self, id: BufferId, len: usize) -> &[u8] {
+        self.provided.as_ref().expect("a buffer was handed out").bytes(id, len)
+    }
+
+    fn recycle(&mut self, id: BufferId) {
+        self.provided.as_mut().expect("a buffer was handed out").recycle(id);
+    }
+
+    #[inline]
+    fn now(&self) -> Time {
+        Time::monotonic()
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::eventfd(self.eventfd.clone())
+    }
+
+    fn discard(&mut self, fd: RawFd) {
+        // SAFETY: the kernel has just made this descriptor for an operation that nobody waits for.
+        unsafe { libc::close(fd) };
+    }
+
+    fn describe(&self) -> String {
+        format!("io_uring ({})", self.setup)
+    }
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring")
+            .field("setup", &self.setup)
+            .field("supports", &self.supports)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The descriptor of a pooled read is ready and the kernel picks no buffers: pick one and read.
+fn read_polled(
+    polled: &mut HashMap<u64, Op>,
+    provided: &mut Option<Provided>,
+    key: OpKey,
+    result: i32,
+) -> Outcome {
+    match (polled.remove(&key.number()), provided) {
+        (Some(op), Some(provided)) if result >= 0 => provided.read_now(&op),
+        _ => Outcome::last(result),
+    }
+}
+
+/// Makes a ring with the best flags that the kernel knows; says which.
+fn build(options: UringOptions) -> io::Result<(IoUring, &'static str)> {
+    let UringOptions { sq_entries, cq_entries, single_issuer, .. } = options;
+    let mut best = IoUring::builder();
+    best.setup_cqsize(cq_entries).setup_submit_all();
+    let mut plain = IoUring::builder();
+    plain.setup_cqsize(cq_entries);
+    let mut cooperative = best.clone();
+    cooperative.setup_coop_taskrun().setup_taskrun_flag();
+    if single_issuer {
+        best.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    } else {
+        best = cooperative.clone();
+    }
+    let named = if single_issuer { "SINGLE_ISSUER DEFER_TASKRUN" } else { "COOP_TASKRUN" };
+    // EINVAL means a flag that the kernel does not know; anything else is final.
+    for (builder, setup) in [(best, named), (cooperative, "COOP_TASKRUN"), (plain, "no flags")] {
+        match builder.build(sq_entries) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => continue,
+            built => return built.map(|ring| (ring, setup)),
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EINVAL))
+}

@@ -1,0 +1,485 @@
+//! All scheduling state of one thread.
+//!
+//! A shard answers one question: *what next?* It never switches, never blocks, reads no clock but its
+//! backend's and calls no user code. Its thread does what it is told:
+//!
+//!     loop {
+//!         match shard.next() {
+//!             Next::Run(fiber) => resume(fiber),
+//!             Next::Wait(mut wait) => { wait.block()?; shard.harvest(wait) }
+//!             Next::Idle => …only another thread can help: block on `shard.wait_for_inbox()`
+//!         }
+//!     }
+//!
+//! An operation that its backend cannot take waits in the backlog, with its fiber parked as usual; so
+//! does a request to cancel. Both keep their order, so a cancel never overtakes its operation.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use crate::{
+    backend::{Backend, Taken, Time, Wait},
+    buffers::BufferId,
+    host::{Host, Then},
+    inbox::Inbox,
+    op::{
+        Op, OpKey, Outcome,
+        table::{Entry, Phase, Table},
+    },
+    run_queue::RunQueue,
+    stats::Stats,
+    timers::{TimerKey, Timers},
+    trace::Event,
+};
+
+/// How many fibers run before completions, timers and the inbox are looked at again.
+pub const BUDGET: u32 = 64;
+
+/// What the thread of a shard does next.
+#[derive(Debug)]
+pub enum Next<F, W> {
+    /// Resume this fiber.
+    Run(F),
+    /// Block on this, then hand it to [`Shard::harvest`].
+    Wait(W),
+    /// Nothing is queued, in flight or timed: only another thread can help.
+    Idle,
+}
+
+/// Run queue, timers, operations in flight, backend and inbox of one thread.
+#[derive(Debug)]
+pub struct Shard<H: Host, B: Backend> {
+    host: H,
+    backend: B,
+    queue: H::Queue,
+    budget: u32,
+    ops: Table<H::Fiber, H::Keep>,
+    backlog: VecDeque<Pending>,
+    ended: VecDeque<OpKey>,
+    timers: Timers<H::Fiber>,
+    inbox: Arc<Inbox<H::Fiber>>,
+    stats: Stats,
+    // Kept for their capacity only.
+    names: Vec<H::Fiber>,
+    completions: Vec<(OpKey, Outcome)>,
+    expired: Vec<(H::Fiber, TimerKey)>,
+}
+
+/// What the backend could not take yet.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    Submit(OpKey),
+    Cancel(OpKey),
+}
+
+impl<H: Host, B: Backend> Shard<H, B> {
+    /// A shard for the calling thread.
+    pub fn new(host: H, backend: B) -> Self {
+        Shard {
+            host,
+            queue: H::Queue::default(),
+            budget: BUDGET,
+            ops: Table::default(),
+            backlog: VecDeque::new(),
+            ended: VecDeque::new(),
+            timers: Timers::new(backend.now()),
+            inbox: Arc::new(Inbox::new(backend.waker())),
+            stats: Stats::default(),
+            names: Vec::new(),
+            completions: Vec::new(),
+            expired: Vec::new(),
+            backend,
+        }
+    }
+
+    /// Queues a fiber behind the others.
+    #[inline]
+    pub fn ready(&mut self, fiber: H::Fiber) {
+        self.queue.push(fiber);
+    }
+
+    /// Queues a fiber before the others.
+    #[inline]
+    pub fn ready_first(&mut self, fiber: H::Fiber) {
+        self.queue.push_first(fiber);
+    }
+
+    /// Starts an operation for a fiber; `keep` lives until its last completion.
+    ///
+    /// It cannot fail: what the backend cannot take yet is queued, what the kernel refuses is an
+    /// outcome. Nothing of `op` may be freed before the last completion.
+    pub fn submit(&mut self, fiber: H::Fiber, op: Op, keep: H::Keep) -> OpKey {
+        let entry = Entry { fiber: Some(fiber), keep, op, phase: Phase::InFlight, cancelled: false };
+        let key = self.ops.insert(entry);
+        self.stats.submitted += 1;
+        if self.host.tracing() {
+            self.host.traced(Event::Submitted { fiber, op: key, kind: op.kind() });
+        }
+        if !self.backlog.is_empty() || self.backend.submit(key, &op) == Taken::Full {
+            self.put_off(key);
+        }
+        key
+    }
+
+    /// Asks the kernel to cancel an operation. Its last completion comes all the same, and tells whether
+    /// the cancellation or the operation was faster. Asking again changes nothing.
+    pub fn cancel(&mut self, key: OpKey) {
+        let Some(entry) = self.ops.entry(key) else { return };
+        if std::mem::replace(&mut entry.cancelled, true) {
+            return;
+        }
+        self.stats.cancels += 1;
+        if self.host.tracing() {
+            self.host.traced(Event::CancelAsked { op: key });
+        }
+        match entry.phase {
+            Phase::Queued => {
+                entry.phase = Phase::Ended;
+                self.ended.push_back(key);
+            }
+            Phase::InFlight | Phase::Polling => {
+                let op = entry.op;
+                if !self.backlog.is_empty() || self.backend.cancel(key, &op) == Taken::Full {
+                    self.backlog.push_back(Pending::Cancel(key));
+                }
+            }
+            Phase::Ended => {}
+        }
+    }
+
+    /// Cancels an operation that nobody will wait for. What it keeps lives until its last completion, a
+    /// descriptor that it makes is closed, a buffer that it fills is recycled.
+    pub fn abandon(&mut self, key: OpKey) {
+        let Some(entry) = self.ops.entry(key) else { return };
+        entry.fiber = None;
+        self.cancel(key);
+    }
+
+    /// Cancels every operation on a descriptor; says how many there are. Their fibers are told as usual.
+    pub fn cancel_fd(&mut self, fd: i32) -> usize {
+        if self.ops.on_fd(fd) == 0 {
+            return 0;
+        }
+        let keys: Vec<OpKey> =
+            self.ops.keys().filter(|(_, entry)| entry.op.fd() == Some(fd)).map(|(key, _)| key).collect();
+        keys.iter().for_each(|&key| self.cancel(key));
+        keys.len()
+    }
+
+    /// Cancels every operation in flight.
+    pub fn cancel_all(&mut self) {
+        let keys: Vec<OpKey> = self.ops.keys().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.cancel(key));
+    }
+
+    /// Arms a timer: the host hears of it at the deadline, never before.
+    #[inline]
+    pub fn at(&mut self, deadline: Time, fiber: H::Fiber) -> TimerKey {
+        self.timers.arm(deadline, fiber)
+    }
+
+    /// Moves an armed timer; false where it has fired or was disarmed.
+    #[inline]
+    pub fn rearm(&mut self, timer: TimerKey, deadline: Time) -> bool {
+        self.timers.rearm(timer, deadline)
+    }
+
+    /// Forgets an armed timer; false where it has fired or was disarmed.
+    #[inline]
+    pub fn disarm(&mut self, timer: TimerKey) -> bool {
+        self.timers.disarm(timer)
+    }
+
+    /// What next? Never blocks.
+    #[inline]
+    pub fn next(&mut self) -> Next<H::Fiber, B::Wait> {
+        if self.budget > 0
+            && let Some(fiber) = self.queue.pop()
+        {
+            self.budget -= 1;
+            self.stats.switches += 1;
+            return Next::Run(fiber);
+        }
+        self.look_around()
+    }
+
+    /// Takes in what has happened during a wait.
+    pub fn harvest(&mut self, wait: B::Wait) {
+        self.inbox.awake();
+        self.reap(Some(wait));
+        self.tend();
+    }
+
+    /// A wait that only the inbox, a signal or the deadline ends, for a thread whose shard is idle.
+    pub fn wait_for_inbox(&mut self, deadline: Option<Time>) -> B::Wait {
+        self.stats.turns += 1;
+        let deadline = if self.inbox.fall_asleep() { deadline } else { Some(Time(0)) };
+        self.backend.wait(deadline)
+    }
+
+    /// The bytes that an outcome put into one of the shard's buffers.
+    pub fn buffer(&self, id: BufferId, len: usize) -> &[u8] {
+        self.backend.buffer(id, len)
+    }
+
+    /// Gives a buffer back.
+    pub fn recycle(&mut self, id: BufferId) {
+        self.backend.recycle(id);
+    }
+
+    /// The backend's clock.
+    #[inline]
+    pub fn now(&self) -> Time {
+        self.backend.now()
+    }
+
+    /// Where other threads leave names.
+    pub fn inbox(&self) -> Arc<Inbox<H::Fiber>> {
+        self.inbox.clone()
+    }
+
+    /// The host.
+    #[inline]
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// The host.
+    #[inline]
+    pub fn host_mut(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// The run queue.
+    #[inline]
+    pub fn queue(&self) -> &H::Queue {
+        &self.queue
+    }
+
+    /// The run queue, for hosts that take fibers out of it.
+    #[inline]
+    pub fn queue_mut(&mut self) -> &mut H::Queue {
+        &mut self.queue
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// The backend, for tests that script it.
+    pub fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// How many operations are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// How many operations wait on a descriptor.
+    pub fn in_flight_on(&self, fd: i32) -> usize {
+        self.ops.on_fd(fd)
+    }
+
+    /// How many timers are armed.
+    pub fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// What the shard has done so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// In the child of a fork: gives up what belongs to the parent without touching the kernel's side of
+    /// it. What operations keep is leaked, for the parent's kernel requests point there.
+    pub fn disown(mut self) {
+        self.ops.leak();
+    }
+
+    /// Out of budget, or nothing is ready.
+    #[cold]
+    fn look_around(&mut self) -> Next<H::Fiber, B::Wait> {
+        self.budget = BUDGET;
+        self.tend();
+        if !self.queue.is_empty() {
+            if self.backend.wants_turn() {
+                self.stats.turns += 1;
+                return Next::Wait(self.backend.wait(Some(Time(0))));
+            }
+            return self.next();
+        }
+        if self.ops.len() == 0 && self.timers.is_empty() {
+            return Next::Idle;
+        }
+        Next::Wait(self.wait_for_inbox(self.timers.earliest()))
+    }
+
+    /// Everything that needs no kernel: backlog, timers, inbox.
+    fn tend(&mut self) {
+        while let Some(key) = self.ended.pop_front() {
+            self.complete(key, Outcome::last(-libc::ECANCELED));
+        }
+        self.offer_backlog();
+        if self.inbox.is_filled() {
+            self.take_inbox();
+        }
+        if !self.timers.is_empty() {
+            self.expire();
+        }
+    }
+
+    fn take_inbox(&mut self) {
+        let mut names = std::mem::take(&mut self.names);
+        self.inbox.take(&mut names);
+        for fiber in names.drain(..) {
+            self.stats.notified += 1;
+            let then = self.host.notified(fiber);
+            self.obey(fiber, then);
+        }
+        self.names = names;
+    }
+
+    fn expire(&mut self) {
+        let now = self.backend.now();
+        let mut expired = std::mem::take(&mut self.expired);
+        self.timers.expire(now, |fiber, timer| expired.push((fiber, timer)));
+        for (fiber, timer) in expired.drain(..) {
+            self.stats.expired += 1;
+            if self.host.tracing() {
+                self.host.traced(Event::Expired { fiber, timer });
+            }
+            let then = self.host.expired(fiber, timer);
+            self.obey(fiber, then);
+        }
+        self.expired = expired;
+    }
+
+    fn offer_backlog(&mut self) {
+        while let Some(&pending) = self.backlog.front() {
+            let taken = match pending {
+                Pending::Submit(key) => match self.ops.entry(key) {
+                    Some(entry) if entry.phase == Phase::Queued => {
+                        let taken = self.backend.submit(key, &entry.op);
+                        if taken == Taken::Yes {
+                            entry.phase = Phase::InFlight;
+                        }
+                        taken
+                    }
+                    _ => Taken::Yes, // cancelled while it waited
+                },
+                Pending::Cancel(key) => match self.ops.entry(key) {
+                    Some(entry) => self.backend.cancel(key, &entry.op),
+                    None => Taken::Yes, // it ended by itself
+                },
+            };
+            if taken == Taken::Full {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn reap(&mut self, wait: Option<B::Wait>) {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.backend.harvest(wait, &mut |key, outcome| completions.push((key, outcome)));
+        for (key, outcome) in completions.drain(..) {
+            self.complete(key, outcome);
+        }
+        self.completions = completions;
+    }
+
+    fn complete(&mut self, key: OpKey, outcome: Outcome) {
+        let Some(entry) = self.ops.entry(key) else { return }; // late completion of a recycled key
+        match entry.phase {
+            Phase::Polling => return self.try_again(key, outcome),
+            Phase::InFlight if outcome.result == -libc::EAGAIN && !entry.cancelled => {
+                if let Some((fd, events)) = entry.op.readiness() {
+                    return self.poll_first(key, Op::Poll { fd, events });
+                }
+            }
+            Phase::InFlight | Phase::Queued | Phase::Ended => {}
+        }
+        let fiber = entry.fiber;
+        let makes_fd = entry.op.makes_fd();
+        if !outcome.more {
+            self.stats.completed += 1;
+            drop(self.ops.remove(key));
+        }
+        if self.host.tracing() {
+            self.host.traced(Event::Completed { fiber, op: key, result: outcome.result });
+        }
+        let Some(fiber) = fiber else {
+            if makes_fd && outcome.result >= 0 {
+                self.backend.discard(outcome.result);
+            }
+            if let Some(id) = outcome.buffer {
+                self.backend.recycle(id);
+            }
+            return;
+        };
+        let then = self.host.completed(fiber, key, outcome);
+        self.obey(fiber, then);
+    }
+
+    /// A descriptor that does not block was not ready: wait for readiness under the same key.
+    fn poll_first(&mut self, key: OpKey, poll: Op) {
+        self.stats.retried += 1;
+        let taken = if self.backlog.is_empty() { self.backend.submit(key, &poll) } else { Taken::Full };
+        let entry = self.ops.entry(key).expect("the caller found the entry");
+        entry.phase = match taken {
+            Taken::Yes => Phase::Polling,
+            // Offered again as the operation itself, which asks for readiness again if it must.
+            Taken::Full => {
+                self.backlog.push_back(Pending::Submit(key));
+                Phase::Queued
+            }
+        };
+    }
+
+    /// The descriptor is ready, or the wait for that failed or was cancelled.
+    fn try_again(&mut self, key: OpKey, polled: Outcome) {
+        let entry = self.ops.entry(key).expect("the caller found the entry");
+        entry.phase = Phase::InFlight;
+        if polled.result < 0 {
+            return self.complete(key, polled);
+        }
+        if entry.cancelled {
+            return self.complete(key, Outcome::last(-libc::ECANCELED));
+        }
+        let op = entry.op;
+        if !self.backlog.is_empty() || self.backend.submit(key, &op) == Taken::Full {
+            self.put_off(key);
+        }
+    }
+
+    fn put_off(&mut self, key: OpKey) {
+        self.stats.queued += 1;
+        self.backlog.push_back(Pending::Submit(key));
+        self.ops.entry(key).expect("the caller has just submitted it").phase = Phase::Queued;
+    }
+
+    #[inline]
+    fn obey(&mut self, fiber: H::Fiber, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Ready => self.queue.wake(fiber),
+            Then::ReadyFirst => self.queue.push_first(fiber),
+            Then::Cancel(key) => self.cancel(key),
+        }
+    }
+}
+
+impl<H: Host, B: Backend> Drop for Shard<H, B> {
+    /// Operations that have not come home keep what they keep: the kernel may still write there.
+    fn drop(&mut self) {
+        self.ops.leak();
+    }
+}
+
+/// Runs a shard's wait to its end on the calling thread: the loop of tests and simple hosts.
+pub fn block<H: Host, B: Backend>(shard: &mut Shard<H, B>, mut wait: B::Wait) -> io::Result<()> {
+    wait.block()?;
+    shard.harvest(wait);
+    Ok(())
+}
