@@ -43,7 +43,11 @@ impl Provided {
         let ring = if may_register { BufferRing::register(uring, shape) } else { None };
         let mut provided = match ring {
             None => {
-                return Provided { buffers, ring: None, free: (0..shape.count).rev().map(BufferId).collect() };
+                return Provided {
+                    buffers,
+                    ring: None,
+                    free: (0..shape.count).rev().map(BufferId).collect(),
+                };
             }
             Some(ring) => ring,
         };
