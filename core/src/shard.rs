@@ -281,6 +281,13 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.ops.on_fd(fd)
     }
 
+    /// The fibers whose operations wait on a descriptor.
+    pub fn waiting_on(&self, fd: i32) -> impl Iterator<Item = H::Fiber> + '_ {
+        let none = self.ops.on_fd(fd) == 0;
+        let entries = self.ops.keys().take(if none { 0 } else { usize::MAX });
+        entries.filter(move |(_, entry)| entry.op.fd() == Some(fd)).filter_map(|(_, entry)| entry.fiber)
+    }
+
     /// How many timers are armed.
     pub fn timers(&self) -> usize {
         self.timers.len()

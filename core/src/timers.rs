@@ -27,6 +27,11 @@ impl TimerKey {
     pub fn number(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
+
+    /// The key that `number` came from.
+    pub fn from_number(number: u64) -> Self {
+        TimerKey { index: number as u32, generation: (number >> 32) as u32 }
+    }
 }
 
 /// All timers of a shard.

@@ -1,0 +1,58 @@
+# frozen_string_literal: true
+
+require "monitor"
+require "socket"
+require "timeout"
+
+module Polyphony
+  # What Ruby's own classes do where a scheduler runs, one file a class.
+  #
+  # Each module is prepended to its class and calls `super` where no scheduler runs. This is the only
+  # place that installs them.
+  module Extensions
+    require_relative "gathering"
+    require_relative "signals"
+    require_relative "verbs"
+    require_relative "extensions/fiber"
+    require_relative "extensions/kernel"
+    require_relative "extensions/io"
+    require_relative "extensions/socket"
+    require_relative "extensions/queue"
+    require_relative "extensions/mutex"
+    require_relative "extensions/thread"
+    require_relative "extensions/process"
+    require_relative "extensions/timeout"
+
+    INSTANCES = {
+      ::Fiber => Extensions::Fiber, ::Kernel => Extensions::Kernel, ::IO => Extensions::IO,
+      ::BasicSocket => Extensions::BasicSocket, ::Socket => Extensions::Socket,
+      ::TCPSocket => Extensions::TCPSocket, ::TCPServer => Extensions::TCPServer,
+      ::UNIXSocket => Extensions::UNIXSocket, ::UNIXServer => Extensions::UNIXServer,
+      ::UDPSocket => Extensions::UDPSocket,
+      ::Thread::Queue => Extensions::Queue, ::Thread::SizedQueue => Extensions::SizedQueue,
+      ::Thread::Mutex => Extensions::Mutex, ::Thread::ConditionVariable => Extensions::ConditionVariable,
+      ::Monitor => Extensions::Monitor, ::Thread => Extensions::Thread
+    }.freeze
+
+    SINGLETONS = {
+      ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
+      ::Process => Extensions::Process, ::Timeout => Extensions::Timeout
+    }.freeze
+
+    private_constant :INSTANCES, :SINGLETONS
+
+    # Prepends every module to its class. Doing it again changes nothing.
+    #
+    # @return [void]
+    def self.install
+      return if @installed
+
+      @installed = true
+      INSTANCES.each { |owner, extension| owner.prepend(extension) }
+      SINGLETONS.each { |owner, extension| owner.singleton_class.prepend(extension) }
+      ::Kernel.include(Verbs)
+      ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
+      ::Kernel.at_exit { Polyphony.finish }
+    end
+  end
+end

@@ -1,0 +1,479 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # What a fiber is where the drop-in is loaded: a child of the fiber that spun it, with a result, a
+    # mailbox, and an end that its children do not outlive.
+    #
+    # A fiber made by `Fiber.new` and never spun keeps its stock meaning.
+    module Fiber
+      # @return [Object, nil] a name for people
+      attr_accessor :tag
+      # @return [Thread, nil] the thread that runs the fiber; nil where nobody spun it
+      attr_reader :thread
+      # @return [Fiber, nil] the fiber that spun it
+      attr_reader :parent
+      # @return [Object, nil] what the block returned, or the exception that ended it
+      attr_reader :result
+
+      # Starts a child of this fiber. It runs when its turn comes, behind the fibers that are ready.
+      #
+      # @param tag [Object] a name for people
+      # @param storage [Hash, nil, true] fiber storage, as for `Fiber.new` (Ruby 3.2)
+      # @return [Fiber]
+      # @raise [ArgumentError] without a block
+      def spin(tag = nil, orig_caller = ::Kernel.caller_locations(1, 32), **storage, &block)
+        ::Kernel.raise ::ArgumentError, "spin needs a block to run" unless block
+
+        scheduler = Polyphony.scheduler!
+        ::Kernel.raise FiberError, "#{inspect} belongs to another thread" unless __here__?
+
+        fiber = ::Fiber.new(blocking: false, **storage) { fiber.__run__(scheduler, block) }
+        fiber.__prepare__(self, tag, orig_caller)
+        (@children ||= {}.compare_by_identity)[fiber] = true
+        scheduler.adopt(fiber)
+        Polyphony.schedule(fiber, nil, false)
+        fiber
+      end
+
+      # Queues the fiber, to be resumed with a value, or with an exception to raise. From any thread.
+      #
+      # A value never replaces an exception that waits there already.
+      # @return [Fiber] self
+      # @raise [FiberError] where nobody spun the fiber
+      def schedule(value = nil)
+        __schedule__(value, false)
+      end
+
+      # {#schedule}, before the fibers that are ready.
+      def schedule_with_priority(value = nil)
+        __schedule__(value, true)
+      end
+
+      # Waits for the fiber to end.
+      #
+      # @note Suspends the calling fiber; whatever is raised there ends the wait.
+      # @return [Object] its result
+      # @raise whatever ended the fiber
+      # @raise [FiberError] where it was never spun, or awaits itself
+      def await
+        __check_spun__
+        unless @ended
+          ::Kernel.raise FiberError, "a fiber cannot await itself" if equal?(::Fiber.current)
+
+          gathering = Gathering.new([self])
+          begin
+            gathering.wait_for_each
+          ensure
+            gathering.end
+          end
+        end
+        @result.is_a?(::Exception) ? ::Kernel.raise(@result) : @result
+      end
+      alias join await
+      alias value await
+
+      # Raises in the fiber, when its turn comes.
+      #
+      # @return [Fiber] self
+      def raise(*args, **options)
+        return super unless @thread
+
+        __schedule__(Extensions::Fiber.exception(*args, **options), false)
+      end
+
+      # Ends the fiber; its result is `value`.
+      #
+      # @return [Fiber, nil] self; nil where it has ended already
+      def interrupt(value = nil)
+        return super if !@thread && defined?(super)
+
+        __check_spun__
+        @ended ? nil : __schedule__(MoveOn.new(value), false)
+      end
+      alias stop interrupt
+      alias move_on interrupt
+
+      # @see #interrupt
+      def kill(*value)
+        return super unless @thread
+
+        interrupt(*value)
+      end
+
+      # Ends the fiber with an error that its parent hears of.
+      #
+      # @param exception [Class, Exception]
+      # @return [Fiber, nil] self; nil where it has ended already
+      def cancel(exception = Polyphony::Cancel)
+        __check_spun__
+        @ended ? nil : __schedule__(exception.is_a?(::Class) ? exception.new : exception, false)
+      end
+
+      # Ends the fiber and its children.
+      #
+      # @param graceful [Boolean] says to clean-up code that there is time
+      # @return [Fiber, nil] self; nil where it has ended already
+      def terminate(graceful: false)
+        __check_spun__
+        @graceful_shutdown = graceful
+        @ended ? nil : __schedule__(Terminate.new, false)
+      end
+
+      # Whether {#terminate} was asked to be graceful.
+      attr_writer :graceful_shutdown
+
+      def graceful_shutdown? = @graceful_shutdown ? true : false
+
+      # Runs the fiber's block again from the top: at its next turn, or, where it has ended, in a new fiber
+      # of the same parent.
+      #
+      # @return [Fiber] self, or the new fiber
+      def restart(value = nil)
+        __check_spun__
+        return __schedule__(Restart.new(value), false) unless @ended
+
+        fiber = @parent.spin(@tag, @caller, &@block)
+        fiber.schedule(value) unless value.nil?
+        fiber
+      end
+      alias reset restart
+
+      # Sends the fiber a message.
+      #
+      # @return [Fiber] self
+      def <<(message)
+        __check_spun__
+        ::Kernel.raise FiberError, "#{inspect} has ended: nobody will receive the message" if @ended
+
+        mailbox << message
+        self
+      end
+
+      # For a spun fiber: sends a message. Else what `send` always is.
+      def send(*args, &block)
+        return super unless @thread && !@main
+
+        self << args.first
+      end
+
+      # Waits for a message. Call it in the fiber itself.
+      def receive = mailbox.shift
+
+      # Yields every message, until the block breaks.
+      def receive_loop
+        ::Kernel.loop { yield receive }
+      end
+
+      # @return [Array] the messages that wait, without waiting
+      def receive_all_pending
+        @mailbox ? @mailbox.shift_all : []
+      end
+
+      # @return [Thread::Queue] the messages
+      def mailbox
+        @mailbox ||= ::Thread::Queue.new
+      end
+
+      # @return [Array<Fiber>] those that it spun and that have not ended, in that order
+      def children
+        @children ? @children.keys : []
+      end
+
+      # Asks every child to end, and does not wait.
+      #
+      # @return [Fiber] self
+      def terminate_all_children(graceful: false)
+        @children&.each_key { |child| child.terminate(graceful: graceful) }
+        self
+      end
+
+      # Waits for every child.
+      #
+      # @return [Array, nil] their results; nil where there are none
+      # @raise the exception of the first that fails
+      def await_all_children
+        return if @children.nil? || @children.empty?
+
+        ::Fiber.await(*@children.keys)
+      end
+
+      # Ends every child and waits for their ends.
+      #
+      # @return [Fiber] self
+      def shutdown_all_children(graceful: false)
+        return self if @children.nil? || @children.empty?
+
+        terminate_all_children(graceful: graceful)
+        __await_ends__(@children.keys)
+        self
+      end
+
+      # Makes the fiber a child of its thread's main fiber.
+      #
+      # @return [Fiber] self
+      def detach = attach_to(@thread.main_fiber)
+
+      # Makes the fiber a child of another.
+      #
+      # @return [Fiber] self
+      def attach_to(parent)
+        @parent&.__forget_child__(self)
+        @parent = parent
+        parent.__adopt_child__(self)
+        self
+      end
+
+      # @return [Symbol] `:running`, `:runnable` (started or not), `:waiting` or `:dead`
+      def state
+        return :dead if dead?
+        return :running if equal?(::Fiber.current)
+
+        Polyphony.runnable?(self) ? :runnable : :waiting
+      end
+
+      def dead? = @ended || !alive?
+
+      # @return [Boolean, nil] nil before its first turn
+      def running? = @running
+
+      def main? = @main
+
+      # Where it was spun, and where the fiber that spun it was.
+      #
+      # @return [Array<String>]
+      def caller
+        own = (@caller || []).map(&:to_s)
+        @parent ? own + @parent.caller : own
+      end
+
+      def location
+        return "(root)" if @main
+
+        @caller&.first.to_s
+      end
+
+      def inspect
+        return super unless @thread
+
+        "#<Fiber #{"#{@tag}:" if @tag}#{object_id} #{location} (#{state})>"
+      end
+      alias to_s inspect
+
+      # Makes the calling fiber the main one of its thread.
+      # @api private
+      def setup_main_fiber
+        @main = true
+        @tag = :main
+        @thread = ::Thread.current
+        @running = true
+        @ended = false
+        @parent = nil
+        @children = {}.compare_by_identity
+        @watchers = nil
+        ::Thread.current.instance_variable_set(:@main_fiber, self)
+      end
+
+      # @api private
+      def __prepare__(parent, tag, orig_caller)
+        @parent = parent
+        @tag = tag
+        @caller = orig_caller
+        @thread = ::Thread.current
+      end
+
+      # The whole life of a spun fiber.
+      # @api private
+      def __run__(scheduler, block)
+        @block = block
+        result, failed = __live__(scheduler, block)
+        begin
+          shutdown_all_children(graceful: graceful_shutdown?)
+        rescue ::Exception => e
+          result = e
+          failed = true
+        end
+        __end__(result, failed)
+      ensure
+        scheduler.leave
+      end
+
+      # Runs the block, again for each Restart. The result, and whether it is an error.
+      # @api private
+      def __live__(scheduler, block)
+        value = nil
+        begin
+          unless @running
+            @running = true
+            value = scheduler.enter
+          end
+          [block.call(value), false]
+        rescue Restart => e
+          value = e.value
+          retry
+        rescue MoveOn, Terminate => e
+          [e.value, false]
+        rescue ::LocalJumpError => e
+          # A `break` out of a block whose method has returned: what the fiber was for has ended.
+          e.reason == :break ? [e.exit_value, false] : [e, true]
+        rescue ::Exception => e
+          [e, true]
+        end
+      end
+
+      # @api private
+      def __end__(result, failed)
+        @result = result
+        @ended = true
+        @running = false
+        watchers = @watchers
+        @watchers = nil
+        watchers&.each_value { |watcher| watcher.finished(self, failed) }
+        @parent&.__forget_child__(self)
+        return unless failed
+
+        Extensions::Fiber.remember_source(result, self)
+        waiting = watchers&.each_value&.any? { |watcher| watcher.waiter.equal?(@parent) }
+        Polyphony.schedule(@parent, result, true) unless waiting || @parent.nil?
+      end
+
+      # Ends every fiber of the list and waits for them, whatever comes; the last exception is raised then.
+      # @api private
+      def __await_ends__(fibers)
+        gathering = Gathering.new(fibers)
+        interrupted = nil
+        begin
+          gathering.wait_for_each
+        rescue ::Exception => e
+          interrupted = e
+          fibers.each { |fiber| fiber.terminate unless fiber.dead? }
+          retry
+        end
+        failed = gathering.failed
+        ::Kernel.raise(interrupted) if interrupted
+        ::Kernel.raise(failed.result) if failed
+      ensure
+        gathering&.end
+      end
+
+      # @api private
+      def __watch__(key, watcher)
+        __check_spun__
+        if @ended
+          watcher.already(self, @result.is_a?(::Exception))
+          return false
+        end
+        (@watchers ||= {}.compare_by_identity)[key] = watcher
+        true
+      end
+
+      # @api private
+      def __unwatch__(key)
+        @watchers&.delete(key)
+      end
+
+      # @api private
+      def __forget_child__(child)
+        @children&.delete(child)
+      end
+
+      # @api private
+      def __adopt_child__(child)
+        (@children ||= {}.compare_by_identity)[child] = true
+      end
+
+      private
+
+      def __here__?
+        @thread.nil? || @thread.equal?(::Thread.current)
+      end
+
+      def __check_spun__
+        return if @thread
+
+        # The first word about Polyphony in a thread may be about its own main fiber.
+        Polyphony.scheduler! if equal?(::Fiber.current)
+        return if @thread
+
+        ::Kernel.raise FiberError, "#{inspect} was made by Fiber.new and never spun: make it with spin"
+      end
+
+      def __schedule__(value, first)
+        __check_spun__
+        Polyphony.schedule(self, value, first)
+        self
+      end
+
+      # The exception that `raise` with these arguments would raise.
+      def self.exception(*args, **options)
+        case args
+        in [] then ::RuntimeError.new("unhandled exception")
+        in [::String => message] then ::RuntimeError.new(message)
+        in [::Class => made, *rest] if made <= ::Exception then made.exception(*rest.first(1))
+        in [made, *rest] if made.respond_to?(:exception) then made.exception(*rest.first(1))
+        else ::Kernel.raise ::TypeError, "exception class/object expected"
+        end.tap do |exception|
+          exception.set_backtrace(args[2]) if args[2]
+          exception.instance_variable_set(:@__cause__, options[:cause]) if options.key?(:cause)
+        end
+      end
+
+      # Lets an exception tell which fiber it ended.
+      def self.remember_source(exception, fiber)
+        return if exception.frozen? || exception.instance_variable_defined?(:@source_fiber)
+
+        exception.instance_variable_set(:@source_fiber, fiber)
+      end
+
+      # `Fiber.await` and `Fiber.select`.
+      module Singleton
+        # Waits for all.
+        #
+        # @return [Array] their results, in the order given
+        # @raise the exception of the first that fails, when the others have been ended
+        def await(*fibers)
+          fibers = fibers.first if fibers.size == 1 && fibers.first.is_a?(::Array)
+          return [] if fibers.empty?
+
+          gathering = Gathering.new(fibers)
+          begin
+            gathering.wait_for_all
+          ensure
+            gathering.end
+          end
+          return fibers.map(&:result) unless (failed = gathering.failed)
+
+          others = fibers.reject(&:dead?)
+          others.each(&:terminate)
+          ::Fiber.current.__await_ends__(others) unless others.empty?
+          ::Kernel.raise(failed.result)
+        end
+        alias join await
+
+        # Waits for the first that ends.
+        #
+        # @return [Array(Fiber, Object), nil] it and its result; nil for none
+        def select(*fibers)
+          return if fibers.empty?
+
+          gathering = Gathering.new(fibers)
+          begin
+            gathering.wait_for_one
+          ensure
+            gathering.end
+          end
+          [gathering.first, gathering.first.await]
+        end
+      end
+    end
+  end
+
+  # Ends the main fiber's children: the last thing that the process does.
+  #
+  # @api private
+  def self.finish
+    return unless scheduler
+
+    ::Fiber.current.shutdown_all_children
+  end
+end

@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # What IO does where a scheduler runs. The methods that read and write are Rust; what is made of them
+    # is here.
+    #
+    # @!method read(length = nil, buffer = nil)
+    #   @see ::IO#read
+    #   @note Suspends the calling fiber until so many bytes are there, or the end of the stream.
+    # @!method gets(separator = $/, limit = nil, chomp: false)
+    #   @see ::IO#gets
+    #   @note Suspends the calling fiber until a line, the limit or the end of the stream.
+    # @!method readpartial(length, buffer = nil)
+    #   @see ::IO#readpartial
+    #   @note Suspends the calling fiber until something is there.
+    # @!method write(*strings)
+    #   @see ::IO#write
+    #   @note Suspends the calling fiber until every byte is out, where Ruby would not buffer.
+    # @!method close
+    #   @see ::IO#close
+    #   @note Whoever waits on the IO gets the IOError that stock Ruby gives; suspends until it has let go.
+    module IO
+      def each_line(*args, **options)
+        return super unless Polyphony.scheduler
+        return to_enum(:each_line, *args, **options) unless block_given?
+
+        if args.last == 0 # rubocop:disable Style/NumericPredicate
+          raise ::ArgumentError, "invalid limit: 0 for each_line"
+        end
+
+        while (line = gets(*args, **options))
+          yield line
+        end
+        self
+      end
+      alias each each_line
+
+      def readlines(*args, **options)
+        return super unless Polyphony.scheduler
+
+        each_line(*args, **options).to_a
+      end
+
+      def each_byte
+        return super unless Polyphony.scheduler
+        return to_enum(:each_byte) unless block_given?
+
+        while (byte = getbyte)
+          yield byte
+        end
+        self
+      end
+
+      def each_char
+        return super unless Polyphony.scheduler
+        return to_enum(:each_char) unless block_given?
+
+        while (char = getc)
+          yield char
+        end
+        self
+      end
+
+      # Yields what is read, until the end of the stream.
+      #
+      # @return [self]
+      def read_loop(maxlen = 8192)
+        while (data = readpartial(maxlen))
+          yield data
+        end
+      rescue ::EOFError
+        self
+      end
+    end
+  end
+end

@@ -1,0 +1,93 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # Whether the calling fiber is a main fiber of a thread that runs fibers: Ruby's own scheduler interface
+    # serves every other one.
+    #
+    # @api private
+    def self.main?
+      Polyphony.scheduler && ::Fiber.current.blocking?
+    end
+
+    # The state of a Mutex stays Ruby's; only a main fiber waits differently: a helper waits for the lock in
+    # its stead and lets it go, and the main fiber tries again.
+    #
+    # @see ::Thread::Mutex
+    module Mutex
+      def lock
+        return super if !Extensions.main? || owned?
+
+        Polyphony.aside { lock && unlock } until try_lock
+        self
+      end
+
+      def synchronize
+        return super unless Extensions.main?
+
+        lock
+        begin
+          yield
+        ensure
+          unlock
+        end
+      end
+
+      def sleep(timeout = nil)
+        return super unless Extensions.main?
+
+        unlock
+        began = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
+        begin
+          ::Kernel.sleep(*timeout)
+        ensure
+          lock
+        end
+        (::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began).round
+      end
+    end
+
+    # @see ::Thread::ConditionVariable
+    module ConditionVariable
+      def wait(mutex, timeout = nil)
+        return super unless Extensions.main?
+
+        # The helper waits with a mutex of its own, and is waiting before ours is let go: no signal is missed.
+        waiting = ::Thread::Mutex.new
+        helper = ::Fiber.current.spin(:wait) { waiting.synchronize { super(waiting, timeout) } }
+        snooze until helper.state == :waiting || helper.dead?
+        mutex.unlock
+        begin
+          helper.await
+        ensure
+          helper.stop
+          mutex.lock
+        end
+        self
+      end
+    end
+
+    # @see ::Monitor
+    module Monitor
+      def enter
+        return super unless Extensions.main?
+
+        Polyphony.aside { enter || exit } until try_enter
+        nil
+      end
+      alias mon_enter enter
+
+      def synchronize
+        return super unless Extensions.main?
+
+        enter
+        begin
+          yield
+        ensure
+          self.exit
+        end
+      end
+      alias mon_synchronize synchronize
+    end
+  end
+end

@@ -1,0 +1,236 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # Receiving and sending, for every socket.
+    #
+    # @see ::BasicSocket
+    module BasicSocket
+      # @note Suspends the calling fiber until something is there.
+      # @return [String, nil] nil at the end of a stream, where stock Ruby says nil or ""
+      def recv(maxlen, flags = 0, buffer = nil)
+        return super unless Polyphony.scheduler
+        return __stock_empty__(buffer) if maxlen.zero?
+
+        data = __buffered__(maxlen) || Native.recv(self, maxlen, flags)
+        return data unless data.is_a?(::String)
+
+        data = nil if data.empty? && Extensions::BasicSocket.nil_at_end?
+        buffer && data ? buffer.replace(data) : data
+      end
+
+      # @note Suspends the calling fiber until the kernel has taken the message.
+      # @return [Integer] bytes sent
+      def send(message, flags, address = nil)
+        return super unless Polyphony.scheduler
+
+        address = address.to_sockaddr if address.is_a?(::Addrinfo)
+        Native.send(self, message, flags, address)
+      end
+
+      def shutdown(how = ::Socket::SHUT_RDWR)
+        super
+      end
+
+      private
+
+      # What earlier reads left, so that `recv` and `gets` see one stream.
+      def __buffered__(maxlen)
+        data = read_nonblock(maxlen, exception: false) if Polyphony::Native.buffered?(self)
+        data if data.is_a?(::String)
+      end
+
+      def __stock_empty__(buffer)
+        buffer ? buffer.replace("") : +""
+      end
+
+      # Ruby 3.3 changed what `recv` says at the end of a stream.
+      def self.nil_at_end?
+        ::RUBY_VERSION >= "3.3"
+      end
+    end
+
+    # @see ::Socket
+    module Socket
+      # @note Suspends the calling fiber until there is a connection.
+      # @return [TCPSocket] where a scheduler runs; `[Socket, Addrinfo]` where none does
+      def accept
+        return super unless Polyphony.scheduler
+
+        Accepting.wrap(Native.accept(self), ::TCPSocket)
+      end
+
+      # Yields each connection.
+      def accept_loop
+        loop { yield accept }
+      end
+
+      # @note Suspends the calling fiber until the connection stands.
+      # @return [0]
+      def connect(address)
+        return super unless Polyphony.scheduler
+
+        Native.connect(self, address.respond_to?(:to_sockaddr) ? address.to_sockaddr : address)
+      end
+
+      # @note Suspends the calling fiber until there is a message.
+      # @return [Array(String, Addrinfo)]
+      def recvfrom(maxlen, flags = 0)
+        return super unless Polyphony.scheduler
+
+        data, address = Native.recvfrom(self, maxlen, flags)
+        [data, ::Addrinfo.new(address.empty? ? getpeername : address, nil, local_address.socktype)]
+      end
+    end
+
+    # What a listener makes of a new descriptor.
+    #
+    # @api private
+    module Accepting
+      def self.wrap(accepted, klass)
+        accepted.is_a?(::Integer) ? klass.for_fd(accepted) : accepted
+      end
+    end
+
+    # @see ::TCPServer
+    module TCPServer
+      # @note Suspends the calling fiber until there is a connection.
+      # @return [TCPSocket]
+      def accept
+        return super unless Polyphony.scheduler
+
+        Accepting.wrap(Native.accept(self), ::TCPSocket)
+      end
+
+      # Yields each connection.
+      def accept_loop
+        loop { yield accept }
+      end
+    end
+
+    # @see ::UNIXServer
+    module UNIXServer
+      # @note Suspends the calling fiber until there is a connection.
+      # @return [UNIXSocket]
+      def accept
+        return super unless Polyphony.scheduler
+
+        Accepting.wrap(Native.accept(self), ::UNIXSocket)
+      end
+
+      # Yields each connection.
+      def accept_loop
+        loop { yield accept }
+      end
+    end
+
+    # Sockets that connect as they are made.
+    #
+    # @api private
+    module Connecting
+      # Makes a connected descriptor the receiver's own.
+      def __take_over__(socket)
+        fd = socket.fileno
+        socket.autoclose = false
+        ::IO.instance_method(:initialize).bind_call(self, fd, "r+b")
+        Native.become_socket(self, ::BasicSocket.do_not_reverse_lookup)
+      end
+      private :__take_over__
+    end
+
+    # @see ::TCPSocket
+    module TCPSocket
+      include Connecting
+
+      # @note Suspends the calling fiber until the connection stands. Names are resolved in a thread.
+      def initialize(host = nil, port = nil, local_host = nil, local_port = nil, connect_timeout: nil, **options)
+        # A TCPServer is a TCPSocket too, and listens in its own initialize.
+        return super if Polyphony.scheduler.nil? || is_a?(::TCPServer)
+
+        last = nil
+        Resolving.addresses(host, port).each do |address|
+          return __take_over__(Connecting.socket(address, local_host, local_port, connect_timeout))
+        rescue ::SystemCallError => e
+          last = e
+        end
+        raise last || ::SocketError.new("getaddrinfo: no address for #{host.inspect}")
+      end
+    end
+
+    # A socket that is connected to an address, or the error why not.
+    def Connecting.socket(address, local_host, local_port, limit)
+      socket = ::Socket.new(address.afamily, ::Socket::SOCK_STREAM, 0)
+      socket.bind(::Addrinfo.tcp(local_host, local_port || 0)) if local_host || local_port
+      limit ? Connecting.within(limit) { socket.connect(address) } : socket.connect(address)
+      socket
+    rescue ::SystemCallError => e
+      socket&.close
+      raise e.class, "connect(2) for #{address.inspect_sockaddr}" if e.message.end_with?("connect(2)")
+
+      raise
+    rescue ::Exception
+      socket&.close
+      raise
+    end
+
+    def Connecting.within(limit, &block)
+      Timeouts.raise_after(limit, [::Errno::ETIMEDOUT, "connect timed out"], &block)
+    end
+
+    # Names to addresses, off the loop.
+    #
+    # @api private
+    module Resolving
+      def self.addresses(host, port)
+        numeric = host.nil? || host.match?(/\A[\h.:]+(%\w+)?\z/)
+        lookup = ::Kernel.proc { ::Addrinfo.getaddrinfo(host, port, nil, :STREAM) }
+        numeric ? lookup.call : ::Thread.new { ::Thread.current.report_on_exception = false; lookup.call }.value
+      end
+    end
+
+    # @see ::UNIXSocket
+    module UNIXSocket
+      include Connecting
+
+      # @note Suspends the calling fiber until the connection stands.
+      def initialize(path)
+        return super if Polyphony.scheduler.nil? || is_a?(::UNIXServer)
+
+        socket = ::Socket.new(:UNIX, :STREAM, 0)
+        socket.connect(::Addrinfo.unix(path))
+        __take_over__(socket)
+      rescue ::Exception
+        socket&.close
+        raise
+      end
+    end
+
+    # @see ::UDPSocket
+    module UDPSocket
+      # @note Suspends the calling fiber until the kernel has taken the message.
+      # @return [Integer] bytes sent
+      def send(message, flags, host = nil, port = nil)
+        return super unless Polyphony.scheduler
+
+        address = host
+        if port
+          family = local_address.ipv6? ? :INET6 : :INET
+          address = ::Addrinfo.getaddrinfo(host, port, family, :DGRAM).first.to_sockaddr
+        elsif address.is_a?(::Addrinfo)
+          address = address.to_sockaddr
+        end
+        Native.send(self, message, flags, address)
+      end
+
+      # @note Suspends the calling fiber until there is a message.
+      # @return [Array(String, Array)] the message, and the sender as `addr` tells it
+      def recvfrom(maxlen, flags = 0)
+        return super unless Polyphony.scheduler
+
+        data, address = Native.recvfrom(self, maxlen, flags)
+        sender = ::Addrinfo.new(address)
+        [data, [sender.ipv6? ? "AF_INET6" : "AF_INET", sender.ip_port, sender.ip_address, sender.ip_address]]
+      end
+    end
+  end
+end

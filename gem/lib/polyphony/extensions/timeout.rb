@@ -1,0 +1,15 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # @see ::Timeout
+    module Timeout
+      def timeout(seconds, klass = nil, message = nil, &block)
+        return super if Polyphony.scheduler.nil? || seconds.nil? || seconds.zero?
+
+        given = [klass || ::Timeout::Error, message || "execution expired"]
+        Timeouts.raise_after(seconds, given) { block.call(seconds) }
+      end
+    end
+  end
+end

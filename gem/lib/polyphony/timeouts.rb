@@ -1,0 +1,101 @@
+# frozen_string_literal: true
+
+module Polyphony
+  # Timers that raise in the fiber that armed them.
+  #
+  # Each call makes a marker of its own. The timer raises the marker, and the call that made it takes it
+  # for what it means; so timeouts nest, and each ends its own block.
+  module Timeouts
+    module_function
+
+    # Runs the block; when the time is up, raises `exception` in its stead.
+    #
+    # @param seconds [Numeric]
+    # @param exception [Class, Exception, String, Array(Class, String)]
+    def raise_after(seconds, exception, takes_canceller: false, &block)
+      expired = TimeoutException.new
+      begin
+        return guard(seconds, expired, takes_canceller, &block)
+      rescue TimeoutException => e
+        ::Kernel.raise unless e.equal?(expired)
+      end
+      ::Kernel.raise(make(exception))
+    end
+
+    # Runs the block; when the time is up, the result is `value`.
+    def move_on_after(seconds, value, takes_canceller: false, &block)
+      expired = TimeoutException.new
+      guard(seconds, expired, takes_canceller, &block)
+    rescue TimeoutException => e
+      ::Kernel.raise unless e.equal?(expired)
+
+      value
+    end
+
+    # Runs the block under a timer that raises `expired`.
+    # @api private
+    def guard(seconds, expired, takes_canceller)
+      scheduler = Polyphony.scheduler!
+      timer = scheduler.alarm(seconds, expired)
+      begin
+        takes_canceller ? yield(Canceller.make(scheduler, timer, seconds)) : yield
+      ensure
+        scheduler.disarm(timer, expired)
+      end
+    end
+
+    # An exception from what the callers of `cancel_after` may give.
+    # @api private
+    def make(exception, message = nil)
+      case exception
+      when ::Exception then exception
+      when ::Array then make(*exception)
+      when ::Class then message ? exception.new(message) : exception.new
+      else ::RuntimeError.new(exception.to_s)
+      end
+    end
+  end
+
+  # What `cancel_after { |canceller| … }` yields: a child of the caller that stands for the timer.
+  #
+  # It never runs; `reset` moves the timer, as often as one likes, without making anything new.
+  class Canceller < ::Fiber
+    # @api private
+    def self.make(scheduler, timer, seconds)
+      canceller = new { nil }
+      canceller.__send__(:arm, scheduler, timer, seconds)
+      canceller
+    end
+
+    # @return [Fiber] the fiber that the timer is for
+    attr_reader :parent
+
+    # Starts the time anew.
+    # @return [Canceller] self
+    def reset(_value = nil)
+      @scheduler.rearm(@timer, @seconds)
+      self
+    end
+    alias restart reset
+
+    # Forgets the timer: the block may take as long as it likes.
+    # @return [Canceller] self
+    def stop(_value = nil)
+      @scheduler.disarm(@timer, nil)
+      self
+    end
+    alias interrupt stop
+    alias cancel stop
+    alias kill stop
+    alias terminate stop
+
+    private
+
+    def arm(scheduler, timer, seconds)
+      @scheduler = scheduler
+      @timer = timer
+      @seconds = seconds
+      @parent = ::Fiber.current
+    end
+  end
+end

@@ -1,0 +1,47 @@
+//! Ruby's exceptions, from the kernel's numbers and for our own reasons.
+
+use magnus::{Error, Exception, Ruby, Value, error::ErrorType, prelude::*, rb_sys::AsRawValue};
+use rb_sys::VALUE;
+
+/// The `SystemCallError` of an errno, saying what was tried.
+pub(crate) fn system(ruby: &Ruby, errno: i32, tried: &str) -> Error {
+    let made: Result<Exception, Error> =
+        ruby.exception_system_call_error().funcall("new", (tried, errno));
+    made.map_or_else(|error| error, Into::into)
+}
+
+/// An `IOError`.
+pub(crate) fn io(ruby: &Ruby, message: &'static str) -> Error {
+    Error::new(ruby.exception_io_error(), message)
+}
+
+/// The exception behind an error, made if need be.
+pub(crate) fn exception(ruby: &Ruby, error: Error) -> Result<Value, Error> {
+    match error.error_type() {
+        ErrorType::Exception(exception) => Ok(exception.as_value()),
+        ErrorType::Error(class, message) => class.funcall("new", (ruby.str_new(message),)),
+        ErrorType::Jump(_) => Err(error),
+    }
+}
+
+/// Lets `error` remember the exception that it replaces, unless it has a cause already.
+pub(crate) fn set_cause(error: &Error, earlier: &Error) {
+    let (ErrorType::Exception(error), ErrorType::Exception(earlier)) = (error.error_type(), earlier.error_type())
+    else {
+        return;
+    };
+    let (error, earlier) = (error.as_raw(), earlier.as_raw());
+    // SAFETY: live exceptions. Ruby keeps the cause in a variable of this name, invisible to Ruby code,
+    // and sets it itself at the raise only where it is not set.
+    unsafe {
+        let cause = rb_sys::rb_intern2(c"cause".as_ptr(), 5);
+        if error != earlier && rb_sys::rb_ivar_defined(error, cause) != rb_sys::Qtrue as VALUE {
+            rb_sys::rb_ivar_set(error, cause, earlier);
+        }
+    }
+}
+
+/// An `ArgumentError`.
+pub(crate) fn arg(ruby: &Ruby, message: &'static str) -> Error {
+    Error::new(ruby.exception_arg_error(), message)
+}

@@ -1,0 +1,59 @@
+//! Leaving the GVL while the kernel is waited for, and hearing of interrupts at one place.
+//!
+//! The wait itself never raises (`RB_NOGVL_INTR_FAIL`): it refuses to start with an interrupt pending,
+//! and an interrupt that comes later ends it through the shard's waker. Whoever waits then asks for the
+//! interrupts, under protect, where nothing is borrowed.
+
+use std::ffi::c_void;
+
+use magnus::{Error, rb_sys::protect};
+use polyphony_core::backend::{Wait, Waker};
+
+/// Blocks on a wait without the GVL. An interrupt ends it.
+pub(crate) fn block<W: Wait>(wait: &mut W, waker: &Waker) -> std::io::Result<()> {
+    struct Blocking<'a, W> {
+        wait: &'a mut W,
+        result: std::io::Result<()>,
+    }
+
+    unsafe extern "C" fn run<W: Wait>(data: *mut c_void) -> *mut c_void {
+        // SAFETY: `data` is the `Blocking` below, which outlives the call and which nobody else uses.
+        let blocking = unsafe { &mut *data.cast::<Blocking<'_, W>>() };
+        blocking.result = blocking.wait.block();
+        std::ptr::null_mut()
+    }
+
+    unsafe extern "C" fn interrupt(data: *mut c_void) {
+        // SAFETY: `data` is the waker below, alive until the call has returned.
+        unsafe { &*data.cast::<Waker>() }.wake();
+    }
+
+    let mut blocking = Blocking { wait, result: Ok(()) };
+    // SAFETY: both functions get what they expect; neither calls Ruby; waking is async-signal-safe.
+    unsafe {
+        rb_sys::rb_nogvl(
+            Some(run::<W>),
+            (&raw mut blocking).cast(),
+            Some(interrupt),
+            std::ptr::from_ref(waker).cast_mut().cast(),
+            (rb_sys::RB_NOGVL_INTR_FAIL | rb_sys::RB_NOGVL_UBF_ASYNC_SAFE) as i32,
+        );
+    }
+    blocking.result
+}
+
+/// Whether the calling Ruby thread has an interrupt pending.
+pub(crate) fn is_interrupted() -> bool {
+    // SAFETY: called with the GVL, for the calling thread.
+    unsafe { rb_sys::rb_thread_interrupted(rb_sys::rb_thread_current()) != 0 }
+}
+
+/// Runs trap handlers and hears of exceptions from other threads and of `Thread#kill`.
+pub(crate) fn check_interrupts() -> Result<(), Error> {
+    protect(|| {
+        // SAFETY: under protect: whatever it raises is caught.
+        unsafe { rb_sys::rb_thread_check_ints() };
+        super::roots::NIL
+    })
+    .map(drop)
+}

@@ -1,0 +1,40 @@
+//! What IO does where a scheduler runs.
+//!
+//! A reading method waits until Ruby's read buffer holds what it needs, or the stream has ended, and
+//! then *is* the original: separators, limits, encodings, `$_`, `lineno` and errors are Ruby's own. A
+//! writing method writes itself, where Ruby would not buffer or convert; else it is the original.
+//!
+//! These methods are defined in Rust not for speed alone: `gets` sets the `$_` of the Ruby frame that
+//! calls it, and a Ruby method in between would be that frame.
+
+mod close;
+mod lines;
+mod poll;
+mod read;
+mod write;
+
+use magnus::{Error, RModule, Ruby, Value, rb_sys::{FromRawValue, protect}};
+
+pub(crate) use write::{bytes as string_bytes, frozen};
+pub(crate) use poll::{Polled, poll};
+pub(crate) use close::let_go;
+
+/// Defines the methods in the module that is prepended to IO.
+pub(crate) fn define(module: RModule) -> Result<(), Error> {
+    read::define(module)?;
+    lines::define(module)?;
+    write::define(module)?;
+    poll::define(module)?;
+    close::define(module)
+}
+
+/// Calls the original with the very arguments, keywords and block of this call.
+pub(crate) fn original(ruby: &Ruby, args: &[Value]) -> Result<Value, Error> {
+    let _ = ruby;
+    let raw = protect(|| {
+        // SAFETY: called from a method that Ruby called with these arguments; `Value` is a transparent VALUE.
+        unsafe { rb_sys::rb_call_super(args.len() as i32, args.as_ptr().cast()) }
+    })?;
+    // SAFETY: what a Ruby method returned.
+    Ok(unsafe { Value::from_raw(raw) })
+}

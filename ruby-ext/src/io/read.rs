@@ -1,0 +1,126 @@
+//! Filling Ruby's read buffer through the ring.
+//!
+//! A parked read owns no buffer: the kernel picks one of the shard's when the data is there, and the
+//! bytes are copied behind those that Ruby holds already. So nothing of a Ruby object is ever lent to
+//! the kernel for reading, and what a cancelled read brought is found by the next one.
+
+use magnus::{Error, RModule, Ruby, Value, method, prelude::*};
+use polyphony_core::op::{Op, Outcome};
+
+use super::original;
+use crate::{
+    errors,
+    open_file::OpenFile,
+    roots::Keep,
+    scheduler::{Scheduler, Woken},
+};
+
+/// How a fill ended.
+pub(crate) enum Filled {
+    /// The buffer holds more than before.
+    More,
+    /// The stream has ended.
+    End,
+    /// Somebody scheduled the fiber: that is the method's value.
+    Woken(Value),
+}
+
+/// The most that one fill asks for.
+pub(crate) const CHUNK: u32 = 16 * 1024;
+
+/// Waits for bytes and puts at most `len` of them into the IO's read buffer.
+pub(crate) fn fill(ruby: &Ruby, scheduler: &Scheduler, io: Value, len: u32) -> Result<Filled, Error> {
+    loop {
+        let file = OpenFile::expect(ruby, io)?;
+        if file.has_unwritten() {
+            let _: Value = io.funcall("flush", ())?;
+        }
+        let op = Op::ReadPooled { fd: file.fd(), len: len.min(CHUNK) };
+        let performed = scheduler.perform(op, |_| Keep::Nothing);
+        take_in(scheduler, io, performed.outcome);
+        match performed.woken {
+            Some(Woken::Error(error)) => return Err(error),
+            Some(Woken::Value(value)) => return Ok(Filled::Woken(value)),
+            None => {}
+        }
+        match -performed.outcome.result {
+            0 => return Ok(Filled::End),
+            read if read < 0 => return Ok(Filled::More),
+            // Every buffer waits for a fiber that is queued before this one.
+            libc::ENOBUFS => drop(scheduler.snooze()?),
+            libc::EINTR | libc::EAGAIN => {}
+            libc::ECANCELED => return Err(errors::io(ruby, "stream closed in another thread")),
+            errno => return Err(errors::system(ruby, errno, "read")),
+        }
+    }
+}
+
+/// Copies what a read brought behind what the IO holds. If the IO was closed meanwhile the bytes go with it.
+fn take_in(scheduler: &Scheduler, io: Value, outcome: Outcome) {
+    scheduler.consume(outcome, |bytes| {
+        if let Some(file) = OpenFile::of(io) {
+            file.append(bytes);
+        }
+    });
+}
+
+/// Fills until `enough` holds of the IO or the stream has ended, then is the original.
+pub(crate) fn when(
+    ruby: &Ruby,
+    io: Value,
+    args: &[Value],
+    len: u32,
+    enough: impl Fn(OpenFile) -> bool,
+) -> Result<Value, Error> {
+    let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
+    loop {
+        // A closed or unreadable IO, or something that is none: the original knows what to say.
+        let Some(file) = OpenFile::of(io).filter(|file| file.is_readable()) else { return original(ruby, args) };
+        if enough(file) {
+            return original(ruby, args);
+        }
+        match fill(ruby, scheduler, io, len)? {
+            Filled::More => {}
+            Filled::End => return original(ruby, args),
+            Filled::Woken(value) => return Ok(value),
+        }
+    }
+}
+
+pub(super) fn define(module: RModule) -> Result<(), Error> {
+    module.define_method("read", method!(read, -1))?;
+    for name in ["readpartial", "sysread"] {
+        module.define_method(name, method!(readpartial, -1))?;
+    }
+    for name in ["getc", "readchar"] {
+        module.define_method(name, method!(character, -1))?;
+    }
+    for name in ["getbyte", "readbyte", "eof?", "eof"] {
+        module.define_method(name, method!(byte, -1))?;
+    }
+    Ok(())
+}
+
+fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    match args.first().and_then(|len| u32::try_convert(*len).ok()) {
+        Some(len) => when(ruby, io, args, CHUNK, |file| file.buffered().len() >= len as usize),
+        None if args.first().is_none_or(|len| len.is_nil()) => when(ruby, io, args, CHUNK, |_| false),
+        None => original(ruby, args), // a negative or absurd length, or no length at all
+    }
+}
+
+/// Takes what is there, and asks for no more than is wanted, so that nothing is left in the buffer.
+fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    match args.first().and_then(|len| u32::try_convert(*len).ok()) {
+        Some(len) if len > 0 => when(ruby, io, args, len, |file| !file.buffered().is_empty()),
+        _ => original(ruby, args),
+    }
+}
+
+fn character(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    when(ruby, io, args, CHUNK, OpenFile::has_whole_character)
+}
+
+fn byte(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    when(ruby, io, args, CHUNK, |file| !file.buffered().is_empty())
+}

@@ -1,0 +1,128 @@
+//! Writing through the ring, until every byte is out.
+//!
+//! The kernel reads from a frozen copy of each string (Ruby shares the bytes until somebody changes
+//! either), which is kept alive and in its place until the last completion.
+
+use magnus::{Error, RModule, RString, Ruby, Value, method, prelude::*, rb_sys::{AsRawValue, FromRawValue}};
+use polyphony_core::op::{Op, POSITION};
+use rb_sys::VALUE;
+
+use super::original;
+use crate::{
+    errors,
+    open_file::OpenFile,
+    roots::Keep,
+    scheduler::{Scheduler, Woken},
+};
+
+pub(super) fn define(module: RModule) -> Result<(), Error> {
+    module.define_method("write", method!(write, -1))?;
+    for name in ["syswrite"] {
+        module.define_method(name, method!(syswrite, -1))?;
+    }
+    Ok(())
+}
+
+fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
+    // SAFETY: `io` is the receiver; the answer is it or the IO that it writes through.
+    let target = if OpenFile::of(io).is_some() {
+        unsafe { Value::from_raw(rb_sys::rb_io_get_write_io(io.as_raw())) }
+    } else {
+        io
+    };
+    if args.is_empty() || !OpenFile::of(target).is_some_and(OpenFile::writes_straight) {
+        return original(ruby, args);
+    }
+    let mut total = 0;
+    for &arg in args {
+        let string = frozen(arg)?;
+        match write_all(ruby, scheduler, target, string)? {
+            Written::All(len) => total += len,
+            Written::Woken(value) => return Ok(value),
+        }
+    }
+    Ok(ruby.integer_from_u64(total as u64).as_value())
+}
+
+/// One write, as much as the kernel takes.
+fn syswrite(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    let (Some(scheduler), &[arg]) = (Scheduler::current(), args) else { return original(ruby, args) };
+    if !OpenFile::of(io).is_some_and(OpenFile::writes_straight) {
+        return original(ruby, args);
+    }
+    let string = frozen(arg)?;
+    match write_some(ruby, scheduler, io, string, 0)? {
+        Written::All(len) => Ok(ruby.integer_from_u64(len as u64).as_value()),
+        Written::Woken(value) => Ok(value),
+    }
+}
+
+enum Written {
+    All(usize),
+    Woken(Value),
+}
+
+/// A frozen string with the bytes of what is to be written, whatever becomes of the original.
+pub(crate) fn frozen(value: Value) -> Result<RString, Error> {
+    let string = match RString::from_value(value) {
+        Some(string) => string,
+        None => value.funcall("to_s", ())?,
+    };
+    // SAFETY: a live string; Ruby answers with a frozen one that shares its bytes.
+    let frozen = unsafe { Value::from_raw(rb_sys::rb_str_new_frozen(string.as_raw())) };
+    Ok(RString::from_value(frozen).expect("a frozen string is a string"))
+}
+
+/// Where a string's bytes stand, and how many. Valid while the string is pinned and not changed.
+pub(crate) fn bytes(string: VALUE) -> (*const u8, usize) {
+    // SAFETY: a live string; looked at under the GVL.
+    unsafe { (rb_sys::RSTRING_PTR(string).cast(), rb_sys::RSTRING_LEN(string) as usize) }
+}
+
+fn write_all(ruby: &Ruby, scheduler: &Scheduler, io: Value, string: RString) -> Result<Written, Error> {
+    let len = string.len();
+    let mut written = 0;
+    while written < len {
+        match write_some(ruby, scheduler, io, string, written)? {
+            Written::All(more) => written += more,
+            woken => return Ok(woken),
+        }
+    }
+    Ok(Written::All(len))
+}
+
+fn write_some(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    string: RString,
+    from: usize,
+) -> Result<Written, Error> {
+    loop {
+        let file = OpenFile::expect(ruby, io)?;
+        let fd = file.fd();
+        let raw = string.as_raw();
+        let performed = scheduler.perform(write_op(fd, raw, from), |roots| Keep::Value(roots.keep(raw)));
+        match performed.woken {
+            Some(Woken::Error(error)) => return Err(error),
+            Some(Woken::Value(value)) => return Ok(Written::Woken(value)),
+            None => {}
+        }
+        match performed.outcome.result {
+            written if written >= 0 => return Ok(Written::All(written as usize)),
+            result if result == -libc::EINTR || result == -libc::EAGAIN => {}
+            result if result == -libc::ECANCELED => {
+                return Err(errors::io(ruby, "stream closed in another thread"));
+            }
+            result => return Err(errors::system(ruby, -result, "write")),
+        }
+    }
+}
+
+/// At most a gigabyte at once: the kernel takes no more than `i32::MAX` bytes anyway.
+fn write_op(fd: i32, string: VALUE, from: usize) -> Op {
+    let (start, len) = bytes(string);
+    let len = (len - from).min(1 << 30) as u32;
+    Op::Write { fd, buf: start.wrapping_add(from), len, offset: POSITION }
+}

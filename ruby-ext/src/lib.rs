@@ -1,0 +1,31 @@
+//! The Ruby host: Ruby's own fibers over `polyphony-core`.
+//!
+//! What is here is what must be fast, or must touch Ruby's insides; policy is Ruby (`gem/lib`). Loading
+//! the extension changes no class of Ruby's: it defines the module `Polyphony`, and in it the modules that
+//! the drop-in prepends.
+
+mod errors;
+mod fork;
+mod gvl;
+mod io;
+mod open_file;
+mod process;
+mod roots;
+mod ruby_api;
+mod scheduler;
+mod socket;
+mod time;
+
+use magnus::{Error, Ruby, prelude::*};
+
+#[magnus::init]
+fn init(ruby: &Ruby) -> Result<(), Error> {
+    fork::watch();
+    let polyphony = ruby.define_module("Polyphony")?;
+    ruby_api::define(ruby, polyphony)?;
+    let native = polyphony.define_module("Native")?;
+    socket::define(native)?;
+    process::define(native)?;
+    let extensions = polyphony.define_module("Extensions")?;
+    io::define(extensions.define_module("IO")?)
+}

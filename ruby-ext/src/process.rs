@@ -1,0 +1,43 @@
+//! Waiting for child processes without holding the thread.
+//!
+//! The kernel is asked to tell when a child has something to say, and to leave it there (`WNOWAIT`).
+//! Ruby's own `Process.wait` then takes it, at once, in the fiber that asked: `$?` is right, and a wait
+//! that is cancelled has taken nothing.
+
+use magnus::{Error, RModule, Ruby, Value, function, prelude::*};
+use polyphony_core::op::Op;
+
+use crate::{
+    errors,
+    roots::Keep,
+    scheduler::{Scheduler, Woken},
+};
+
+/// Defines the primitive in the module of the gem's own functions.
+pub(crate) fn define(module: RModule) -> Result<(), Error> {
+    module.define_singleton_method("await_process", function!(await_process, 1))
+}
+
+/// Waits until a child that `pid` names (as in waitpid(2)) can be waited for. Takes nothing.
+fn await_process(ruby: &Ruby, pid: i32) -> Result<Value, Error> {
+    let scheduler = Scheduler::current()
+        .ok_or_else(|| Error::new(ruby.exception_runtime_error(), "no scheduler runs in this thread"))?;
+    let (kind, id) = match pid {
+        -1 => (libc::P_ALL, 0),
+        0 => (libc::P_PGID, 0),
+        pid if pid < 0 => (libc::P_PGID, pid.unsigned_abs()),
+        pid => (libc::P_PID, pid as u32),
+    };
+    let options = libc::WEXITED | libc::WNOWAIT;
+    let op = Op::WaitId { kind, id, info: std::ptr::null_mut(), options };
+    let performed = scheduler.perform(op, |_| Keep::Nothing);
+    match performed.woken {
+        Some(Woken::Error(error)) => return Err(error),
+        Some(Woken::Value(value)) => return Ok(value),
+        None => {}
+    }
+    match performed.outcome.result {
+        result if result >= 0 || result == -libc::EINTR => Ok(ruby.qnil().as_value()),
+        result => Err(errors::system(ruby, -result, "waitid(2)")),
+    }
+}

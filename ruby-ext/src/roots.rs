@@ -1,0 +1,344 @@
+//! The one table of Ruby values of a scheduler.
+//!
+//! Run queue, timers and operations hold names; a name leads here, to the fiber's record, or nowhere
+//! once the fiber has ended. `mark` therefore has one place to look at, compaction has nothing to
+//! correct (what stands here is pinned), and a late wake-up finds nobody.
+//!
+//! Other threads write here only under the GVL, and never while the owner is inside its shard.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    rc::Rc,
+};
+
+use magnus::{
+    Value, gc,
+    rb_sys::{AsRawValue, FromRawValue},
+};
+use polyphony_core::{
+    host::{Host, Then},
+    op::{OpKey, Outcome},
+    run_queue::{Moving, Numbered},
+    timers::TimerKey,
+};
+use rb_sys::{Qnil, VALUE};
+
+/// Names a fiber of one scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    index: u32,
+    generation: u32,
+}
+
+impl Name {
+    /// The fiber that made the scheduler: the thread's main fiber, or the one that forked.
+    pub(crate) const MAIN: Name = Name { index: 0, generation: 1 };
+
+    /// The name as a number that fits a Ruby Fixnum.
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.generation & GENERATIONS) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn from_number(number: u64) -> Self {
+        Name { index: number as u32, generation: (number >> 32) as u32 }
+    }
+}
+
+const GENERATIONS: u32 = (1 << 29) - 1;
+
+impl Numbered for Name {
+    #[inline]
+    fn number(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// What somebody wants a fiber to be resumed with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scheduled {
+    pub(crate) value: VALUE,
+    /// The value is an exception to raise.
+    pub(crate) raises: bool,
+}
+
+/// All that a scheduler knows of one fiber.
+#[derive(Debug)]
+pub(crate) struct Record {
+    generation: u32,
+    pub(crate) fiber: VALUE,
+    pub(crate) scheduled: Option<Scheduled>,
+    pub(crate) outcomes: Outcomes,
+    /// The timer that a sleep waits for.
+    pub(crate) alarm: Option<TimerKey>,
+    /// Whoever transferred to the fiber says so here; a fiber that is resumed for nothing does not see it.
+    pub(crate) granted: bool,
+    /// The fiber that this one has resumed and that is parked: what is scheduled here goes there.
+    pub(crate) inner: Option<Name>,
+    /// What woke the fiber from a `block` of the scheduler interface.
+    pub(crate) unblocked: Option<VALUE>,
+    /// The fiber sits in `suspend`, which ends when nothing can happen any more.
+    pub(crate) may_idle: bool,
+}
+
+/// Outcomes that a fiber has not looked at. Nearly always none or one.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    first: Option<Outcome>,
+    rest: Vec<Outcome>,
+}
+
+impl Outcomes {
+    fn push(&mut self, outcome: Outcome) {
+        if self.first.is_none() {
+            self.first = Some(outcome);
+        } else {
+            self.rest.push(outcome);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Outcome> {
+        let outcome = self.first.take();
+        if !self.rest.is_empty() {
+            self.first = Some(self.rest.remove(0));
+        }
+        outcome
+    }
+}
+
+/// The records, what timers raise, and what operations keep.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    records: Vec<Record>,
+    free: Vec<u32>,
+    /// What a timer schedules into its fiber; sleeps have no entry.
+    alarms: HashMap<u64, VALUE, BuildHasherDefault<NumberHasher>>,
+    keeps: Rc<Keeps>,
+    live: usize,
+    peak: usize,
+}
+
+impl Roots {
+    /// A table whose first fiber is the main one.
+    pub(crate) fn new(main: VALUE) -> Self {
+        let mut roots = Roots {
+            records: Vec::new(),
+            free: Vec::new(),
+            alarms: HashMap::default(),
+            keeps: Rc::default(),
+            live: 0,
+            peak: 0,
+        };
+        let name = roots.adopt(main);
+        debug_assert_eq!(name, Name::MAIN);
+        roots
+    }
+
+    /// Gives a fiber a name and keeps it alive until it is forgotten.
+    pub(crate) fn adopt(&mut self, fiber: VALUE) -> Name {
+        self.live += 1;
+        self.peak = self.peak.max(self.live);
+        if let Some(index) = self.free.pop() {
+            let record = &mut self.records[index as usize];
+            record.fiber = fiber;
+            return Name { index, generation: record.generation };
+        }
+        let index = u32::try_from(self.records.len()).expect("fewer than 2^32 fibers");
+        self.records.push(Record::new(fiber, 1));
+        Name { index, generation: 1 }
+    }
+
+    /// Ends a name: late wake-ups find nobody.
+    pub(crate) fn forget(&mut self, name: Name) {
+        let Some(record) = self.record(name) else { return };
+        let generation = (record.generation + 1) & GENERATIONS;
+        *record = Record::new(0, generation);
+        self.live -= 1;
+        self.free.push(name.index);
+    }
+
+    #[inline]
+    pub(crate) fn record(&mut self, name: Name) -> Option<&mut Record> {
+        self.records
+            .get_mut(name.index as usize)
+            .filter(|record| record.generation == name.generation && record.fiber != 0)
+    }
+
+    /// Notes what a fiber is to be resumed with, unless something stronger stands there: an exception is
+    /// replaced by an exception only. Says whether it was noted.
+    pub(crate) fn schedule(&mut self, name: Name, scheduled: Scheduled) -> bool {
+        let Some(record) = self.record(name) else { return false };
+        if !scheduled.raises && record.scheduled.is_some_and(|earlier| earlier.raises) {
+            return false;
+        }
+        record.scheduled = Some(scheduled);
+        true
+    }
+
+    /// The name that what is scheduled for `name` really goes to.
+    pub(crate) fn innermost(&mut self, name: Name) -> Name {
+        match self.record(name).and_then(|record| record.inner) {
+            Some(inner) if self.record(inner).is_some() => inner,
+            _ => name,
+        }
+    }
+
+    /// Remembers what a timer schedules.
+    pub(crate) fn set_alarm(&mut self, timer: TimerKey, value: VALUE) {
+        self.alarms.insert(timer.number(), value);
+    }
+
+    pub(crate) fn clear_alarm(&mut self, timer: TimerKey) {
+        self.alarms.remove(&timer.number());
+    }
+
+    /// Keeps a value alive and in its place until the returned guard is dropped.
+    pub(crate) fn keep(&self, value: VALUE) -> Kept {
+        self.keeps.add(value)
+    }
+
+    /// How many fibers have a name, and how many had at most.
+    pub(crate) fn population(&self) -> (usize, usize) {
+        (self.live, self.peak)
+    }
+
+    pub(crate) fn mark(&self, marker: &gc::Marker) {
+        // SAFETY: every VALUE in the table was put there by a Ruby call and is marked here, and only
+        // here, at each collection; so it is alive and, being pinned, where it was.
+        let mark = |value: VALUE| marker.mark(unsafe { Value::from_raw(value) });
+        for record in self.records.iter().filter(|record| record.fiber != 0) {
+            mark(record.fiber);
+            record.scheduled.iter().for_each(|scheduled| mark(scheduled.value));
+            record.unblocked.iter().for_each(|&blocker| mark(blocker));
+        }
+        self.alarms.values().for_each(|&value| mark(value));
+        self.keeps.values.borrow().iter().filter(|&&value| value != 0).for_each(|&value| mark(value));
+    }
+}
+
+impl Record {
+    fn new(fiber: VALUE, generation: u32) -> Self {
+        Record {
+            generation,
+            fiber,
+            scheduled: None,
+            outcomes: Outcomes::default(),
+            alarm: None,
+            granted: false,
+            inner: None,
+            unblocked: None,
+            may_idle: false,
+        }
+    }
+}
+
+impl Host for Roots {
+    type Fiber = Name;
+    type Keep = Keep;
+    type Queue = Moving<Name>;
+
+    fn completed(&mut self, fiber: Name, _op: OpKey, outcome: Outcome) -> Then {
+        let Some(record) = self.record(fiber) else { return Then::Nothing };
+        record.outcomes.push(outcome);
+        Then::Ready
+    }
+
+    fn expired(&mut self, fiber: Name, timer: TimerKey) -> Then {
+        let alarm = self.alarms.remove(&timer.number());
+        let fiber = self.innermost(fiber);
+        let Some(record) = self.record(fiber) else { return Then::Nothing };
+        if record.alarm == Some(timer) {
+            record.alarm = None;
+            return Then::Ready;
+        }
+        match alarm {
+            Some(value) if self.schedule(fiber, Scheduled { value, raises: true }) => Then::Ready,
+            _ => Then::Nothing,
+        }
+    }
+
+    fn notified(&mut self, fiber: Name) -> Then {
+        match self.record(fiber) {
+            Some(record) if record.scheduled.is_some_and(|scheduled| scheduled.raises) => Then::ReadyFirst,
+            Some(record) if record.scheduled.is_some() || record.unblocked.is_some() => Then::Ready,
+            _ => Then::Nothing,
+        }
+    }
+}
+
+/// What an operation keeps alive until the kernel has let go of it.
+#[derive(Debug, Default)]
+#[allow(dead_code, reason = "kept for what their drop does")]
+pub(crate) enum Keep {
+    /// Nothing: it touches none of our memory, or memory that outlives it anyway.
+    #[default]
+    Nothing,
+    /// A Ruby object.
+    Value(Kept),
+    /// Memory of our own, with the objects that it points into.
+    Memory(Box<dyn std::any::Any>, Vec<Kept>),
+}
+
+/// A Ruby value that is kept alive and in its place.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    keeps: Rc<Keeps>,
+    index: usize,
+}
+
+#[derive(Debug, Default)]
+struct Keeps {
+    values: RefCell<Vec<VALUE>>,
+    free: RefCell<Vec<usize>>,
+    count: Cell<usize>,
+}
+
+impl Keeps {
+    fn add(self: &Rc<Self>, value: VALUE) -> Kept {
+        let mut values = self.values.borrow_mut();
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            values.push(0);
+            values.len() - 1
+        });
+        values[index] = value;
+        self.count.set(self.count.get() + 1);
+        Kept { keeps: self.clone(), index }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.keeps.values.borrow_mut()[self.index] = 0;
+        self.keeps.free.borrow_mut().push(self.index);
+        self.keeps.count.set(self.keeps.count.get() - 1);
+    }
+}
+
+/// Numbers that are unique need no mixing beyond a multiplication (Knuth, TAOCP 6.4).
+#[derive(Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(self.0 ^ u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+/// Whether a value is an exception.
+pub(crate) fn is_exception(value: Value) -> bool {
+    // SAFETY: `value` is a live object, as every `Value` is.
+    let is = unsafe { rb_sys::rb_obj_is_kind_of(value.as_raw(), rb_sys::rb_eException) };
+    is == rb_sys::Qtrue as VALUE
+}
+
+/// nil, raw.
+pub(crate) const NIL: VALUE = Qnil as VALUE;

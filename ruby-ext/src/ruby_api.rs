@@ -1,0 +1,244 @@
+//! What Ruby sees of a scheduler: `Polyphony::Scheduler`, and the verbs that every fiber uses.
+
+use magnus::{
+    Error, Fiber, Integer, RHash, RModule, Ruby, Value, function, method, prelude::*, rb_sys::AsRawValue,
+    scan_args::{get_kwargs, scan_args},
+    typed_data::Obj,
+};
+use polyphony_core::timers::TimerKey;
+
+use crate::{
+    errors,
+    io::{Polled, let_go, poll},
+    open_file::OpenFile,
+    scheduler::{Scheduler, name_of, scheduler_id},
+    time,
+};
+
+pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
+    polyphony.define_singleton_method("scheduler", function!(scheduler, 0))?;
+    polyphony.define_singleton_method("schedule", function!(schedule, 3))?;
+    polyphony.define_singleton_method("scheduler_of", function!(scheduler_of_thread, 1))?;
+    polyphony.define_singleton_method("runnable?", function!(is_runnable, 1))?;
+    polyphony.define_singleton_method("unblock", function!(unblock, 2))?;
+    polyphony.define_singleton_method("let_go", function!(let_go, 1))?;
+    let class = polyphony.define_class("Scheduler", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    class.define_singleton_method("start", function!(start, -1))?;
+    class.define_method("adopt", method!(adopt, 1))?;
+    class.define_method("enter", method!(enter, 0))?;
+    class.define_method("leave", method!(leave, 0))?;
+    class.define_method("block", method!(block, 2))?;
+    class.define_method("poll", method!(poll_io, 3))?;
+    class.define_method("alarm", method!(alarm, 2))?;
+    class.define_method("rearm", method!(rearm, 2))?;
+    class.define_method("disarm", method!(disarm, -1))?;
+    class.define_method("yield_to", method!(yield_to, 1))?;
+    class.define_method("stats", method!(stats, 0))?;
+    class.define_method("kind", method!(kind, 0))?;
+    class.define_method("describe", method!(describe, 0))?;
+    class.define_method("close", method!(close, 0))?;
+    class.define_method("suspend", method!(park, 0))?;
+    let verbs = polyphony.define_module("Verbs")?;
+    verbs.define_method("snooze", method!(snooze, 0))?;
+    verbs.define_method("suspend", method!(suspend, 0))?;
+    let extensions = polyphony.define_module("Extensions")?;
+    extensions.define_module("KernelFunctions")?.define_method("sleep", method!(sleep, -1))
+}
+
+/// The calling thread's scheduler, or nil.
+fn scheduler() -> Option<Value> {
+    Scheduler::current()?;
+    // SAFETY: called with the GVL; the thread has a scheduler, as was seen just now.
+    Some(unsafe {
+        let object = rb_sys::rb_ivar_get(rb_sys::rb_thread_current(), scheduler_id());
+        <Value as magnus::rb_sys::FromRawValue>::from_raw(object)
+    })
+}
+
+/// The calling thread's scheduler, made at the first call that only Polyphony has.
+fn here(ruby: &Ruby) -> Result<&'static Scheduler, Error> {
+    if let Some(scheduler) = Scheduler::current() {
+        return Ok(scheduler);
+    }
+    let polyphony: RModule = ruby.class_object().const_get("Polyphony")?;
+    let _: Value = polyphony.funcall("scheduler!", ())?;
+    Scheduler::current()
+        .ok_or_else(|| Error::new(ruby.exception_runtime_error(), "Polyphony cannot switch fibers in a trap handler"))
+}
+
+fn start(ruby: &Ruby, args: &[Value]) -> Result<Obj<Scheduler>, Error> {
+    let args = scan_args::<(), (), (), (), RHash, ()>(args)?;
+    let options = get_kwargs::<_, (), (Option<Option<String>>, Option<Option<u32>>), ()>(
+        args.keywords,
+        &[],
+        &["backend", "entries"],
+    )?;
+    let (backend, entries) = options.optional;
+    Scheduler::start(ruby, backend.flatten(), entries.flatten())
+}
+
+fn adopt(this: Obj<Scheduler>, fiber: Fiber) -> Integer {
+    let name = this.adopt(fiber.as_value(), this.as_raw());
+    crate::scheduler::ruby().integer_from_u64(name.number())
+}
+
+fn enter(this: Obj<Scheduler>) -> Result<Value, Error> {
+    this.enter()
+}
+
+fn leave(this: Obj<Scheduler>) {
+    this.leave();
+}
+
+fn close(this: Obj<Scheduler>) {
+    this.close();
+}
+
+fn describe(this: Obj<Scheduler>) -> String {
+    this.describe().1
+}
+
+/// Waits until somebody schedules the calling fiber, also if nothing seems to be able to.
+fn park(this: Obj<Scheduler>) -> Result<Value, Error> {
+    this.suspend(false)
+}
+
+/// Schedules a fiber with a value, or an exception to raise, from any thread. False where it has ended or
+/// was never spun.
+fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool, Error> {
+    if Fiber::from_value(fiber).is_none() {
+        // SAFETY: a live object.
+        let class = unsafe { fiber.classname() }.into_owned();
+        let message = format!("only a Fiber can be scheduled, not {class}");
+        return Err(Error::new(ruby.exception_type_error(), message));
+    }
+    let Some(name) = name_of(fiber) else { return Ok(false) };
+    let Some(scheduler) = scheduler_of(fiber) else { return Ok(false) };
+    Ok(scheduler.schedule(name, value, first))
+}
+
+/// The scheduler that a fiber was adopted by.
+fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
+    // SAFETY: a live fiber; a variable that is not set reads as nil.
+    let object = unsafe { rb_sys::rb_ivar_get(fiber.as_raw(), scheduler_id()) };
+    // SAFETY: what a variable holds is a live object.
+    Obj::try_convert(unsafe { <Value as magnus::rb_sys::FromRawValue>::from_raw(object) }).ok()
+}
+
+fn unblock(blocker: Value, fiber: Value) {
+    if let (Some(name), Some(scheduler)) = (name_of(fiber), scheduler_of(fiber)) {
+        scheduler.unblock(blocker, name);
+    }
+}
+
+fn snooze(ruby: &Ruby, _this: Value) -> Result<Value, Error> {
+    here(ruby)?.snooze()
+}
+
+fn suspend(ruby: &Ruby, _this: Value) -> Result<Value, Error> {
+    here(ruby)?.suspend(true)
+}
+
+fn sleep(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
+    let Some(scheduler) = Scheduler::current() else { return crate::io::original(ruby, args) };
+    match args {
+        [] => scheduler.suspend(false),
+        [seconds] => match time::span(ruby, *seconds)? {
+            Some(span) => scheduler.sleep(span),
+            None => scheduler.suspend(false),
+        },
+        _ => crate::io::original(ruby, args),
+    }
+}
+
+fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Result<bool, Error> {
+    let limit = time::span(ruby, limit)?;
+    this.block(blocker, limit)
+}
+
+/// Waits for events (`IO::READABLE` …) on an IO; those that are ready, or false when the time is up.
+fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, io: Value, events: u32, limit: Value) -> Result<Value, Error> {
+    let limit = time::span(ruby, limit)?;
+    let fd = match Integer::from_value(io) {
+        Some(fd) => fd.to_i32()?,
+        None => OpenFile::expect(ruby, io)?.fd(),
+    };
+    match poll(ruby, &this, fd, events, limit)? {
+        // A descriptor that failed is as good as ready: the call that follows says why.
+        Polled::Ready(ready) if ready & events == 0 => Ok(ruby.integer_from_u64(u64::from(events)).as_value()),
+        Polled::Ready(ready) => Ok(ruby.integer_from_u64(u64::from(ready & events)).as_value()),
+        Polled::Late => Ok(ruby.qfalse().as_value()),
+        Polled::Woken(_) => Ok(ruby.qfalse().as_value()),
+    }
+}
+
+/// Raises `exception` in the running fiber in so many seconds; a key to move or forget that.
+fn alarm(ruby: &Ruby, this: Obj<Scheduler>, seconds: Value, exception: Value) -> Result<u64, Error> {
+    let span = time::span(ruby, seconds)?.ok_or_else(|| errors::arg(ruby, "a timeout needs a number of seconds"))?;
+    Ok(this.alarm(this.running(), span, exception).number())
+}
+
+fn rearm(ruby: &Ruby, this: Obj<Scheduler>, timer: u64, seconds: Value) -> Result<bool, Error> {
+    let span = time::span(ruby, seconds)?.ok_or_else(|| errors::arg(ruby, "a timeout needs a number of seconds"))?;
+    Ok(this.rearm(TimerKey::from_number(timer), span))
+}
+
+/// `disarm(timer, marker = nil)`: also takes back the marker, where it has been scheduled but not raised.
+fn disarm(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<bool, Error> {
+    let &[timer, ref marker @ ..] = args else { return Err(errors::arg(ruby, "which timer?")) };
+    let timer = TimerKey::from_number(u64::try_convert(timer)?);
+    Ok(this.disarm(timer, marker.first().copied().filter(|marker| !marker.is_nil())))
+}
+
+fn yield_to(this: Obj<Scheduler>, fiber: Fiber) -> Result<Value, Error> {
+    match name_of(fiber.as_value()) {
+        Some(name) => this.yield_to(name),
+        None => this.snooze(),
+    }
+}
+
+/// The scheduler of a thread, or nil.
+fn scheduler_of_thread(thread: magnus::Thread) -> Value {
+    // SAFETY: a live thread; a variable that is not set reads as nil.
+    unsafe {
+        <Value as magnus::rb_sys::FromRawValue>::from_raw(rb_sys::rb_ivar_get(thread.as_raw(), scheduler_id()))
+    }
+}
+
+/// Whether a fiber is in a run queue.
+fn is_runnable(fiber: Fiber) -> bool {
+    let fiber = fiber.as_value();
+    match (name_of(fiber), scheduler_of(fiber)) {
+        (Some(name), Some(scheduler)) => scheduler.is_queued(name),
+        _ => false,
+    }
+}
+
+fn kind(ruby: &Ruby, this: Obj<Scheduler>) -> magnus::Symbol {
+    ruby.to_symbol(this.describe().0)
+}
+
+fn stats(ruby: &Ruby, this: Obj<Scheduler>) -> Result<RHash, Error> {
+    let (stats, ready, in_flight, timers, (fibers, peak)) = this.stats();
+    let hash = ruby.hash_new();
+    let counts = [
+        ("runqueue_size", ready as u64),
+        ("runqueue_length", ready as u64),
+        ("op_count", stats.submitted),
+        ("switch_count", stats.switches),
+        ("poll_count", stats.turns),
+        ("pending_ops", in_flight as u64),
+        ("completed", stats.completed),
+        ("cancelled", stats.cancels),
+        ("queued", stats.queued),
+        ("retried", stats.retried),
+        ("timers", timers as u64),
+        ("fibers", fibers as u64),
+        ("fibers_peak", peak as u64),
+    ];
+    for (name, count) in counts {
+        hash.aset(ruby.to_symbol(name), count)?;
+    }
+    Ok(hash)
+}

@@ -1,0 +1,835 @@
+//! The Ruby host: one scheduler a thread, Ruby's own fibers, symmetric transfer.
+//!
+//! Whichever fiber parks asks the shard what next and transfers there itself; there is no loop fiber.
+//!
+//!     fiber A          shard              fiber B
+//!       │ park           │                  │ (parked)
+//!       ├─ next() ──────▶│                  │
+//!       │◀─ Run(B) ──────┤                  │
+//!       ├─ transfer ─────┼─────────────────▶│ granted
+//!
+//! The shard is borrowed in [`Scheduler::with`] only, and no Ruby call is made inside: `mark` counts on it.
+//! A fiber may be resumed for nothing (a fiber that ends by returning lands in the root's innermost one),
+//! so a parked fiber goes on only if it finds itself granted.
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use magnus::{
+    DataTypeFunctions, Error, Exception, Ruby, TypedData, Value,
+    error::ErrorType,
+    gc,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue, protect},
+    typed_data::Obj,
+};
+use polyphony_core::{
+    backend::{
+        Backend, Time, Wait, Waker,
+        any::{Any, AnyWait, Choice},
+        uring::UringOptions,
+    },
+    op::{Op, Outcome},
+    run_queue::RunQueue,
+    shard::{Next, Shard},
+    stats::Stats,
+    timers::TimerKey,
+};
+use rb_sys::VALUE;
+
+use crate::{
+    errors, fork, gvl,
+    roots::{self, Keep, NIL, Name, Roots, Scheduled},
+};
+
+pub(crate) type RubyShard = Shard<Roots, Any>;
+
+/// The scheduler of one Ruby thread.
+#[derive(TypedData)]
+#[magnus(class = "Polyphony::Scheduler", free_immediately, mark, size)]
+pub(crate) struct Scheduler {
+    shard: RefCell<RubyShard>,
+    waker: RefCell<Waker>,
+    /// The fiber that was granted last: the one that runs, or the one that resumed it.
+    running: Cell<Name>,
+    thread: VALUE,
+    fork: Cell<u32>,
+    /// Trap handlers are running inside a park: meanwhile every override is the original.
+    interrupted: Cell<bool>,
+    /// A `Thread#kill` on its way to the main fiber.
+    kill: RefCell<Option<Error>>,
+    closed: Cell<bool>,
+    options: UringOptions,
+    choice: Choice,
+}
+
+// SAFETY: a scheduler is touched under the GVL only (of its Ractor): by its own thread, by others that
+// leave a value in its table, and by the collector. What runs without the GVL holds a `Wait` and a
+// `Waker`, both made for that.
+unsafe impl Send for Scheduler {}
+
+impl DataTypeFunctions for Scheduler {
+    fn mark(&self, marker: &gc::Marker) {
+        // A collection starts in a Ruby call, and none is made while the shard is borrowed.
+        let shard = self.shard.try_borrow().expect("no Ruby call is made while the shard is borrowed");
+        shard.host().mark(marker);
+        // SAFETY: the thread was alive when the scheduler was made and is marked here ever since.
+        marker.mark(unsafe { Value::from_raw(self.thread) });
+        if let Some(ErrorType::Exception(exception)) = self.kill.borrow().as_ref().map(Error::error_type) {
+            marker.mark(exception.as_value());
+        }
+    }
+
+    fn free(self: Box<Self>) {
+        unregister(&self);
+        forget_cached();
+        if self.fork.get() != fork::generation() {
+            self.shard.into_inner().disown();
+        }
+    }
+}
+
+/// What a fiber does after a step of its park.
+enum Step {
+    Granted,
+    Transfer(VALUE, Name),
+    Wait(AnyWait),
+    Again,
+    Idle,
+}
+
+/// How an operation ended: what the kernel said, and what somebody scheduled meanwhile.
+pub(crate) struct Performed {
+    pub(crate) outcome: Outcome,
+    pub(crate) woken: Option<Woken>,
+}
+
+/// What a fiber was resumed with, besides completions.
+pub(crate) enum Woken {
+    Value(Value),
+    Error(Error),
+}
+
+impl Woken {
+    /// The value, or the exception raised.
+    pub(crate) fn deliver(self) -> Result<Value, Error> {
+        match self {
+            Woken::Value(value) => Ok(value),
+            Woken::Error(error) => Err(error),
+        }
+    }
+}
+
+impl Scheduler {
+    /// The calling thread's scheduler, where it has one that may be used now.
+    #[inline]
+    pub(crate) fn current() -> Option<&'static Scheduler> {
+        // SAFETY: called with the GVL.
+        let thread = unsafe { rb_sys::rb_thread_current() };
+        let cached = cached();
+        let scheduler = if cached.thread == thread && cached.epoch == EPOCH.load(Ordering::Relaxed) {
+            cached.scheduler
+        } else {
+            look_up(thread)
+        };
+        // SAFETY: the pointer came from a scheduler that its thread's variable keeps alive; freeing a
+        // scheduler or ending one starts a new epoch, which empties every cache.
+        let scheduler = unsafe { scheduler.as_ref() }?;
+        if scheduler.interrupted.get() || scheduler.closed.get() {
+            return None;
+        }
+        if scheduler.fork.get() != fork::generation() {
+            scheduler.start_anew();
+        }
+        Some(scheduler)
+    }
+
+    /// Makes the calling thread's scheduler; the calling fiber becomes its main fiber.
+    pub(crate) fn start(ruby: &Ruby, choice: Option<String>, entries: Option<u32>) -> Result<Obj<Self>, Error> {
+        let choice = match choice {
+            Some(name) => name.parse(),
+            None => Choice::from_env(),
+        }
+        .map_err(|error| Error::new(ruby.exception_arg_error(), error.to_string()))?;
+        let mut options = UringOptions::default();
+        if let Some(entries) = entries {
+            (options.sq_entries, options.cq_entries) = (entries, entries * 2);
+        }
+        let backend = backend(choice, options).map_err(|error| errors::system(ruby, error.errno(), &error.to_string()))?;
+        let main = ruby.fiber_current().as_value();
+        // SAFETY: called with the GVL.
+        let thread = unsafe { rb_sys::rb_thread_current() };
+        let scheduler = Scheduler {
+            waker: RefCell::new(backend.waker()),
+            shard: RefCell::new(Shard::new(Roots::new(main.as_raw()), backend)),
+            running: Cell::new(Name::MAIN),
+            thread,
+            fork: Cell::new(fork::generation()),
+            interrupted: Cell::new(false),
+            kill: RefCell::new(None),
+            closed: Cell::new(false),
+            options,
+            choice,
+        };
+        let object = ruby.obj_wrap(scheduler);
+        set_name(main, Name::MAIN, object.as_raw());
+        // SAFETY: the thread is the calling one; the variable is invisible to Ruby code.
+        unsafe { rb_sys::rb_ivar_set(thread, scheduler_id(), object.as_raw()) };
+        ALL.lock().unwrap_or_else(PoisonError::into_inner).push(Known(std::ptr::from_ref(&*object)));
+        forget_cached();
+        Ok(object)
+    }
+
+    /// The only way to the shard. No Ruby call inside.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut RubyShard) -> R) -> R {
+        f(&mut self.shard.borrow_mut())
+    }
+
+    /// The name of the fiber that calls. A fiber that nobody spun gets one for as long as it is parked.
+    #[inline]
+    fn me(&self) -> Me {
+        let running = self.running.get();
+        // SAFETY: called with the GVL, from a fiber.
+        let fiber = unsafe { rb_sys::rb_fiber_current() };
+        self.with(|shard| {
+            let roots = shard.host_mut();
+            if roots.record(running).is_some_and(|record| record.fiber == fiber) {
+                return Me { name: running, base: None };
+            }
+            let name = roots.adopt(fiber);
+            if let Some(record) = roots.record(running) {
+                record.inner = Some(name);
+            }
+            Me { name, base: Some(running) }
+        })
+    }
+
+    /// Ends what `me` began for a foreign fiber.
+    #[inline]
+    fn done(&self, me: Me) {
+        let Some(base) = me.base else { return };
+        self.running.set(base);
+        self.with(|shard| {
+            let roots = shard.host_mut();
+            if let Some(record) = roots.record(base) {
+                record.inner = None;
+            }
+            roots.forget(me.name);
+        });
+    }
+
+    /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
+    fn park(&self, me: Name) -> Result<(), Error> {
+        loop {
+            let step = self.with(|shard| {
+                let roots = shard.host_mut();
+                if roots.record(me).is_some_and(|record| std::mem::take(&mut record.granted)) {
+                    return Step::Granted;
+                }
+                match shard.next() {
+                    Next::Run(name) if name == me => Step::Granted,
+                    Next::Run(name) => match shard.host_mut().record(name) {
+                        None => Step::Again, // a late wake-up
+                        Some(record) => {
+                            record.granted = true;
+                            Step::Transfer(record.fiber, name)
+                        }
+                    },
+                    Next::Wait(wait) => Step::Wait(wait),
+                    Next::Idle => Step::Idle,
+                }
+            });
+            match step {
+                Step::Granted => {
+                    self.running.set(me);
+                    if me == Name::MAIN && self.kill.borrow().is_some() {
+                        return Err(self.kill.borrow_mut().take().expect("looked at just now"));
+                    }
+                    return Ok(());
+                }
+                Step::Transfer(fiber, name) => self.transfer(fiber, name, me)?,
+                Step::Wait(wait) => self.wait(wait, me)?,
+                Step::Again => {}
+                Step::Idle => self.idle(me)?,
+            }
+        }
+    }
+
+    /// The only place that switches. It returns when somebody transfers back.
+    fn transfer(&self, fiber: VALUE, name: Name, me: Name) -> Result<(), Error> {
+        self.running.set(name);
+        // SAFETY: under protect; nothing whose drop matters is alive in this frame or its callers.
+        let switched = protect(|| unsafe { rb_sys::rb_fiber_transfer(fiber, 0, std::ptr::null()) });
+        let Err(error) = switched else { return Ok(()) };
+        let refused = self.with(|shard| {
+            let record = shard.host_mut().record(name);
+            record.is_some_and(|record| std::mem::take(&mut record.granted))
+        });
+        if !refused {
+            return self.interrupt(error, me); // it came to us after somebody transferred back
+        }
+        // The fiber has ended, or somebody resumed it behind our back.
+        // SAFETY: the record kept the fiber alive.
+        if unsafe { rb_sys::rb_fiber_alive_p(fiber) } != rb_sys::Qtrue as VALUE {
+            self.with(|shard| shard.host_mut().forget(name));
+        }
+        Ok(())
+    }
+
+    fn wait(&self, mut wait: AnyWait, me: Name) -> Result<(), Error> {
+        let blocked = if wait.may_sleep() {
+            let waker = self.waker.borrow().clone();
+            gvl::block(&mut wait, &waker)
+        } else {
+            wait.block()
+        };
+        if fork::generation() != self.fork.get() {
+            self.start_anew();
+        }
+        self.with(|shard| shard.harvest(wait));
+        if let Err(error) = blocked {
+            let ruby = ruby();
+            let errno = error.raw_os_error().unwrap_or(0);
+            return Err(errors::system(&ruby, errno, "waiting for completions"));
+        }
+        if !gvl::is_interrupted() {
+            return Ok(());
+        }
+        self.interrupted.set(true);
+        let checked = gvl::check_interrupts();
+        self.interrupted.set(false);
+        match checked {
+            Ok(()) => Ok(()),
+            Err(error) => self.interrupt(error, me),
+        }
+    }
+
+    /// An exception or a kill came to the thread: it is the main fiber's.
+    fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
+        if me == Name::MAIN {
+            return Err(error);
+        }
+        if let ErrorType::Exception(exception) = error.error_type() {
+            let scheduled = Scheduled { value: exception.as_raw(), raises: true };
+            self.with(|shard| {
+                let main = shard.host_mut().innermost(Name::MAIN);
+                shard.host_mut().schedule(main, scheduled);
+                shard.ready_first(main);
+            });
+        } else {
+            *self.kill.borrow_mut() = Some(error);
+            self.with(|shard| shard.ready_first(Name::MAIN));
+        }
+        Ok(())
+    }
+
+    /// Nothing can happen by itself: a main fiber in `suspend` goes on, anybody else waits for threads.
+    fn idle(&self, me: Name) -> Result<(), Error> {
+        let wait = self.with(|shard| {
+            let main = shard.host_mut().record(Name::MAIN);
+            if main.is_some_and(|main| std::mem::take(&mut main.may_idle)) {
+                shard.ready(Name::MAIN);
+                return None;
+            }
+            Some(shard.wait_for_inbox(None))
+        });
+        match wait {
+            Some(wait) => self.wait(wait, me),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what was scheduled for a fiber that has just been granted.
+    #[inline]
+    fn take(&self, me: Name) -> Option<Woken> {
+        let scheduled = self.with(|shard| shard.host_mut().record(me)?.scheduled.take())?;
+        // SAFETY: the value was rooted until now and stands on this stack.
+        let value = unsafe { Value::from_raw(scheduled.value) };
+        if !scheduled.raises {
+            return Some(Woken::Value(value));
+        }
+        let exception = Exception::from_value(value).expect("only exceptions are scheduled to be raised");
+        Some(Woken::Error(exception.into()))
+    }
+
+    /// Parks once and says what for.
+    #[inline]
+    fn rest(&self, me: Name) -> Result<Option<Woken>, Error> {
+        self.park(me)?;
+        Ok(self.take(me))
+    }
+
+    /// `snooze`: to the tail of the queue.
+    pub(crate) fn snooze(&self) -> Result<Value, Error> {
+        let me = self.me();
+        self.with(|shard| shard.queue_mut().wake(me.name));
+        let rested = self.rest(me.name);
+        self.done(me);
+        value_of(rested)
+    }
+
+    /// `suspend`: until somebody schedules the fiber. In the main fiber also until nothing can happen.
+    pub(crate) fn suspend(&self, may_idle: bool) -> Result<Value, Error> {
+        let me = self.me();
+        if may_idle && me.name == Name::MAIN {
+            self.with(|shard| shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true);
+        }
+        let rested = self.rest(me.name);
+        self.done(me);
+        value_of(rested)
+    }
+
+    /// `sleep`: until the deadline, or earlier if somebody schedules the fiber.
+    pub(crate) fn sleep(&self, span: Duration) -> Result<Value, Error> {
+        let me = self.me();
+        let timer = self.with(|shard| {
+            let timer = shard.at(shard.now() + span, me.name);
+            shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm = Some(timer);
+            timer
+        });
+        let rested = self.rest_until(me.name, |record| record.alarm.is_none());
+        self.with(|shard| shard.disarm(timer));
+        self.done(me);
+        value_of(rested)
+    }
+
+    /// `block` of the scheduler interface: until `unblock` names this blocker, or the time is up.
+    pub(crate) fn block(&self, blocker: Value, limit: Option<Duration>) -> Result<bool, Error> {
+        let me = self.me();
+        let timer = limit.map(|span| {
+            self.with(|shard| {
+                let timer = shard.at(shard.now() + span, me.name);
+                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm = Some(timer);
+                timer
+            })
+        });
+        let blocker = blocker.as_raw();
+        let rested = self.rest_until(me.name, |record| {
+            record.unblocked == Some(blocker) || (timer.is_some() && record.alarm.is_none())
+        });
+        let unblocked = self.with(|shard| {
+            timer.map(|timer| shard.disarm(timer));
+            let record = shard.host_mut().record(me.name)?;
+            record.alarm = None;
+            record.unblocked.take()
+        });
+        self.done(me);
+        value_of(rested)?;
+        Ok(unblocked == Some(blocker))
+    }
+
+    /// Parks until something was scheduled or `enough` holds of the fiber's record.
+    fn rest_until(
+        &self,
+        me: Name,
+        enough: impl Fn(&mut roots::Record) -> bool,
+    ) -> Result<Option<Woken>, Error> {
+        loop {
+            if self.with(|shard| shard.host_mut().record(me).is_none_or(&enough)) {
+                return Ok(self.take(me));
+            }
+            if let Some(woken) = self.rest(me)? {
+                self.with(|shard| shard.host_mut().record(me).map(|record| record.alarm = None));
+                return Ok(Some(woken));
+            }
+        }
+    }
+
+    /// Performs an operation: parks until its last completion, whatever happens meanwhile.
+    ///
+    /// What somebody schedules cancels the operation and is handed over with its outcome. A later
+    /// exception replaces an earlier one and takes it as its cause; none ends the wait.
+    pub(crate) fn perform(&self, op: Op, keep: impl FnOnce(&Roots) -> Keep) -> Performed {
+        self.perform_until(op, keep, None)
+    }
+
+    /// [`perform`](Self::perform) with a limit: at the deadline the operation is cancelled.
+    pub(crate) fn perform_until(
+        &self,
+        op: Op,
+        keep: impl FnOnce(&Roots) -> Keep,
+        limit: Option<Duration>,
+    ) -> Performed {
+        let me = self.me();
+        let (key, timer) = self.with(|shard| {
+            let keep = keep(shard.host());
+            let key = shard.submit(me.name, op, keep);
+            let timer = limit.map(|span| {
+                let timer = shard.at(shard.now() + span, me.name);
+                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm = Some(timer);
+                timer
+            });
+            (key, timer)
+        });
+        let mut woken = None;
+        let outcome = loop {
+            let rested = self.rest(me.name).unwrap_or_else(|error| Some(Woken::Error(error)));
+            woken = later(woken, rested);
+            let outcome = self.with(|shard| {
+                let record = shard.host_mut().record(me.name).expect("a parked fiber has a record");
+                let late = timer.is_some() && record.alarm.is_none();
+                let outcome = record.outcomes.pop();
+                if outcome.is_none() && (woken.is_some() || late) {
+                    shard.cancel(key);
+                }
+                outcome
+            });
+            if let Some(outcome) = outcome {
+                break outcome;
+            }
+        };
+        if let Some(timer) = timer {
+            self.with(|shard| {
+                shard.disarm(timer);
+                shard.host_mut().record(me.name).expect("a parked fiber has a record").alarm = None;
+            });
+        }
+        self.done(me);
+        Performed { outcome, woken }
+    }
+
+    /// Gives a fiber a name, for as long as it lives.
+    pub(crate) fn adopt(&self, fiber: Value, this: VALUE) -> Name {
+        let name = self.with(|shard| shard.host_mut().adopt(fiber.as_raw()));
+        set_name(fiber, name, this);
+        name
+    }
+
+    /// The fiber ends: its name with it.
+    pub(crate) fn leave(&self) {
+        let running = self.running.get();
+        // SAFETY: called with the GVL, from a fiber.
+        let fiber = unsafe { rb_sys::rb_fiber_current() };
+        self.with(|shard| {
+            if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
+                shard.queue_mut().remove(running);
+                shard.host_mut().forget(running);
+            }
+        });
+    }
+
+    /// The first thing that a spun fiber does: what was it started with?
+    pub(crate) fn enter(&self) -> Result<Value, Error> {
+        let running = self.running.get();
+        self.with(|shard| {
+            if let Some(record) = shard.host_mut().record(running) {
+                record.granted = false;
+            }
+        });
+        value_of(Ok(self.take(running)))
+    }
+
+    /// Schedules a fiber of this scheduler, from whichever thread has the GVL.
+    pub(crate) fn schedule(&self, name: Name, value: Value, first: bool) -> bool {
+        let scheduled = Scheduled { value: value.as_raw(), raises: roots::is_exception(value) };
+        let local = self.is_local();
+        self.with(|shard| {
+            let name = shard.host_mut().innermost(name);
+            if shard.host_mut().record(name).is_none() {
+                return false;
+            }
+            if !shard.host_mut().schedule(name, scheduled) {
+                return true; // an exception stands there; it is stronger
+            }
+            match (local, first) {
+                (false, _) => shard.inbox().push(name),
+                (true, true) => shard.ready_first(name),
+                (true, false) if scheduled.raises && shard.queue().contains(name) => shard.ready_first(name),
+                (true, false) => shard.ready(name),
+            }
+            true
+        })
+    }
+
+    /// Ends a `block`. Any thread; never raises.
+    pub(crate) fn unblock(&self, blocker: Value, name: Name) {
+        let local = self.is_local();
+        self.with(|shard| {
+            let name = shard.host_mut().innermost(name);
+            let Some(record) = shard.host_mut().record(name) else { return };
+            record.unblocked = Some(blocker.as_raw());
+            if local { shard.queue_mut().wake(name) } else { shard.inbox().push(name) }
+        });
+    }
+
+    /// Schedules a value into the calling fiber at a deadline; the fiber need not be parked.
+    pub(crate) fn alarm(&self, name: Name, span: Duration, value: Value) -> TimerKey {
+        self.with(|shard| {
+            let timer = shard.at(shard.now() + span, name);
+            shard.host_mut().set_alarm(timer, value.as_raw());
+            timer
+        })
+    }
+
+    /// Forgets a timer. One that went off already may have scheduled its marker into the running fiber,
+    /// which has not been raised yet: then that is taken back.
+    pub(crate) fn disarm(&self, timer: TimerKey, marker: Option<Value>) -> bool {
+        let running = self.running.get();
+        self.with(|shard| {
+            shard.host_mut().clear_alarm(timer);
+            if shard.disarm(timer) {
+                return true;
+            }
+            let (Some(marker), Some(record)) = (marker, shard.host_mut().record(running)) else { return false };
+            if record.scheduled.is_some_and(|scheduled| scheduled.value == marker.as_raw()) {
+                record.scheduled = None;
+                shard.queue_mut().remove(running);
+            }
+            false
+        })
+    }
+
+    /// Runs another fiber at once, and the calling one right after it.
+    pub(crate) fn yield_to(&self, other: Name) -> Result<Value, Error> {
+        let me = self.me();
+        self.with(|shard| {
+            shard.ready_first(other);
+            shard.ready_first(me.name);
+        });
+        let rested = self.rest(me.name);
+        self.done(me);
+        value_of(rested)
+    }
+
+    pub(crate) fn is_queued(&self, name: Name) -> bool {
+        self.with(|shard| shard.queue().contains(name))
+    }
+
+    pub(crate) fn rearm(&self, timer: TimerKey, span: Duration) -> bool {
+        self.with(|shard| {
+            let deadline = shard.now() + span;
+            shard.rearm(timer, deadline)
+        })
+    }
+
+    /// How many operations wait on a descriptor.
+    pub(crate) fn in_flight_on(&self, fd: i32) -> usize {
+        self.with(|shard| shard.in_flight_on(fd))
+    }
+
+    /// The fibers that wait on a descriptor.
+    pub(crate) fn waiting_on(&self, fd: i32) -> Vec<Name> {
+        self.with(|shard| shard.waiting_on(fd).collect())
+    }
+
+    /// Whether the calling thread is the scheduler's own.
+    pub(crate) fn is_local(&self) -> bool {
+        // SAFETY: called with the GVL.
+        self.thread == unsafe { rb_sys::rb_thread_current() }
+    }
+
+    /// Recycles a buffer after its bytes have been copied by `copy`, which may call Ruby.
+    pub(crate) fn consume<R>(&self, outcome: Outcome, copy: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let id = outcome.buffer?;
+        let len = usize::try_from(outcome.result).unwrap_or(0);
+        // The borrow ends before `copy` runs, for that may call Ruby. The bytes stay: the buffer is ours
+        // until it is recycled.
+        let (start, len) = self.with(|shard| {
+            let bytes = shard.buffer(id, len);
+            (bytes.as_ptr(), bytes.len())
+        });
+        // SAFETY: as said; the backend's memory moves only if the shard is replaced, which a fork does,
+        // and no fork happens in `copy`.
+        let copied = copy(unsafe { std::slice::from_raw_parts(start, len) });
+        self.with(|shard| shard.recycle(id));
+        Some(copied)
+    }
+
+    /// The name of the fiber that runs, for timers and for waking it later.
+    pub(crate) fn running(&self) -> Name {
+        self.running.get()
+    }
+
+    pub(crate) fn stats(&self) -> (Stats, usize, usize, usize, (usize, usize)) {
+        self.with(|shard| {
+            (shard.stats(), shard.queue().len(), shard.in_flight(), shard.timers(), shard.host().population())
+        })
+    }
+
+    pub(crate) fn describe(&self) -> (&'static str, String) {
+        self.with(|shard| (shard.backend().name(), shard.backend().describe()))
+    }
+
+    /// The thread ends: cancels what is in flight and waits for it, for a bounded time.
+    pub(crate) fn close(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        let limit = Time::monotonic() + Duration::from_secs(1);
+        self.with(|shard| {
+            shard.cancel_all();
+            while shard.in_flight() > 0 && Time::monotonic() < limit {
+                let mut wait = shard.wait_for_inbox(Some(limit));
+                if wait.block().is_err() {
+                    return;
+                }
+                shard.harvest(wait);
+            }
+        });
+        // SAFETY: the thread is alive: the scheduler marks it.
+        unsafe { rb_sys::rb_ivar_set(self.thread, scheduler_id(), NIL) };
+        forget_cached();
+    }
+
+    /// In a forked child: the ring is the parent's, and so are its fibers, but for the one that forked.
+    fn start_anew(&self) {
+        self.fork.set(fork::generation());
+        let Ok(backend) = backend(self.choice, self.options) else { return };
+        // SAFETY: called with the GVL, from the only fiber that the child has.
+        let main = unsafe { rb_sys::rb_fiber_current() };
+        *self.waker.borrow_mut() = backend.waker();
+        let fresh = Shard::new(Roots::new(main), backend);
+        self.shard.replace(fresh).disown();
+        self.running.set(Name::MAIN);
+        self.interrupted.set(false);
+        *self.kill.borrow_mut() = None;
+        // SAFETY: the fiber is the running one.
+        let this = unsafe { rb_sys::rb_ivar_get(self.thread, scheduler_id()) };
+        // SAFETY: as above.
+        set_name(unsafe { Value::from_raw(main) }, Name::MAIN, this);
+    }
+}
+
+/// The fiber that parks; `base` is the fiber that resumed it, where nobody spun it.
+#[derive(Clone, Copy)]
+struct Me {
+    name: Name,
+    base: Option<Name>,
+}
+
+/// The last scheduled thing wins, but an exception yields to an exception only, which remembers it.
+fn later(earlier: Option<Woken>, now: Option<Woken>) -> Option<Woken> {
+    match (earlier, now) {
+        (Some(Woken::Error(first)), Some(Woken::Error(second))) => {
+            errors::set_cause(&second, &first);
+            Some(Woken::Error(second))
+        }
+        (Some(Woken::Error(first)), _) => Some(Woken::Error(first)),
+        (earlier, now) => now.or(earlier),
+    }
+}
+
+fn value_of(rested: Result<Option<Woken>, Error>) -> Result<Value, Error> {
+    match rested? {
+        Some(woken) => woken.deliver(),
+        None => Ok(ruby().qnil().as_value()),
+    }
+}
+
+/// Makes a backend; says once a process why it is not the one that was hoped for.
+fn backend(choice: Choice, options: UringOptions) -> Result<Any, polyphony_core::error::Error> {
+    static SAID: AtomicU32 = AtomicU32::new(0);
+    let (backend, note) = Any::new(choice, options)?;
+    if let Some(note) = note
+        && SAID.swap(1, Ordering::Relaxed) == 0
+    {
+        eprintln!("{note}");
+    }
+    Ok(backend)
+}
+
+/// Ruby, for a caller that has the GVL.
+pub(crate) fn ruby() -> Ruby {
+    // SAFETY: everything in this crate but the wait itself runs with the GVL.
+    unsafe { Ruby::get_unchecked() }
+}
+
+/// Changes when a scheduler is made, ended or freed: what was cached before says nothing any more.
+static EPOCH: AtomicU32 = AtomicU32::new(1);
+
+/// Every scheduler of the process, for what concerns them all: closing a descriptor.
+static ALL: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+
+#[derive(Clone, Copy, PartialEq)]
+struct Known(*const Scheduler);
+
+// SAFETY: followed under the GVL only, and taken off the list before the scheduler is freed.
+unsafe impl Send for Known {}
+
+/// The schedulers that are not closed.
+pub(crate) fn all() -> Vec<&'static Scheduler> {
+    let known = ALL.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    // SAFETY: as said of `Known`: whatever is on the list has not been freed, and we have the GVL.
+    let schedulers = known.iter().map(|known| unsafe { &*known.0 });
+    schedulers.filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation()).collect()
+}
+
+fn unregister(scheduler: &Scheduler) {
+    let this = Known(std::ptr::from_ref(scheduler));
+    ALL.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != this);
+}
+
+#[derive(Clone, Copy)]
+struct Cached {
+    thread: VALUE,
+    scheduler: *const Scheduler,
+    epoch: u32,
+}
+
+thread_local! {
+    // Only a cache: which thread calls is asked of Ruby, each time.
+    static CACHED: Cell<Cached> =
+        const { Cell::new(Cached { thread: 0, scheduler: std::ptr::null(), epoch: 0 }) };
+}
+
+#[inline(never)]
+fn cached() -> Cached {
+    CACHED.get()
+}
+
+fn forget_cached() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cold]
+fn look_up(thread: VALUE) -> *const Scheduler {
+    // SAFETY: the thread is the calling one.
+    let object = unsafe { Value::from_raw(rb_sys::rb_ivar_get(thread, scheduler_id())) };
+    let scheduler = match Obj::<Scheduler>::try_convert(object) {
+        Ok(object) if !object.is_nil() => std::ptr::from_ref(&*object),
+        _ => std::ptr::null(),
+    };
+    CACHED.set(Cached { thread, scheduler, epoch: EPOCH.load(Ordering::Relaxed) });
+    scheduler
+}
+
+/// A variable's name that Ruby code cannot write.
+fn hidden_id(name: &'static str) -> rb_sys::ID {
+    // SAFETY: the pointer and the length are those of a static string.
+    unsafe { rb_sys::rb_intern2(name.as_ptr().cast(), name.len() as _) }
+}
+
+/// The variable of a Thread, and of a Fiber, that holds its scheduler.
+pub(crate) fn scheduler_id() -> rb_sys::ID {
+    static ID: std::sync::OnceLock<rb_sys::ID> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| hidden_id("__polyphony_scheduler__"))
+}
+
+/// The variable of a Fiber that holds its name.
+fn name_id() -> rb_sys::ID {
+    static ID: std::sync::OnceLock<rb_sys::ID> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| hidden_id("__polyphony_name__"))
+}
+
+fn set_name(fiber: Value, name: Name, scheduler: VALUE) {
+    let number = ruby().integer_from_u64(name.number());
+    // SAFETY: a live fiber, a Fixnum and a live scheduler; the variables are invisible to Ruby code.
+    unsafe {
+        rb_sys::rb_ivar_set(fiber.as_raw(), name_id(), number.as_raw());
+        rb_sys::rb_ivar_set(fiber.as_raw(), scheduler_id(), scheduler);
+    }
+}
+
+/// The name that a fiber was given when it was spun; stale once it has ended.
+pub(crate) fn name_of(fiber: Value) -> Option<Name> {
+    // SAFETY: a live object; a variable that is not set reads as nil.
+    let number = unsafe { Value::from_raw(rb_sys::rb_ivar_get(fiber.as_raw(), name_id())) };
+    magnus::Integer::from_value(number)?.to_u64().ok().map(Name::from_number)
+}

@@ -1,0 +1,243 @@
+//! Sockets: accept, connect, receive and send through the ring.
+//!
+//! Memory that the kernel reads or writes stands in Ruby strings that no Ruby code sees, kept in their
+//! place until the last completion. A descriptor that an accept brings to a fiber which was cancelled
+//! meanwhile is closed.
+
+use magnus::{Error, RArray, RModule, RString, Ruby, Value, prelude::*, rb_sys::{AsRawValue, FromRawValue}};
+use polyphony_core::op::Op;
+use rb_sys::VALUE;
+
+use crate::{
+    errors,
+    io::{frozen, string_bytes},
+    open_file::OpenFile,
+    roots::Keep,
+    scheduler::{Performed, Scheduler, Woken},
+};
+
+/// Defines the primitives in the module of the gem's own functions.
+pub(crate) fn define(module: RModule) -> Result<(), Error> {
+    module.define_singleton_method("accept", magnus::function!(accept, 1))?;
+    module.define_singleton_method("connect", magnus::function!(connect, 2))?;
+    module.define_singleton_method("recv", magnus::function!(recv, 3))?;
+    module.define_singleton_method("send", magnus::function!(send, 4))?;
+    module.define_singleton_method("recvfrom", magnus::function!(recvfrom, 3))?;
+    module.define_singleton_method("buffered?", magnus::function!(is_buffered, 1))?;
+    module.define_singleton_method("become_socket", magnus::function!(become_socket, 2))?;
+    Ok(())
+}
+
+/// The calling thread's scheduler; the Ruby methods above ask for it before they come here.
+fn scheduler(ruby: &Ruby) -> Result<&'static Scheduler, Error> {
+    Scheduler::current().ok_or_else(|| Error::new(ruby.exception_runtime_error(), "no scheduler runs in this thread"))
+}
+
+/// The result of an operation, or what ended it.
+fn result(ruby: &Ruby, performed: Performed, tried: &str) -> Result<Ended, Error> {
+    match performed.woken {
+        Some(Woken::Error(error)) => return Err(error),
+        Some(Woken::Value(value)) => return Ok(Ended::Woken(value)),
+        None => {}
+    }
+    match performed.outcome.result {
+        result if result >= 0 => Ok(Ended::Result(result)),
+        result if result == -libc::ECANCELED => Err(errors::io(ruby, "stream closed in another thread")),
+        result => Err(errors::system(ruby, -result, tried)),
+    }
+}
+
+enum Ended {
+    Result(i32),
+    Woken(Value),
+}
+
+/// Waits for a connection; the new descriptor, for the caller to wrap.
+fn accept(ruby: &Ruby, io: Value) -> Result<Value, Error> {
+    let scheduler = scheduler(ruby)?;
+    loop {
+        let fd = OpenFile::expect(ruby, io)?.fd();
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let op = Op::Accept { fd, addr: std::ptr::null_mut(), len: std::ptr::null_mut(), flags };
+        let performed = scheduler.perform(op, |_| Keep::Nothing);
+        let accepted = performed.outcome.result;
+        if performed.woken.is_some() && accepted >= 0 {
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+            unsafe { libc::close(accepted) };
+        }
+        // A connection that was gone before it could be taken is no error of the listener.
+        if performed.woken.is_none() && matches!(-accepted, libc::ECONNABORTED | libc::EINTR | libc::EPROTO) {
+            continue;
+        }
+        return match result(ruby, performed, "accept(2)")? {
+            Ended::Result(fd) => Ok(ruby.integer_from_i64(i64::from(fd)).as_value()),
+            Ended::Woken(value) => Ok(value),
+        };
+    }
+}
+
+/// Connects to a packed address: 0, or what the fiber was scheduled with.
+fn connect(ruby: &Ruby, io: Value, address: RString) -> Result<Value, Error> {
+    let scheduler = scheduler(ruby)?;
+    let fd = OpenFile::expect(ruby, io)?.fd();
+    let address = frozen(address.as_value())?.as_raw();
+    let (start, len) = string_bytes(address);
+    let op = Op::Connect { fd, addr: start.cast(), len: len as libc::socklen_t };
+    let performed = scheduler.perform(op, |roots| Keep::Value(roots.keep(address)));
+    match result(ruby, performed, "connect(2)")? {
+        Ended::Result(result) => Ok(ruby.integer_from_i64(i64::from(result)).as_value()),
+        Ended::Woken(value) => Ok(value),
+    }
+}
+
+/// Receives at most `len` bytes: a string, empty at the end of the stream.
+fn recv(ruby: &Ruby, io: Value, len: usize, flags: i32) -> Result<Value, Error> {
+    let scheduler = scheduler(ruby)?;
+    loop {
+        let file = OpenFile::expect(ruby, io)?;
+        let string = hidden(len);
+        let buf = string_bytes(string).0.cast_mut();
+        let op = Op::Recv { fd: file.fd(), buf, len: len.min(1 << 30) as u32, flags };
+        let performed = scheduler.perform(op, |roots| Keep::Value(roots.keep(string)));
+        let brought = performed.outcome.result;
+        if performed.woken.is_some() && brought > 0 && flags & libc::MSG_PEEK == 0 {
+            // A cancelled receive brought bytes: the next read finds them.
+            set_len(string, brought as usize);
+            let (start, len) = string_bytes(string);
+            if let Some(file) = OpenFile::of(io) {
+                // SAFETY: the string is alive on this stack, and `append` copies before anybody changes it.
+                file.append(unsafe { std::slice::from_raw_parts(start, len) });
+            }
+        }
+        if performed.woken.is_none() && matches!(-brought, libc::EINTR) {
+            continue;
+        }
+        return match result(ruby, performed, "recvfrom(2)")? {
+            Ended::Result(read) => Ok(shown(string, read as usize)),
+            Ended::Woken(value) => Ok(value),
+        };
+    }
+}
+
+/// Sends a string, to an address where one is given: how many bytes went out.
+fn send(ruby: &Ruby, io: Value, data: Value, flags: i32, address: Option<RString>) -> Result<Value, Error> {
+    let scheduler = scheduler(ruby)?;
+    let fd = OpenFile::expect(ruby, io)?.fd();
+    let data = frozen(data)?.as_raw();
+    let (buf, len) = string_bytes(data);
+    let performed = match address {
+        None => {
+            let op = Op::Send { fd, buf, len: len as u32, flags };
+            scheduler.perform(op, |roots| Keep::Value(roots.keep(data)))
+        }
+        Some(address) => {
+            let address = frozen(address.as_value())?.as_raw();
+            let message = Message::new(buf.cast_mut(), len, string_bytes(address).0.cast_mut(), string_bytes(address).1);
+            let op = Op::SendMsg { fd, msg: &raw const message.header, flags };
+            scheduler.perform(op, |roots| Keep::Memory(message, vec![roots.keep(data), roots.keep(address)]))
+        }
+    };
+    match result(ruby, performed, "sendto(2)")? {
+        Ended::Result(sent) => Ok(ruby.integer_from_i64(i64::from(sent)).as_value()),
+        Ended::Woken(value) => Ok(value),
+    }
+}
+
+/// Receives one message: `[string, packed address]`.
+fn recvfrom(ruby: &Ruby, io: Value, len: usize, flags: i32) -> Result<Value, Error> {
+    let scheduler = scheduler(ruby)?;
+    let fd = OpenFile::expect(ruby, io)?.fd();
+    let (data, address) = (hidden(len), hidden(ADDRESS));
+    // The kernel writes the length of the address into the header, which goes when the operation does: a
+    // string keeps it for us.
+    let header = hidden(size_of::<Message>());
+    let message = string_bytes(header).0.cast_mut().cast::<Message>();
+    // SAFETY: the string has room for a message and is allocated apart from its object, so aligned for it;
+    // the message points into strings that are kept as long as it is.
+    unsafe {
+        Message::write(message, string_bytes(data).0.cast_mut(), len, string_bytes(address).0.cast_mut(), ADDRESS);
+    }
+    // SAFETY: written above.
+    let op = Op::RecvMsg { fd, msg: unsafe { &raw mut (*message).header }, flags };
+    let kept = |roots: &crate::roots::Roots| {
+        Keep::Memory(Box::new(()), vec![roots.keep(data), roots.keep(address), roots.keep(header)])
+    };
+    let performed = scheduler.perform(op, kept);
+    // SAFETY: the header string stands on this stack still.
+    let address_len = unsafe { (*message).header.msg_namelen } as usize;
+    std::hint::black_box(header);
+    match result(ruby, performed, "recvfrom(2)")? {
+        Ended::Result(read) => {
+            let pair: RArray = ruby.ary_new_capa(2);
+            pair.push(shown(data, read as usize))?;
+            pair.push(shown(address, address_len.min(ADDRESS)))?;
+            Ok(pair.as_value())
+        }
+        Ended::Woken(value) => Ok(value),
+    }
+}
+
+/// Whether Ruby holds bytes of an IO that nobody has taken.
+fn is_buffered(io: Value) -> bool {
+    OpenFile::of(io).is_some_and(|file| !file.buffered().is_empty())
+}
+
+/// Makes a freshly initialised IO what the socket classes make theirs.
+fn become_socket(ruby: &Ruby, io: Value, no_reverse_lookup: bool) -> Result<(), Error> {
+    OpenFile::expect(ruby, io)?.become_socket(no_reverse_lookup);
+    Ok(())
+}
+
+/// The largest address: a `sockaddr_storage`.
+const ADDRESS: usize = size_of::<libc::sockaddr_storage>();
+
+/// A message header and its only part, in one place.
+struct Message {
+    header: libc::msghdr,
+    part: libc::iovec,
+}
+
+impl Message {
+    fn new(data: *mut u8, len: usize, address: *mut u8, address_len: usize) -> Box<Self> {
+        let mut message = Box::<Self>::new_uninit();
+        // SAFETY: room for one message; `write` fills it.
+        unsafe {
+            Self::write(message.as_mut_ptr(), data, len, address, address_len);
+            message.assume_init()
+        }
+    }
+
+    /// # Safety
+    /// `at` has room for a message and stays in place as long as the kernel uses it.
+    unsafe fn write(at: *mut Self, data: *mut u8, len: usize, address: *mut u8, address_len: usize) {
+        // SAFETY: the caller's promise; an all-zero header is a valid one.
+        unsafe {
+            at.write(Message { header: std::mem::zeroed(), part: libc::iovec { iov_base: data.cast(), iov_len: len } });
+            (*at).header.msg_name = address.cast();
+            (*at).header.msg_namelen = address_len as libc::socklen_t;
+            (*at).header.msg_iov = &raw mut (*at).part;
+            (*at).header.msg_iovlen = 1;
+        }
+    }
+}
+
+/// A string of at least that capacity, allocated apart from its object, that no Ruby code has seen.
+fn hidden(capacity: usize) -> VALUE {
+    // SAFETY: a fresh string; so large that Ruby does not embed it (3.2 embeds up to 640 bytes).
+    unsafe { rb_sys::rb_str_buf_new(capacity.max(1024) as _) }
+}
+
+fn set_len(string: VALUE, len: usize) {
+    // SAFETY: a string of ours with room for what the kernel wrote.
+    unsafe { rb_sys::rb_str_set_len(string, len as _) };
+}
+
+/// The string for Ruby code: just its bytes, not the room.
+fn shown(string: VALUE, len: usize) -> Value {
+    set_len(string, len);
+    // SAFETY: a live string; a short one is copied, so that it does not hold on to the room.
+    unsafe {
+        let shown = if len < 1024 { rb_sys::rb_str_new(rb_sys::RSTRING_PTR(string), len as _) } else { string };
+        Value::from_raw(shown)
+    }
+}
