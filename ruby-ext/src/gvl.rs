@@ -9,17 +9,17 @@ use std::ffi::c_void;
 use magnus::{Error, rb_sys::protect};
 use polyphony_core::backend::{Wait, Waker};
 
-/// Blocks on a wait without the GVL. An interrupt ends it.
-pub(crate) fn block<W: Wait>(wait: &mut W, waker: &Waker) -> std::io::Result<()> {
+/// Blocks on a wait without the GVL. An interrupt ends it; false where one kept it from starting.
+pub(crate) fn block<W: Wait>(wait: &mut W, waker: &Waker) -> std::io::Result<bool> {
     struct Blocking<'a, W> {
         wait: &'a mut W,
-        result: std::io::Result<()>,
+        result: std::io::Result<bool>,
     }
 
     unsafe extern "C" fn run<W: Wait>(data: *mut c_void) -> *mut c_void {
         // SAFETY: `data` is the `Blocking` below, which outlives the call and which nobody else uses.
         let blocking = unsafe { &mut *data.cast::<Blocking<'_, W>>() };
-        blocking.result = blocking.wait.block();
+        blocking.result = blocking.wait.block().map(|()| true);
         std::ptr::null_mut()
     }
 
@@ -28,7 +28,7 @@ pub(crate) fn block<W: Wait>(wait: &mut W, waker: &Waker) -> std::io::Result<()>
         unsafe { &*data.cast::<Waker>() }.wake();
     }
 
-    let mut blocking = Blocking { wait, result: Ok(()) };
+    let mut blocking = Blocking { wait, result: Ok(false) };
     // SAFETY: both functions get what they expect; neither calls Ruby; waking is async-signal-safe.
     unsafe {
         rb_sys::rb_nogvl(
@@ -42,7 +42,7 @@ pub(crate) fn block<W: Wait>(wait: &mut W, waker: &Waker) -> std::io::Result<()>
     blocking.result
 }
 
-/// Whether the calling Ruby thread has an interrupt pending.
+/// Whether the calling Ruby thread has a signal or an exception pending.
 pub(crate) fn is_interrupted() -> bool {
     // SAFETY: called with the GVL, for the calling thread.
     unsafe { rb_sys::rb_thread_interrupted(rb_sys::rb_thread_current()) != 0 }

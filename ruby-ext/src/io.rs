@@ -31,9 +31,12 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
 /// Calls the original with the very arguments, keywords and block of this call.
 pub(crate) fn original(ruby: &Ruby, args: &[Value]) -> Result<Value, Error> {
     let _ = ruby;
+    // Numbers, not the slice: Ruby passes null for no arguments, which a slice must not be, and a closure
+    // that holds such a slice looks like none at all.
+    let (argc, argv) = (args.len() as i32, args.as_ptr());
     let raw = protect(|| {
         // SAFETY: called from a method that Ruby called with these arguments; `Value` is a transparent VALUE.
-        unsafe { rb_sys::rb_call_super(args.len() as i32, args.as_ptr().cast()) }
+        unsafe { rb_sys::rb_call_super(argc, argv.cast()) }
     })?;
     // SAFETY: what a Ruby method returned.
     Ok(unsafe { Value::from_raw(raw) })

@@ -154,7 +154,8 @@ fn sleep(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
 
 fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Result<bool, Error> {
     let limit = time::span(ruby, limit)?;
-    this.block(blocker, limit)
+    let is_stock = magnus::Thread::from_value(blocker).is_some() || magnus::Symbol::from_value(blocker).is_some();
+    this.block(blocker, is_stock, limit)
 }
 
 /// Waits for events (`IO::READABLE` …) on an IO; those that are ready, or false when the time is up.

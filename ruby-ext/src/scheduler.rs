@@ -288,18 +288,17 @@ impl Scheduler {
             let waker = self.waker.borrow().clone();
             gvl::block(&mut wait, &waker)
         } else {
-            wait.block()
+            wait.block().map(|()| true)
         };
         if fork::generation() != self.fork.get() {
             self.start_anew();
         }
         self.with(|shard| shard.harvest(wait));
-        if let Err(error) = blocked {
-            let ruby = ruby();
-            let errno = error.raw_os_error().unwrap_or(0);
-            return Err(errors::system(&ruby, errno, "waiting for completions"));
-        }
-        if !gvl::is_interrupted() {
+        let started = blocked.map_err(|error| {
+            errors::system(&ruby(), error.raw_os_error().unwrap_or(0), "waiting for completions")
+        })?;
+        // A wait that would not start has seen what `is_interrupted` does not tell: a time slice has ended.
+        if started && !gvl::is_interrupted() {
             return Ok(());
         }
         self.interrupted.set(true);
@@ -400,19 +399,24 @@ impl Scheduler {
         value_of(rested)
     }
 
-    /// `block` of the scheduler interface: until `unblock` names this blocker, or the time is up.
-    pub(crate) fn block(&self, blocker: Value, limit: Option<Duration>) -> Result<bool, Error> {
+    /// `block` of the scheduler interface: until `unblock`, or the time is up.
+    ///
+    /// An `unblock` that came first is not lost, but one that came too late for an earlier `block` must not
+    /// end this one. So one that came while the fiber was not blocked counts only if it names the same
+    /// blocker; where Ruby itself names another (`Thread#join`, `ConditionVariable#wait`), `loose` says so.
+    pub(crate) fn block(&self, blocker: Value, loose: bool, limit: Option<Duration>) -> Result<bool, Error> {
         let me = self.me();
-        let timer = limit.map(|span| {
-            self.with(|shard| {
+        let timer = self.with(|shard| {
+            let record = shard.host_mut().record(me.name).expect("a fiber that parks has a record");
+            record.unblocked = record.unblocked.filter(|&early| loose || early == blocker.as_raw());
+            limit.map(|span| {
                 let timer = shard.at(shard.now() + span, me.name);
-                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm = Some(timer);
+                shard.host_mut().record(me.name).expect("found above").alarm = Some(timer);
                 timer
             })
         });
-        let blocker = blocker.as_raw();
         let rested = self.rest_until(me.name, |record| {
-            record.unblocked == Some(blocker) || (timer.is_some() && record.alarm.is_none())
+            record.unblocked.is_some() || (timer.is_some() && record.alarm.is_none())
         });
         let unblocked = self.with(|shard| {
             timer.map(|timer| shard.disarm(timer));
@@ -422,7 +426,7 @@ impl Scheduler {
         });
         self.done(me);
         value_of(rested)?;
-        Ok(unblocked == Some(blocker))
+        Ok(unblocked.is_some())
     }
 
     /// Parks until something was scheduled or `enough` holds of the fiber's record.

@@ -143,7 +143,6 @@ module Polyphony
       #
       # @return [Fiber] self
       def <<(message)
-        __check_spun__
         ::Kernel.raise FiberError, "#{inspect} has ended: nobody will receive the message" if @ended
 
         mailbox << message
