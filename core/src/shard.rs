@@ -3,13 +3,15 @@
 //! A shard answers one question: *what next?* It never switches, never blocks, reads no clock but its
 //! backend's and calls no user code. Its thread does what it is told:
 //!
-//!     loop {
-//!         match shard.next() {
-//!             Next::Run(fiber) => resume(fiber),
-//!             Next::Wait(mut wait) => { wait.block()?; shard.harvest(wait) }
-//!             Next::Idle => …only another thread can help: block on `shard.wait_for_inbox()`
-//!         }
+//! ```text
+//! loop {
+//!     match shard.next() {
+//!         Next::Run(fiber) => resume(fiber),
+//!         Next::Wait(mut wait) => { wait.block()?; shard.harvest(wait) }
+//!         Next::Idle => …only another thread can help: block on `shard.wait_for_inbox()`
 //!     }
+//! }
+//! ```
 //!
 //! An operation that its backend cannot take waits in the backlog, with its fiber parked as usual; so
 //! does a request to cancel. Both keep their order, so a cancel never overtakes its operation.

@@ -3,9 +3,11 @@
 //! An operation enters with `insert` and leaves with its last completion, never before. If its fiber
 //! stops caring, the entry stays: the kernel may still write to the buffer that it keeps.
 //!
-//!     insert ──▶ InFlight ──last completion──▶ gone, outcome to the fiber
-//!                   │ abandon
-//!                   └──▶ nobody's ──last completion──▶ gone, keep dropped, stray fd closed
+//! ```text
+//! insert ──▶ InFlight ──last completion──▶ gone, outcome to the fiber
+//!               │ abandon
+//!               └──▶ nobody's ──last completion──▶ gone, keep dropped, stray fd closed
+//! ```
 //!
 //! An entry's place is used again under a new generation, so that the late completion or cancellation
 //! of an earlier operation finds nothing.
@@ -17,6 +19,9 @@ use super::Op;
 pub struct OpKey(u64);
 
 impl OpKey {
+    /// A key that names no operation: table indices end below it.
+    pub(crate) const NONE: OpKey = OpKey((GENERATIONS as u64) << 32 | NIL as u64);
+
     /// The key as the kernel's `user_data`; below 2^62.
     pub fn number(self) -> u64 {
         self.0
