@@ -138,7 +138,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
                 entry.phase = Phase::Ended;
                 self.ended.push_back(key);
             }
-            Phase::InFlight | Phase::Polling => {
+            Phase::InFlight | Phase::Polling | Phase::PollingTarget => {
                 let op = entry.op;
                 if !self.backlog.is_empty() || self.backend.cancel(key, &op) == Taken::Full {
                     self.backlog.push_back(Pending::Cancel(key));
@@ -193,6 +193,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
 
     /// What next? Never blocks.
     #[inline]
+    #[allow(clippy::should_implement_trait, reason = "it never ends, and is no iterator")]
     pub fn next(&mut self) -> Next<H::Fiber, B::Wait> {
         if self.budget > 0
             && let Some(fiber) = self.queue.pop()
@@ -319,15 +320,16 @@ impl<H: Host, B: Backend> Shard<H, B> {
 
     /// Everything that needs no kernel: backlog, timers, inbox.
     fn tend(&mut self) {
-        while let Some(key) = self.ended.pop_front() {
-            self.complete(key, Outcome::last(-libc::ECANCELED));
-        }
         self.offer_backlog();
         if self.inbox.is_filled() {
             self.take_inbox();
         }
         if !self.timers.is_empty() {
             self.expire();
+        }
+        // Last, for all of the above can cancel what was still queued, and nothing else would tell.
+        while let Some(key) = self.ended.pop_front() {
+            self.complete(key, Outcome::last(-libc::ECANCELED));
         }
     }
 
@@ -391,16 +393,20 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.completions = completions;
     }
 
-    fn complete(&mut self, key: OpKey, outcome: Outcome) {
+    fn complete(&mut self, key: OpKey, mut outcome: Outcome) {
         let Some(entry) = self.ops.entry(key) else { return }; // late completion of a recycled key
         match entry.phase {
-            Phase::Polling => return self.try_again(key, outcome),
+            Phase::Polling | Phase::PollingTarget => return self.try_again(key, outcome),
             Phase::InFlight if outcome.result == -libc::EAGAIN && !entry.cancelled => {
                 if let Some((fd, events)) = entry.op.readiness() {
-                    return self.poll_first(key, Op::Poll { fd, events });
+                    return self.poll_first(key, Op::Poll { fd, events }, Phase::Polling);
                 }
             }
             Phase::InFlight | Phase::Queued | Phase::Ended => {}
+        }
+        if entry.cancelled && matches!(-outcome.result, libc::EINTR | libc::EAGAIN) {
+            // How an operation ends whose thread in the kernel was interrupted, or that would wait again.
+            outcome.result = -libc::ECANCELED;
         }
         let fiber = entry.fiber;
         let makes_fd = entry.op.makes_fd();
@@ -425,12 +431,12 @@ impl<H: Host, B: Backend> Shard<H, B> {
     }
 
     /// A descriptor that does not block was not ready: wait for readiness under the same key.
-    fn poll_first(&mut self, key: OpKey, poll: Op) {
+    fn poll_first(&mut self, key: OpKey, poll: Op, phase: Phase) {
         self.stats.retried += 1;
         let taken = if self.backlog.is_empty() { self.backend.submit(key, &poll) } else { Taken::Full };
         let entry = self.ops.entry(key).expect("the caller found the entry");
         entry.phase = match taken {
-            Taken::Yes => Phase::Polling,
+            Taken::Yes => phase,
             // Offered again as the operation itself, which asks for readiness again if it must.
             Taken::Full => {
                 self.backlog.push_back(Pending::Submit(key));
@@ -442,7 +448,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
     /// The descriptor is ready, or the wait for that failed or was cancelled.
     fn try_again(&mut self, key: OpKey, polled: Outcome) {
         let entry = self.ops.entry(key).expect("the caller found the entry");
-        entry.phase = Phase::InFlight;
+        let phase = std::mem::replace(&mut entry.phase, Phase::InFlight);
         if polled.result < 0 {
             return self.complete(key, polled);
         }
@@ -450,6 +456,11 @@ impl<H: Host, B: Backend> Shard<H, B> {
             return self.complete(key, Outcome::last(-libc::ECANCELED));
         }
         let op = entry.op;
+        if phase == Phase::Polling
+            && let Some((fd, events)) = op.readiness_of_target()
+        {
+            return self.poll_first(key, Op::Poll { fd, events }, Phase::PollingTarget);
+        }
         if !self.backlog.is_empty() || self.backend.submit(key, &op) == Taken::Full {
             self.put_off(key);
         }

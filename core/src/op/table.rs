@@ -57,6 +57,8 @@ pub(crate) enum Phase {
     InFlight,
     /// Its descriptor does not block and was not ready: the backend waits for readiness in its stead.
     Polling,
+    /// The same for the descriptor at its other end.
+    PollingTarget,
     /// Cancelled while queued: its outcome is waiting to be told.
     Ended,
 }
@@ -64,6 +66,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Entry<F, K> {
     pub(crate) fiber: Option<F>,
+    #[expect(dead_code, reason = "dropped with the last completion, which is all that it is for")]
     pub(crate) keep: K,
     pub(crate) op: Op,
     pub(crate) phase: Phase,
