@@ -16,7 +16,7 @@
 //! An operation that its backend cannot take waits in the backlog, with its fiber parked as usual; so
 //! does a request to cancel. Both keep their order, so a cancel never overtakes its operation.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use crate::{
     backend::{Backend, Taken, Time, Wait},
@@ -35,6 +35,9 @@ use crate::{
 
 /// How many fibers run before completions, timers and the inbox are looked at again.
 pub const BUDGET: u32 = 64;
+
+/// How long the backlog of a full backend waits at most.
+const OFFER_AGAIN: Duration = Duration::from_millis(1);
 
 /// What the thread of a shard does next.
 #[derive(Debug)]
@@ -215,7 +218,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
     /// A wait that only the inbox, a signal or the deadline ends, for a thread whose shard is idle.
     pub fn wait_for_inbox(&mut self, deadline: Option<Time>) -> B::Wait {
         self.stats.turns += 1;
-        let deadline = if self.inbox.fall_asleep() { deadline } else { Some(Time(0)) };
+        let deadline = if self.inbox.fall_asleep() { self.soon_if_full(deadline) } else { Some(Time(0)) };
         self.backend.wait(deadline)
     }
 
@@ -316,6 +319,14 @@ impl<H: Host, B: Backend> Shard<H, B> {
             return Next::Idle;
         }
         Next::Wait(self.wait_for_inbox(self.timers.earliest()))
+    }
+
+    /// A full backend wants what is in the backlog offered again, even if nothing completes until then.
+    fn soon_if_full(&self, deadline: Option<Time>) -> Option<Time> {
+        if self.backlog.is_empty() {
+            return deadline;
+        }
+        deadline.into_iter().chain([self.backend.now() + OFFER_AGAIN]).min()
     }
 
     /// Everything that needs no kernel: backlog, timers, inbox.
@@ -495,4 +506,24 @@ pub fn block<H: Host, B: Backend>(shard: &mut Shard<H, B>, mut wait: B::Wait) ->
     wait.block()?;
     shard.harvest(wait);
     Ok(())
+}
+
+/// Ends a shard on its own thread: cancels everything, waits for every last completion, at most `within`.
+///
+/// Says how many operations did not come home. What those keep is leaked, for the kernel may still write
+/// there; and so, by the backend's own care, is what it lent them.
+pub fn shut_down<H: Host, B: Backend>(mut shard: Shard<H, B>, within: Duration) -> usize {
+    let deadline = shard.now() + within;
+    shard.cancel_all();
+    while shard.in_flight() > 0 && shard.now() < deadline {
+        shard.tend();
+        if shard.in_flight() == 0 {
+            break;
+        }
+        let wait = shard.wait_for_inbox(Some(deadline));
+        if block(&mut shard, wait).is_err() {
+            break;
+        }
+    }
+    shard.in_flight()
 }

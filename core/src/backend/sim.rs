@@ -205,7 +205,7 @@ impl Sim {
         let answer = match self.random.below(8) {
             0 if op.readiness().is_some() => Answer::result(-libc::EAGAIN),
             1 => Answer::result(-libc::ECONNRESET),
-            2 => Answer::result(0),
+            2 if !op.makes_fd() => Answer::result(0),
             _ => self.success(op),
         };
         let answer = if self.random.one_in(4) { answer.stubborn() } else { answer };

@@ -409,7 +409,9 @@ pub fn accept(situation: Situation, mode: Mode) -> Scene {
     let (listener, address) = listener(mode);
     // The client stays: a connection that is reset before it is accepted need not be.
     Scene::making_descriptor(accept(listener.as_raw_fd()))
-        .act(move || drop(forever(TcpStream::connect(address).unwrap())))
+        .act(move || {
+            forever(TcpStream::connect(address).unwrap());
+        })
         .on([listener])
 }
 
@@ -629,6 +631,7 @@ pub fn waitid(situation: Situation, _: Mode) -> Scene {
     if situation == Situation::Error {
         return Scene::new(op(1), -libc::ECHILD);
     }
+    #[expect(clippy::zombie_processes, reason = "the operation waits for it")]
     let mut child =
         Command::new("sh").args(["-c", "read line; exit 7"]).stdin(Stdio::piped()).spawn().unwrap();
     let input = child.stdin.take();
