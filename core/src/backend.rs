@@ -5,8 +5,10 @@
 //!
 //! One turn, as the host sees it:
 //!
-//!     shard.next() ── Wait(w) ──▶ w.block() ──▶ shard.harvest(w) ──▶ shard.next() ── Run(fiber)
-//!                                 (no shard, no GVL: only the kernel)
+//! ```text
+//! shard.next() ── Wait(w) ──▶ w.block() ──▶ shard.harvest(w) ──▶ shard.next() ── Run(fiber)
+//!                             (no shard, no GVL: only the kernel)
+//! ```
 
 pub mod any;
 pub mod epoll;

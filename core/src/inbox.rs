@@ -3,8 +3,10 @@
 //! A sender pushes a name and wakes the owner only if it sleeps; a busy owner finds the name by
 //! itself at its next turn. The order is what makes a wake-up impossible to lose:
 //!
-//!     owner:  asleep = true ──▶ look once more ──▶ block
-//!     sender: push ──▶ if asleep.swap(false) { wake }
+//! ```text
+//! owner:  asleep = true ──▶ look once more ──▶ block
+//! sender: push ──▶ if asleep.swap(false) { wake }
+//! ```
 //!
 //! Either the owner sees what was pushed, or the sender sees that the owner is about to sleep.
 

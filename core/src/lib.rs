@@ -46,5 +46,6 @@ pub mod op;
 pub mod run_queue;
 pub mod shard;
 pub mod stats;
+mod syscall;
 pub mod timers;
 pub mod trace;

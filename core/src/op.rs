@@ -78,6 +78,8 @@ pub enum Op {
 // because nobody but the kernel, or an offload thread in its stead, follows them, and whoever submits
 // the op keeps what they point to alive until its last completion.
 unsafe impl Send for Op {}
+// SAFETY: as above; and no method of a shared op follows a pointer.
+unsafe impl Sync for Op {}
 
 /// Which operation an [`Op`] is, for traces and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,6 +195,9 @@ impl Op {
             Op::Send { fd, flags, .. } | Op::SendMsg { fd, flags, .. } => {
                 (flags & libc::MSG_DONTWAIT == 0).then_some((fd, OUT))
             }
+            Op::Splice { from, flags, .. } | Op::Tee { from, flags, .. } => {
+                (flags & libc::SPLICE_F_NONBLOCK == 0).then_some((from, IN))
+            }
             Op::Nop
             | Op::Connect { .. }
             | Op::OpenAt { .. }
@@ -200,13 +205,19 @@ impl Op {
             | Op::Shutdown { .. }
             | Op::Poll { .. }
             | Op::PollMany { .. }
-            | Op::Splice { .. }
-            | Op::Tee { .. }
             | Op::Fsync { .. }
             | Op::Statx { .. }
             | Op::Timeout { .. }
             | Op::WaitId { .. }
             | Op::Socket { .. } => None,
+        }
+    }
+
+    /// What to wait for besides, where the operation has two ends.
+    pub(crate) fn readiness_of_target(&self) -> Option<(RawFd, u32)> {
+        match *self {
+            Op::Splice { to, .. } | Op::Tee { to, .. } => Some((to, libc::POLLOUT as u32)),
+            _ => None,
         }
     }
 

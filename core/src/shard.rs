@@ -3,18 +3,20 @@
 //! A shard answers one question: *what next?* It never switches, never blocks, reads no clock but its
 //! backend's and calls no user code. Its thread does what it is told:
 //!
-//!     loop {
-//!         match shard.next() {
-//!             Next::Run(fiber) => resume(fiber),
-//!             Next::Wait(mut wait) => { wait.block()?; shard.harvest(wait) }
-//!             Next::Idle => …only another thread can help: block on `shard.wait_for_inbox()`
-//!         }
+//! ```text
+//! loop {
+//!     match shard.next() {
+//!         Next::Run(fiber) => resume(fiber),
+//!         Next::Wait(mut wait) => { wait.block()?; shard.harvest(wait) }
+//!         Next::Idle => …only another thread can help: block on `shard.wait_for_inbox()`
 //!     }
+//! }
+//! ```
 //!
 //! An operation that its backend cannot take waits in the backlog, with its fiber parked as usual; so
 //! does a request to cancel. Both keep their order, so a cancel never overtakes its operation.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use crate::{
     backend::{Backend, Taken, Time, Wait},
@@ -33,6 +35,9 @@ use crate::{
 
 /// How many fibers run before completions, timers and the inbox are looked at again.
 pub const BUDGET: u32 = 64;
+
+/// How long the backlog of a full backend waits at most.
+const OFFER_AGAIN: Duration = Duration::from_millis(1);
 
 /// What the thread of a shard does next.
 #[derive(Debug)]
@@ -136,7 +141,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
                 entry.phase = Phase::Ended;
                 self.ended.push_back(key);
             }
-            Phase::InFlight | Phase::Polling => {
+            Phase::InFlight | Phase::Polling | Phase::PollingTarget => {
                 let op = entry.op;
                 if !self.backlog.is_empty() || self.backend.cancel(key, &op) == Taken::Full {
                     self.backlog.push_back(Pending::Cancel(key));
@@ -191,6 +196,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
 
     /// What next? Never blocks.
     #[inline]
+    #[allow(clippy::should_implement_trait, reason = "it never ends, and is no iterator")]
     pub fn next(&mut self) -> Next<H::Fiber, B::Wait> {
         if self.budget > 0
             && let Some(fiber) = self.queue.pop()
@@ -212,7 +218,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
     /// A wait that only the inbox, a signal or the deadline ends, for a thread whose shard is idle.
     pub fn wait_for_inbox(&mut self, deadline: Option<Time>) -> B::Wait {
         self.stats.turns += 1;
-        let deadline = if self.inbox.fall_asleep() { deadline } else { Some(Time(0)) };
+        let deadline = if self.inbox.fall_asleep() { self.soon_if_full(deadline) } else { Some(Time(0)) };
         self.backend.wait(deadline)
     }
 
@@ -322,17 +328,26 @@ impl<H: Host, B: Backend> Shard<H, B> {
         Next::Wait(self.wait_for_inbox(self.timers.earliest()))
     }
 
+    /// A full backend wants what is in the backlog offered again, even if nothing completes until then.
+    fn soon_if_full(&self, deadline: Option<Time>) -> Option<Time> {
+        if self.backlog.is_empty() {
+            return deadline;
+        }
+        deadline.into_iter().chain([self.backend.now() + OFFER_AGAIN]).min()
+    }
+
     /// Everything that needs no kernel: backlog, timers, inbox.
     fn tend(&mut self) {
-        while let Some(key) = self.ended.pop_front() {
-            self.complete(key, Outcome::last(-libc::ECANCELED));
-        }
         self.offer_backlog();
         if self.inbox.is_filled() {
             self.take_inbox();
         }
         if !self.timers.is_empty() {
             self.expire();
+        }
+        // Last, for all of the above can cancel what was still queued, and nothing else would tell.
+        while let Some(key) = self.ended.pop_front() {
+            self.complete(key, Outcome::last(-libc::ECANCELED));
         }
     }
 
@@ -396,16 +411,20 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.completions = completions;
     }
 
-    fn complete(&mut self, key: OpKey, outcome: Outcome) {
+    fn complete(&mut self, key: OpKey, mut outcome: Outcome) {
         let Some(entry) = self.ops.entry(key) else { return }; // late completion of a recycled key
         match entry.phase {
-            Phase::Polling => return self.try_again(key, outcome),
+            Phase::Polling | Phase::PollingTarget => return self.try_again(key, outcome),
             Phase::InFlight if outcome.result == -libc::EAGAIN && !entry.cancelled => {
                 if let Some((fd, events)) = entry.op.readiness() {
-                    return self.poll_first(key, Op::Poll { fd, events });
+                    return self.poll_first(key, Op::Poll { fd, events }, Phase::Polling);
                 }
             }
             Phase::InFlight | Phase::Queued | Phase::Ended => {}
+        }
+        if entry.cancelled && matches!(-outcome.result, libc::EINTR | libc::EAGAIN) {
+            // How an operation ends whose thread in the kernel was interrupted, or that would wait again.
+            outcome.result = -libc::ECANCELED;
         }
         let fiber = entry.fiber;
         let makes_fd = entry.op.makes_fd();
@@ -430,12 +449,12 @@ impl<H: Host, B: Backend> Shard<H, B> {
     }
 
     /// A descriptor that does not block was not ready: wait for readiness under the same key.
-    fn poll_first(&mut self, key: OpKey, poll: Op) {
+    fn poll_first(&mut self, key: OpKey, poll: Op, phase: Phase) {
         self.stats.retried += 1;
         let taken = if self.backlog.is_empty() { self.backend.submit(key, &poll) } else { Taken::Full };
         let entry = self.ops.entry(key).expect("the caller found the entry");
         entry.phase = match taken {
-            Taken::Yes => Phase::Polling,
+            Taken::Yes => phase,
             // Offered again as the operation itself, which asks for readiness again if it must.
             Taken::Full => {
                 self.backlog.push_back(Pending::Submit(key));
@@ -447,7 +466,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
     /// The descriptor is ready, or the wait for that failed or was cancelled.
     fn try_again(&mut self, key: OpKey, polled: Outcome) {
         let entry = self.ops.entry(key).expect("the caller found the entry");
-        entry.phase = Phase::InFlight;
+        let phase = std::mem::replace(&mut entry.phase, Phase::InFlight);
         if polled.result < 0 {
             return self.complete(key, polled);
         }
@@ -455,6 +474,11 @@ impl<H: Host, B: Backend> Shard<H, B> {
             return self.complete(key, Outcome::last(-libc::ECANCELED));
         }
         let op = entry.op;
+        if phase == Phase::Polling
+            && let Some((fd, events)) = op.readiness_of_target()
+        {
+            return self.poll_first(key, Op::Poll { fd, events }, Phase::PollingTarget);
+        }
         if !self.backlog.is_empty() || self.backend.submit(key, &op) == Taken::Full {
             self.put_off(key);
         }
@@ -489,4 +513,24 @@ pub fn block<H: Host, B: Backend>(shard: &mut Shard<H, B>, mut wait: B::Wait) ->
     wait.block()?;
     shard.harvest(wait);
     Ok(())
+}
+
+/// Ends a shard on its own thread: cancels everything, waits for every last completion, at most `within`.
+///
+/// Says how many operations did not come home. What those keep is leaked, for the kernel may still write
+/// there; and so, by the backend's own care, is what it lent them.
+pub fn shut_down<H: Host, B: Backend>(mut shard: Shard<H, B>, within: Duration) -> usize {
+    let deadline = shard.now() + within;
+    shard.cancel_all();
+    while shard.in_flight() > 0 && shard.now() < deadline {
+        shard.tend();
+        if shard.in_flight() == 0 {
+            break;
+        }
+        let wait = shard.wait_for_inbox(Some(deadline));
+        if block(&mut shard, wait).is_err() {
+            break;
+        }
+    }
+    shard.in_flight()
 }

@@ -88,6 +88,9 @@ const CANCEL: u64 = 0b01 << 62;
 const POLLED: u64 = 0b10 << 62;
 const WAKE: u64 = u64::MAX;
 
+/// The kernel's own name for EINTR, which it lets slip where a thread of the ring is interrupted.
+const ERESTARTSYS: i32 = 512;
+
 impl Uring {
     /// A ring for the calling thread, with the best flags that the kernel has.
     pub fn new(options: UringOptions) -> Result<Self, Error> {
@@ -266,7 +269,11 @@ impl Backend for Uring {
             if data & TAG == 0 {
                 // What a timeout is meant to do, the kernel calls an error.
                 let timed = !timespecs.is_empty() && timespecs.remove(&data).is_some();
-                let result = if timed && result == -libc::ETIME { 0 } else { result };
+                let result = match -result {
+                    libc::ETIME if timed => 0,
+                    ERESTARTSYS => -libc::EINTR,
+                    _ => result,
+                };
                 let buffer = io_uring::cqueue::buffer_select(flags).map(BufferId);
                 each(key, Outcome { result, more: io_uring::cqueue::more(flags), buffer });
             } else if data == WAKE {

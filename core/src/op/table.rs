@@ -3,9 +3,11 @@
 //! An operation enters with `insert` and leaves with its last completion, never before. If its fiber
 //! stops caring, the entry stays: the kernel may still write to the buffer that it keeps.
 //!
-//!     insert ──▶ InFlight ──last completion──▶ gone, outcome to the fiber
-//!                   │ abandon
-//!                   └──▶ nobody's ──last completion──▶ gone, keep dropped, stray fd closed
+//! ```text
+//! insert ──▶ InFlight ──last completion──▶ gone, outcome to the fiber
+//!               │ abandon
+//!               └──▶ nobody's ──last completion──▶ gone, keep dropped, stray fd closed
+//! ```
 //!
 //! An entry's place is used again under a new generation, so that the late completion or cancellation
 //! of an earlier operation finds nothing.
@@ -17,6 +19,9 @@ use super::Op;
 pub struct OpKey(u64);
 
 impl OpKey {
+    /// A key that names no operation: table indices end below it.
+    pub(crate) const NONE: OpKey = OpKey((GENERATIONS as u64) << 32 | NIL as u64);
+
     /// The key as the kernel's `user_data`; below 2^62.
     pub fn number(self) -> u64 {
         self.0
@@ -52,6 +57,8 @@ pub(crate) enum Phase {
     InFlight,
     /// Its descriptor does not block and was not ready: the backend waits for readiness in its stead.
     Polling,
+    /// The same for the descriptor at its other end.
+    PollingTarget,
     /// Cancelled while queued: its outcome is waiting to be told.
     Ended,
 }
@@ -59,6 +66,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Entry<F, K> {
     pub(crate) fiber: Option<F>,
+    #[expect(dead_code, reason = "dropped with the last completion, which is all that it is for")]
     pub(crate) keep: K,
     pub(crate) op: Op,
     pub(crate) phase: Phase,
