@@ -21,7 +21,7 @@ module Polyphony
     def self.spin(scheduler, handler, signal)
       main = ::Thread.main.main_fiber
       fiber = ::Fiber.new(blocking: false) { fiber.__run__(scheduler, ::Kernel.proc { handler.call(*signal) }) }
-      fiber.__prepare__(main, :signal, nil)
+      fiber.__prepare__(main, :signal, nil, handler)
       main.__adopt_child__(fiber)
       scheduler.adopt(fiber)
       Polyphony.schedule(fiber, nil, true)

@@ -21,7 +21,7 @@ module Polyphony
     # @example
     #   spin { sleep 1; :done }.await # => :done
     def spin(tag = nil, **options, &block)
-      ::Fiber.current.spin(tag, ::Kernel.caller_locations(1, CALLERS), **options, &block)
+      ::Fiber.current.spin(tag, **options, &block)
     end
 
     # Runs the block in a new fiber for ever, until it breaks or raises StopIteration.
@@ -30,7 +30,7 @@ module Polyphony
     # @param interval [Numeric, nil] or once in so many seconds
     # @return [Fiber] its result is the value of the `break`
     def spin_loop(tag = nil, rate: nil, interval: nil, &block)
-      ::Fiber.current.spin(tag, ::Kernel.caller_locations(1, CALLERS)) do
+      ::Fiber.current.spin(tag) do
         if rate || interval
           throttled_loop(rate: rate, interval: interval, &block)
         else
@@ -46,7 +46,7 @@ module Polyphony
     def spin_scope(&block)
       raise ::ArgumentError, "spin_scope needs a block" unless block
 
-      ::Fiber.current.spin(nil, ::Kernel.caller_locations(1, CALLERS)) do
+      ::Fiber.current.spin do
         result = block.call
         ::Fiber.current.await_all_children
         result
@@ -57,7 +57,7 @@ module Polyphony
     #
     # @return [Fiber]
     def after(seconds, &block)
-      ::Fiber.current.spin(nil, ::Kernel.caller_locations(1, CALLERS)) do
+      ::Fiber.current.spin do
         sleep seconds
         block.call
       end
@@ -127,10 +127,6 @@ module Polyphony
 
     # @return [Array] the messages that wait, without waiting
     def receive_all_pending = ::Fiber.current.receive_all_pending
-
-    # How much of the stack that called `spin` is kept for backtraces.
-    CALLERS = 32
-    private_constant :CALLERS
   end
 
   extend Verbs.dup

@@ -22,14 +22,14 @@ module Polyphony
       # @param storage [Hash, nil, true] fiber storage, as for `Fiber.new` (Ruby 3.2)
       # @return [Fiber]
       # @raise [ArgumentError] without a block
-      def spin(tag = nil, orig_caller = ::Kernel.caller_locations(1, 32), **storage, &block)
+      def spin(tag = nil, orig_caller = nil, **storage, &block)
         ::Kernel.raise ::ArgumentError, "spin needs a block to run" unless block
 
         scheduler = Polyphony.scheduler!
         ::Kernel.raise FiberError, "#{inspect} belongs to another thread" unless __here__?
 
         fiber = ::Fiber.new(blocking: false, **storage) { fiber.__run__(scheduler, block) }
-        fiber.__prepare__(self, tag, orig_caller)
+        fiber.__prepare__(self, tag, orig_caller, block)
         (@children ||= {}.compare_by_identity)[fiber] = true
         scheduler.adopt(fiber)
         Polyphony.schedule(fiber, nil, false)
@@ -133,7 +133,7 @@ module Polyphony
         __check_spun__
         return __schedule__(Restart.new(value), false) unless @ended
 
-        fiber = @parent.spin(@tag, @caller, &@block)
+        fiber = @parent.spin(@tag, &@block)
         fiber.schedule(value) unless value.nil?
         fiber
       end
@@ -242,14 +242,17 @@ module Polyphony
       #
       # @return [Array<String>]
       def caller
-        own = (@caller || []).map(&:to_s)
+        own = @caller ? @caller.map(&:to_s) : [location]
         @parent ? own + @parent.caller : own
       end
 
+      # Where its block stands. The stack that spun it is not kept: it would weigh more than the fiber.
+      #
+      # @return [String]
       def location
         return "(root)" if @main
 
-        @caller&.first.to_s
+        (@caller&.first || @block&.source_location&.join(":")).to_s
       end
 
       def inspect
@@ -274,17 +277,17 @@ module Polyphony
       end
 
       # @api private
-      def __prepare__(parent, tag, orig_caller)
+      def __prepare__(parent, tag, orig_caller, block)
         @parent = parent
         @tag = tag
-        @caller = orig_caller
+        @caller = orig_caller if orig_caller
+        @block = block
         @thread = ::Thread.current
       end
 
       # The whole life of a spun fiber.
       # @api private
       def __run__(scheduler, block)
-        @block = block
         result, failed = __live__(scheduler, block)
         begin
           shutdown_all_children(graceful: graceful_shutdown?)
