@@ -1,0 +1,72 @@
+# frozen_string_literal: true
+
+# Reads rows (`row`, name, unit, ours, reference's name, reference's figure, ratio, interval, goal; tab-separated)
+# from standard input and writes docs/benchmarks/results.md and ratios.svg.
+require "etc"
+require "cgi"
+
+Line = Struct.new(:name, :unit, :ours, :reference, :theirs, :ratio, :interval, :goal) do
+  # A goal is met where the lower end of the interval is at or below it.
+  def verdict
+    return "" if goal.to_s.empty?
+
+    (interval.to_s.empty? ? ratio : interval).to_f <= goal.to_f ? "met" : "missed"
+  end
+end
+
+LINES = $stdin.each_line(chomp: true).filter_map do |line|
+  mark, *fields = line.split("\t", -1)
+  Line.new(*fields) if mark == "row"
+end
+abort "report: no rows" if LINES.empty?
+
+def markdown
+  rows = LINES.map do |line|
+    "| #{line.name} | #{line.ours} #{line.unit} | #{line.theirs} #{line.unit} (#{line.reference}) | " \
+      "#{line.ratio} | #{line.interval} | #{line.goal} | #{line.verdict} |"
+  end
+  <<~MARKDOWN
+    # Benchmarks
+
+    Written by `bin/bench`. CPU time per unit of work (or bytes), the median of at least five pairs of fresh
+    processes, ours and the reference in turns; the interval is the 95 % interval of the median ratio. Absolute
+    figures do not travel between machines, ratios mostly do. A goal is met where the interval's lower end is at
+    or below it.
+
+    Linux #{Etc.uname[:release][/\A[\d.]+/]}, #{Etc.nprocessors} processors, Ruby #{RUBY_VERSION}, #{`rustc --version`.split[0, 2].join(" ")}.
+
+    | row | ours | reference | ratio | interval | goal | |
+    |---|---|---|---|---|---|---|
+    #{rows.join("\n    ").gsub(/^ +/, "")}
+
+    ![ratios](ratios.svg)
+  MARKDOWN
+end
+
+# A bar a row, as long as its ratio; a tick where the goal is. 1 is the reference.
+def svg
+  left, step, height = 260, 24, 12
+  scale = 360.0 / [LINES.map { |line| [line.ratio.to_f, line.goal.to_f].max }.max, 1].max
+  bars = LINES.each_with_index.map do |line, i|
+    y = 30 + (i * step)
+    goal = left + (line.goal.to_f * scale)
+    [%(<text x="#{left - 8}" y="#{y + height - 2}" text-anchor="end">#{CGI.escapeHTML(line.name)}</text>),
+     %(<rect x="#{left}" y="#{y}" width="#{(line.ratio.to_f * scale).round(1)}" height="#{height}" fill="#{line.verdict == "missed" ? "#c0563f" : "#3f7fc0"}"/>),
+     %(<text x="#{(left + (line.ratio.to_f * scale) + 6).round(1)}" y="#{y + height - 2}">#{line.ratio}</text>),
+     (%(<line x1="#{goal}" x2="#{goal}" y1="#{y - 3}" y2="#{y + height + 3}" stroke="#000" stroke-width="2"/>) if line.goal.to_f.positive?)]
+  end
+  bottom = 30 + (LINES.size * step)
+  <<~SVG
+    <svg xmlns="http://www.w3.org/2000/svg" width="700" height="#{bottom + 10}" font-family="sans-serif" font-size="12">
+    <rect width="100%" height="100%" fill="#fff"/>
+    <text x="#{left}" y="16">times the reference (dashed: 1); black tick: the goal</text>
+    <line x1="#{left + scale}" x2="#{left + scale}" y1="24" y2="#{bottom}" stroke="#888" stroke-dasharray="3"/>
+    #{bars.flatten.compact.join("\n")}
+    </svg>
+  SVG
+end
+
+directory = File.expand_path("../../docs/benchmarks", __dir__)
+File.write("#{directory}/results.md", markdown)
+File.write("#{directory}/ratios.svg", svg)
+LINES.each { |line| puts format("%-32s %10s %10s %-5s ratio %-6s goal %-5s %s", *line.values_at(0, 2, 4, 1, 5, 7), line.verdict) }
