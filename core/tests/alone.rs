@@ -39,6 +39,16 @@ fn census() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// No descriptor has leaked. A thread of the pool may let go of an eventfd a moment after the shard that
+/// it served: fewer than before are no fault, and more are one only if they stay.
+fn leaked_none(before: usize) {
+    let start = std::time::Instant::now();
+    while census() > before {
+        assert!(start.elapsed() < Duration::from_secs(5), "{} descriptors, {before} before", census());
+        thread::yield_now();
+    }
+}
+
 macro_rules! on_each_kernel {
     ($($test:ident)*) => { $(mod $test {
         use super::*;
@@ -224,7 +234,7 @@ fn cancelled_accepts_leak_no_descriptor<B: Backend>(make: fn() -> Bench<B>) {
     }
     drop(listener);
     assert_eq!(shard::shut_down(bench.shard, Duration::from_secs(5)), 0);
-    assert_eq!(census(), before, "descriptors leaked");
+    leaked_none(before);
 }
 
 fn close_what_was_told<B: Backend>(bench: &Bench<B>, key: OpKey) {
@@ -259,7 +269,7 @@ fn cancelled_opens_leak_no_descriptor<B: Backend>(make: fn() -> Bench<B>) {
         }
         close_what_was_told(&bench, key);
     }
-    assert_eq!(census(), before, "descriptors leaked");
+    leaked_none(before);
 }
 
 fn a_shard_that_ends_leaves_no_descriptor<B: Backend>(make: fn() -> Bench<B>) {
@@ -274,7 +284,7 @@ fn a_shard_that_ends_leaves_no_descriptor<B: Backend>(make: fn() -> Bench<B>) {
         bench.settle();
         assert_eq!(shard::shut_down(bench.shard, Duration::from_secs(5)), 0);
     }
-    assert_eq!(census(), before);
+    leaked_none(before);
 }
 
 /// A descriptor is closed behind the shard's back, and its number becomes another file's.
