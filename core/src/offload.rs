@@ -1,6 +1,6 @@
 //! Threads for work that blocks: files, and whatever else never becomes ready.
 //!
-//! One pool serves the process, a [`Lane`] each backend. A lane owns its results: a thread that has
+//! One pool serves the process, a `Lane` each backend. A lane owns its results: a thread that has
 //! finished leaves the result there and wakes the backend's wait.
 //!
 //! ```text

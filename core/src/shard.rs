@@ -426,6 +426,16 @@ impl<H: Host, B: Backend> Shard<H, B> {
             // How an operation ends whose thread in the kernel was interrupted, or that would wait again.
             outcome.result = -libc::ECANCELED;
         }
+        if matches!(entry.op, Op::AcceptMany { .. })
+            && outcome.result >= 0
+            && !outcome.more
+            && !entry.cancelled
+        {
+            // The kernel lost its patience (its completion queue was full) or never had any; we have not.
+            outcome.more = true;
+            self.go_on(key);
+        }
+        let entry = self.ops.entry(key).expect("found above, and it goes on");
         let fiber = entry.fiber;
         let makes_fd = entry.op.makes_fd();
         if !outcome.more {
@@ -473,12 +483,17 @@ impl<H: Host, B: Backend> Shard<H, B> {
         if entry.cancelled {
             return self.complete(key, Outcome::last(-libc::ECANCELED));
         }
-        let op = entry.op;
         if phase == Phase::Polling
-            && let Some((fd, events)) = op.readiness_of_target()
+            && let Some((fd, events)) = entry.op.readiness_of_target()
         {
             return self.poll_first(key, Op::Poll { fd, events }, Phase::PollingTarget);
         }
+        self.go_on(key);
+    }
+
+    /// Submits an operation once more, under its key.
+    fn go_on(&mut self, key: OpKey) {
+        let op = self.ops.entry(key).expect("the callers found the entry").op;
         if !self.backlog.is_empty() || self.backend.submit(key, &op) == Taken::Full {
             self.put_off(key);
         }

@@ -309,6 +309,19 @@ fn an_operation_for_ever_tells_every_outcome_and_ends_once() {
     assert_eq!(bench.shard.in_flight(), 0);
 }
 
+// io_uring ends a repeated accept when its completion queue is full: connections then came to nobody.
+#[test]
+fn accepting_for_ever_goes_on_where_the_kernel_gives_up() {
+    let mut bench = sim();
+    for fd in 70..73 {
+        kernel(&mut bench).script(4, Kind::AcceptMany, Answer::result(fd));
+    }
+    let op = bench.submit(Op::AcceptMany { fd: 4, flags: 0 });
+    assert!(bench.outcomes_of(op, 3).iter().all(|outcome| outcome.more));
+    bench.shard.cancel(op);
+    assert_eq!(bench.result(op), -libc::ECANCELED);
+}
+
 #[test]
 fn the_late_completion_of_a_recycled_key_finds_nobody() {
     let mut bench = sim();

@@ -80,7 +80,10 @@ impl Any {
             Err(error) if choice == Choice::IoUring => Err(error),
             Err(error) => {
                 let epoll = Epoll::new(options.buffers)?;
-                let note = format!("polyphony: {error} to silence this; using epoll");
+                let note = format!(
+                    "polyphony: {}; falling back to epoll. Set POLYPHONY_BACKEND=epoll to silence this.",
+                    error.in_short()
+                );
                 Ok((Any::Epoll(Box::new(epoll)), Some(note)))
             }
         }

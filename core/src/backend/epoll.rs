@@ -3,7 +3,7 @@
 //! An operation is tried when it is submitted. Where it would wait, it joins the queue of its descriptor
 //! and is tried again when that is ready; first come, first served. What never becomes ready (files,
 //! children) goes through the offload pool. No flag of a user's descriptor is changed, but see
-//! [`syscall::connect`].
+//! `syscall::connect`.
 //!
 //! ```text
 //! submit ──▶ attempt ──Done──────▶ ready ──▶ harvest
@@ -93,13 +93,14 @@ const ACCEPTS: usize = 64;
 impl Epoll {
     /// An epoll for the calling thread.
     pub fn new(buffers: BufferShape) -> Result<Self, Error> {
-        let fail = |tried| move |error| Error::new(tried, error, "");
-        let eventfd = Eventfd::new().map_err(fail("no eventfd for epoll"))?;
+        let fail = |matter, tried| move |error| Error::new(matter, tried, error, "");
+        let eventfd = Eventfd::new().map_err(fail("epoll cannot be woken", "eventfd"))?;
         let failed = |errno: i32| io::Error::from_raw_os_error(-errno);
-        let watches = Watches::new().map_err(failed).map_err(fail("no epoll (epoll_create1)"))?;
+        let watches =
+            Watches::new().map_err(failed).map_err(fail("there is no epoll to be had", "epoll_create1"))?;
         let watched = watches.watch_always(eventfd.fd(), WAKE);
         if watched < 0 {
-            return Err(fail("epoll cannot be woken (epoll_ctl)")(failed(watched)));
+            return Err(fail("epoll cannot be woken", "epoll_ctl")(failed(watched)));
         }
         Ok(Epoll {
             offload: offload::Lane::new(Waker::eventfd(eventfd.clone())),

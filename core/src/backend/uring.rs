@@ -29,6 +29,7 @@ use crate::{
     error::Error,
     offload,
     op::{Op, OpKey, Outcome},
+    syscall,
 };
 
 /// How to make a ring.
@@ -72,6 +73,10 @@ pub struct Uring {
     /// Completions that needed no kernel.
     ready: VecDeque<(OpKey, Outcome)>,
     offload: offload::Lane,
+    /// Entries whose last completion has not come, but for cancellations.
+    outstanding: usize,
+    /// Whose ring this is: a forked child has it too, and must not touch it.
+    pid: i32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,17 +99,18 @@ const ERESTARTSYS: i32 = 512;
 impl Uring {
     /// A ring for the calling thread, with the best flags that the kernel has.
     pub fn new(options: UringOptions) -> Result<Self, Error> {
-        let fail = |tried| {
-            move |error| Error::new(tried, error, "Set POLYPHONY_BACKEND=epoll to do without io_uring")
+        let fail = |matter, tried| {
+            let way_out = "Set POLYPHONY_BACKEND=epoll to do without io_uring.";
+            move |error| Error::new(matter, tried, error, way_out)
         };
-        let (ring, setup) =
-            build(options).map_err(fail("io_uring is not to be had here (io_uring_setup)"))?;
+        let (ring, setup) = build(options).map_err(|error| fail(why(&error), "io_uring_setup")(error))?;
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             let old = io::Error::from_raw_os_error(libc::ENOSYS);
-            return Err(fail("io_uring is too old here (Linux 5.11 is needed)")(old));
+            return Err(fail("io_uring is too old here, Linux 5.11 is needed", "io_uring_setup")(old));
         }
         let mut probe = Probe::new();
-        ring.submitter().register_probe(&mut probe).map_err(fail("io_uring could not be probed"))?;
+        let probed = ring.submitter().register_probe(&mut probe);
+        probed.map_err(fail("io_uring does not say what it can do", "io_uring_register"))?;
         let socket = probe.is_supported(opcode::Socket::CODE);
         let supports = Supports {
             wait_id: probe.is_supported(opcode::WaitId::CODE),
@@ -113,7 +119,7 @@ impl Uring {
             buffer_rings: socket,
             accept_many: socket,
         };
-        let eventfd = Eventfd::new().map_err(fail("no eventfd for io_uring"))?;
+        let eventfd = Eventfd::new().map_err(fail("io_uring cannot be woken", "eventfd"))?;
         let entered = Ring::new(ring.as_raw_fd(), ring.params().is_feature_no_iowait());
         let waker = Waker::eventfd(eventfd.clone());
         Ok(Uring {
@@ -129,6 +135,8 @@ impl Uring {
             timespecs: HashMap::new(),
             ready: VecDeque::new(),
             offload: offload::Lane::new(waker),
+            outstanding: 0,
+            pid: syscall::pid(),
         })
     }
 
@@ -152,6 +160,14 @@ impl Uring {
             Ok(()) => Taken::Yes,
             Err(_) => Taken::Full,
         }
+    }
+
+    /// Writes the SQE of an operation, whose last completion is owed from then on.
+    #[inline]
+    fn push_op(&mut self, entry: squeue::Entry) -> Taken {
+        let taken = self.push(entry);
+        self.outstanding += usize::from(taken == Taken::Yes);
+        taken
     }
 
     /// Keeps the read of the eventfd in flight. Where the queue is full it is armed at the next turn:
@@ -181,11 +197,11 @@ impl Uring {
         let provided = self.provided.as_mut().expect("made above");
         if provided.is_registered() {
             let len = len.min(self.buffers.size);
-            return self.push(sqe::pooled(op, len).user_data(key.number()));
+            return self.push_op(sqe::pooled(op, len).user_data(key.number()));
         }
         self.polled.insert(key.number(), *op);
         let poll = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build();
-        let taken = self.push(poll.user_data(key.number() | POLLED));
+        let taken = self.push_op(poll.user_data(key.number() | POLLED));
         if taken == Taken::Full {
             self.polled.remove(&key.number());
         }
@@ -224,7 +240,11 @@ impl Backend for Uring {
         }
         let timespec = self.timespecs.get(&key.number()).filter(|_| matches!(op, Op::Timeout { .. }));
         let entry = sqe::entry(op, timespec.map_or(std::ptr::null(), |at| &raw const **at));
-        self.push(entry.user_data(key.number()))
+        let taken = self.push_op(entry.user_data(key.number()));
+        if taken == Taken::Full && matches!(op, Op::Timeout { .. }) {
+            self.timespecs.remove(&key.number());
+        }
+        taken
     }
 
     fn cancel(&mut self, key: OpKey, op: &Op) -> Taken {
@@ -261,7 +281,7 @@ impl Backend for Uring {
     }
 
     fn harvest(&mut self, _wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {
-        let Uring { ring, timespecs, polled, provided, .. } = self;
+        let Uring { ring, timespecs, polled, provided, outstanding, .. } = self;
         let mut woken = false;
         for cqe in ring.completion() {
             let (data, result, flags) = (cqe.user_data(), cqe.result(), cqe.flags());
@@ -275,10 +295,13 @@ impl Backend for Uring {
                     _ => result,
                 };
                 let buffer = io_uring::cqueue::buffer_select(flags).map(BufferId);
-                each(key, Outcome { result, more: io_uring::cqueue::more(flags), buffer });
+                let more = io_uring::cqueue::more(flags);
+                *outstanding -= usize::from(!more);
+                each(key, Outcome { result, more, buffer });
             } else if data == WAKE {
                 woken = true;
             } else if data & TAG == POLLED {
+                *outstanding -= 1;
                 each(key, read_polled(polled, provided, key, result));
             }
             // Else the answer to a cancellation: the operation's own completion says how it went.
@@ -320,6 +343,20 @@ impl Backend for Uring {
     }
 }
 
+impl Drop for Uring {
+    /// Closing a ring ends its operations some time later. Until then the kernel may pick buffers and
+    /// fill them, so it is told to pick no more, and those that it may be filling stay.
+    fn drop(&mut self) {
+        if self.pid != syscall::pid() {
+            return; // the parent's kernel requests point to the parent's memory, not to this copy
+        }
+        let Some(provided) = self.provided.take() else { return };
+        if !provided.withdraw(&self.ring) || self.outstanding > 0 {
+            std::mem::forget(provided);
+        }
+    }
+}
+
 impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Uring")
@@ -339,6 +376,16 @@ fn read_polled(
     match (polled.remove(&key.number()), provided) {
         (Some(op), Some(provided)) if result >= 0 => provided.read_now(&op),
         _ => Outcome::last(result),
+    }
+}
+
+/// What the errno of io_uring_setup means for people.
+fn why(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => "io_uring is not permitted here",
+        Some(libc::ENOSYS) => "this kernel has no io_uring",
+        Some(libc::ENOMEM) => "there is no memory for io_uring, or RLIMIT_MEMLOCK is too low",
+        _ => "io_uring is not to be had here",
     }
 }
 

@@ -11,6 +11,32 @@ mod support;
 
 mod columns;
 mod rows;
+mod stories;
+
+macro_rules! tell {
+    ($($story:ident)*) => { $(mod $story {
+        use crate::{stories, support};
+        #[test]
+        fn on_io_uring() { stories::$story(&mut support::uring()); }
+        #[test]
+        fn on_a_tiny_ring() { stories::$story(&mut support::tiny_uring()); }
+        #[test]
+        fn on_epoll() { stories::$story(&mut support::epoll()); }
+    })* };
+}
+
+tell! {
+    many_readers_share_one_descriptor
+    both_directions_of_a_descriptor_wait_apart
+    accepting_for_ever_brings_every_connection
+    polling_for_ever_tells_of_changes
+    polling_for_ever_leaves_readers_alone
+    pooled_reads_say_when_buffers_run_out
+    parked_pooled_reads_own_no_buffer
+    a_receive_that_wants_everything_gets_it_or_tells_what_came
+    a_receive_that_must_not_wait_does_not
+    no_descriptor_changes_its_mode
+}
 
 macro_rules! grid {
     ($($row:ident: $($column:ident)*;)*) => {

@@ -59,6 +59,11 @@ impl Provided {
         self.ring.is_some()
     }
 
+    /// Takes the buffers back from the kernel, where it has them; says whether that worked.
+    pub(super) fn withdraw(&self, uring: &IoUring) -> bool {
+        self.ring.is_none() || uring.submitter().unregister_buf_ring(GROUP).is_ok()
+    }
+
     pub(super) fn bytes(&self, id: BufferId, len: usize) -> &[u8] {
         self.buffers.bytes(id, len)
     }

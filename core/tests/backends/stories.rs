@@ -1,0 +1,182 @@
+//! What no cell of the grid tells: several operations on one descriptor, operations for ever, buffers
+//! that run out.
+
+use std::{
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
+
+use polyphony_core::{
+    backend::Backend,
+    op::{Op, OpKey, POSITION},
+};
+
+use crate::support::{
+    BUFFERS, Bench,
+    fds::{self, Mode},
+    memory,
+};
+
+fn read(fd: &OwnedFd, buf: &mut [u8]) -> Op {
+    Op::Read { fd: fd.as_raw_fd(), buf: buf.as_mut_ptr(), len: buf.len() as u32, offset: POSITION }
+}
+
+/// Every reader of one pipe gets its share, and one that is cancelled takes nothing.
+pub fn many_readers_share_one_descriptor<B: Backend>(bench: &mut Bench<B>) {
+    let (from, to) = fds::pipe(Mode::Blocking);
+    let keys: Vec<OpKey> = (0..10).map(|_| bench.submit(read(&from, memory(1)))).collect();
+    bench.settle();
+    for &key in &keys[..5] {
+        bench.shard.cancel(key);
+        assert_eq!(bench.result(key), -libc::ECANCELED);
+    }
+    fds::write(&to, b"fives");
+    for &key in &keys[5..] {
+        assert_eq!(bench.result(key), 1);
+    }
+}
+
+/// A reader and a writer of one socket do not wait for each other.
+pub fn both_directions_of_a_descriptor_wait_apart<B: Backend>(bench: &mut Bench<B>) {
+    let (here, there, sent) = fds::full_socket_pair(Mode::Blocking);
+    let reading = bench.submit(read(&here, memory(8)));
+    let fd = here.as_raw_fd();
+    let writing = bench.submit(Op::Send { fd, buf: b"more".as_ptr(), len: 4, flags: 0 });
+    bench.settle();
+    fds::write(&there, b"hello");
+    assert_eq!(bench.result(reading), 5);
+    assert!(bench.outcomes(writing).is_empty(), "there is no room yet");
+    drop(fds::read(&there, sent));
+    assert_eq!(bench.result(writing), 4);
+}
+
+/// A listener brings every connection, until it is cancelled.
+pub fn accepting_for_ever_brings_every_connection<B: Backend>(bench: &mut Bench<B>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let key = bench.submit(Op::AcceptMany { fd: listener.as_raw_fd(), flags: libc::SOCK_CLOEXEC });
+    let mut clients = Vec::new();
+    for count in 1..=100 {
+        clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        if count % 10 == 0 {
+            bench.outcomes_of(key, count);
+        }
+    }
+    bench.shard.cancel(key);
+    assert_eq!(bench.result(key), -libc::ECANCELED);
+    let told = bench.outcomes(key).to_vec();
+    assert_eq!(told.len(), 101);
+    for outcome in &told[..100] {
+        assert!(outcome.more);
+        // SAFETY: a descriptor made for us.
+        drop(unsafe { OwnedFd::from_raw_fd(outcome.result) });
+    }
+}
+
+/// Polling for ever tells each time something comes, and does not repeat itself while it lies there.
+pub fn polling_for_ever_tells_of_changes<B: Backend>(bench: &mut Bench<B>) {
+    let (from, to) = fds::pipe(Mode::Blocking);
+    let key = bench.submit(Op::PollMany { fd: from.as_raw_fd(), events: libc::POLLIN as u32 });
+    bench.settle();
+    for count in 1..=5 {
+        fds::write(&to, b"!");
+        let told = bench.outcomes_of(key, count);
+        assert!(told.iter().all(|outcome| outcome.more && outcome.result == i32::from(libc::POLLIN)));
+        for _ in 0..20 {
+            bench.visit();
+        }
+        assert_eq!(bench.outcomes(key).len(), count, "the same news was told again");
+    }
+    bench.shard.cancel(key);
+    assert_eq!(bench.result(key), -libc::ECANCELED);
+}
+
+/// A poll that goes on for ever and a read beside it both get what is theirs.
+pub fn polling_for_ever_leaves_readers_alone<B: Backend>(bench: &mut Bench<B>) {
+    let (here, there) = fds::socket_pair(libc::SOCK_STREAM, Mode::Nonblocking);
+    let poll = bench.submit(Op::PollMany { fd: here.as_raw_fd(), events: libc::POLLIN as u32 });
+    for _ in 0..10 {
+        let key = bench.submit(read(&here, memory(8)));
+        bench.settle();
+        fds::write(&there, b"hello");
+        assert_eq!(bench.result(key), 5);
+    }
+    assert!(!bench.outcomes(poll).is_empty());
+    bench.shard.cancel(poll);
+    assert_eq!(bench.result(poll), -libc::ECANCELED);
+}
+
+/// Where all buffers are with somebody a pooled read says so, and works again when one is back.
+pub fn pooled_reads_say_when_buffers_run_out<B: Backend>(bench: &mut Bench<B>) {
+    let (from, to) = fds::pipe(Mode::Blocking);
+    let op = Op::ReadPooled { fd: from.as_raw_fd(), len: 1 };
+    let mut lent = Vec::new();
+    for _ in 0..BUFFERS.count {
+        fds::write(&to, b"!");
+        let key = bench.submit(op);
+        lent.push(bench.outcome(key).buffer.expect("there is a buffer left"));
+    }
+    fds::write(&to, b"!");
+    assert_eq!(bench.perform(op), -libc::ENOBUFS);
+    for id in lent {
+        bench.shard.recycle(id);
+    }
+    assert_eq!(bench.perform(op), 1);
+}
+
+/// More parked pooled reads than there are buffers: a parked one owns none.
+pub fn parked_pooled_reads_own_no_buffer<B: Backend>(bench: &mut Bench<B>) {
+    let pipes: Vec<_> = (0..100).map(|_| fds::pipe(Mode::Blocking)).collect();
+    let keys: Vec<OpKey> = (pipes.iter())
+        .map(|(from, _)| bench.submit(Op::ReadPooled { fd: from.as_raw_fd(), len: 8 }))
+        .collect();
+    bench.settle();
+    for ((_, to), key) in pipes.iter().zip(keys) {
+        fds::write(to, b"hello");
+        let outcome = bench.outcome(key);
+        assert_eq!(outcome.result, 5);
+        let id = outcome.buffer.unwrap();
+        assert_eq!(bench.shard.buffer(id, 5), b"hello");
+        bench.shard.recycle(id);
+    }
+}
+
+/// MSG_WAITALL waits for all of it, and gives up what is there when it is cancelled.
+pub fn a_receive_that_wants_everything_gets_it_or_tells_what_came<B: Backend>(bench: &mut Bench<B>) {
+    for cancelling in [false, true] {
+        let (here, there) = fds::socket_pair(libc::SOCK_STREAM, Mode::Blocking);
+        let buf = memory(8).as_mut_ptr();
+        let fd = here.as_raw_fd();
+        let key = bench.submit(Op::Recv { fd, buf, len: 8, flags: libc::MSG_WAITALL });
+        bench.settle();
+        fds::write(&there, b"poly");
+        bench.settle();
+        assert!(bench.outcomes(key).is_empty());
+        if cancelling {
+            bench.shard.cancel(key);
+            assert_eq!(bench.result(key), 4, "the bytes that had come are lost");
+            continue;
+        }
+        fds::write(&there, b"phon");
+        assert_eq!(bench.result(key), 8);
+    }
+}
+
+/// Asking not to wait is answered with EAGAIN rather than waited for.
+pub fn a_receive_that_must_not_wait_does_not<B: Backend>(bench: &mut Bench<B>) {
+    let (here, _there) = fds::socket_pair(libc::SOCK_STREAM, Mode::Blocking);
+    let (fd, buf) = (here.as_raw_fd(), memory(8).as_mut_ptr());
+    assert_eq!(bench.perform(Op::Recv { fd, buf, len: 8, flags: libc::MSG_DONTWAIT }), -libc::EAGAIN);
+}
+
+/// No operation changes whether a user's descriptor blocks.
+pub fn no_descriptor_changes_its_mode<B: Backend>(bench: &mut Bench<B>) {
+    for mode in fds::MODES {
+        let (from, to) = fds::pipe(mode);
+        let key = bench.submit(read(&from, memory(8)));
+        bench.settle();
+        assert_eq!(fds::mode(from.as_raw_fd()), mode);
+        fds::write(&to, b"hello");
+        assert_eq!(bench.result(key), 5);
+        assert_eq!(fds::mode(from.as_raw_fd()), mode);
+    }
+}
