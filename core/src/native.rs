@@ -45,6 +45,7 @@ use std::{
 };
 
 pub use self::{
+    current::forks,
     errno::{Errno, Result},
     fiber::FiberId,
     plain::KeepErrno,

@@ -58,7 +58,7 @@ pub(crate) fn become_worker(worker: *const Worker) -> *const Cell<*const Fiber> 
 }
 
 /// How many forks this process is away from its first ancestor that used this library.
-pub(crate) fn forks() -> u32 {
+pub fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
