@@ -509,7 +509,7 @@ int poly_shield_lower(void);
 int64_t poly_read(int fd, void *buffer, size_t length);
 
 /**
- * Writes up to `length` bytes to `fd`; it may be fewer.
+ * Writes up to `length` bytes to `fd`; it may be fewer. Like write(2) it raises SIGPIPE where nobody reads.
  *
  * Suspends the calling fiber, not the thread. Outside a fiber it is write(2).
  * Returns the bytes written, or a negative error number. Any thread. Since 2.0.

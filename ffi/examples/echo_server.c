@@ -7,7 +7,9 @@
  * POLYPHONY_BACKEND chooses the backend. SIGINT or SIGTERM ends it: it stops accepting, cancels its
  * connections, waits for them, and prints what it has done.
  */
-#define _GNU_SOURCE
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* signalfd, SOCK_CLOEXEC */
+#endif
 #include <errno.h>
 #include <netinet/in.h>
 #include <polyphony.h>

@@ -49,7 +49,7 @@ pub unsafe extern "C" fn poly_read(fd: c_int, buffer: *mut c_void, length: usize
     count(Op::Read { fd, buf: buffer.cast(), len: self::length(length), offset: POSITION })
 }
 
-/// Writes up to `length` bytes to `fd`; it may be fewer.
+/// Writes up to `length` bytes to `fd`; it may be fewer. Like write(2) it raises SIGPIPE where nobody reads.
 ///
 /// Suspends the calling fiber, not the thread. Outside a fiber it is write(2).
 /// Returns the bytes written, or a negative error number. Any thread. Since 2.0.

@@ -85,13 +85,13 @@ impl poly_options {
         if self.size < size_of::<Self>() || self.workers > 1 {
             return Err(invalid);
         }
-        let mut options = Options::default();
-        options.backend = match self.backend {
+        let backend = match self.backend {
             POLY_BACKEND_AUTO => Choice::Auto,
             POLY_BACKEND_IO_URING => Choice::IoUring,
             POLY_BACKEND_EPOLL => Choice::Epoll,
             _ => return Err(invalid),
         };
+        let mut options = Options { backend, ..Options::default() };
         if self.stack_size != 0 {
             options.stack_size = self.stack_size;
         }
