@@ -206,7 +206,9 @@ impl<H: Host, B: Backend> Shard<H, B> {
     pub fn harvest(&mut self, wait: B::Wait) {
         self.inbox.awake();
         self.reap(Some(wait));
-        self.tend();
+        self.catch_up();
+        // Timers wait for the next look around: it comes as soon as nothing is ready, or soon enough, and
+        // reading the clock once a turn is enough.
     }
 
     /// A wait that only the inbox, a signal or the deadline ends, for a thread whose shard is idle.
@@ -315,17 +317,22 @@ impl<H: Host, B: Backend> Shard<H, B> {
         Next::Wait(self.wait_for_inbox(self.timers.earliest()))
     }
 
-    /// Everything that needs no kernel: backlog, timers, inbox.
+    /// Everything that needs no kernel: backlog, inbox, timers.
     fn tend(&mut self) {
+        self.catch_up();
+        if !self.timers.is_empty() {
+            self.expire();
+        }
+    }
+
+    /// Backlog and inbox.
+    fn catch_up(&mut self) {
         while let Some(key) = self.ended.pop_front() {
             self.complete(key, Outcome::last(-libc::ECANCELED));
         }
         self.offer_backlog();
         if self.inbox.is_filled() {
             self.take_inbox();
-        }
-        if !self.timers.is_empty() {
-            self.expire();
         }
     }
 
