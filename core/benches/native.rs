@@ -40,8 +40,18 @@ const ROWS: [Row; 8] = [
         reference: bare_ring,
         what: "a NOP of a bare ring, 128 at once",
     },
-    Row { name: "read", ours: reads, reference: plain_reads, what: "pread(2) of a byte" },
-    Row { name: "deadline", ours: reads_in_time, reference: reads, what: "the same read without" },
+    Row {
+        name: "deadline",
+        ours: read_zeros::<128, true>,
+        reference: read_zeros::<128, false>,
+        what: "a read without a deadline, 128 at once",
+    },
+    Row {
+        name: "deadline-1",
+        ours: read_zeros::<1, true>,
+        reference: read_zeros::<1, false>,
+        what: "a read without a deadline, alone",
+    },
     Row { name: "mutex", ours: mutex, reference: bare_pair, what: "resume+suspend of a bare coroutine" },
     Row { name: "sleep", ours: sleeps, reference: bare_pair, what: "the same" },
 ];
@@ -199,41 +209,23 @@ fn bare_ring() -> f64 {
     })
 }
 
-const READS: u64 = 200_000;
-
-fn zero() -> std::fs::File {
-    std::fs::File::open("/dev/zero").expect("/dev/zero")
-}
-
-fn reads() -> f64 {
+/// Reads of a byte, so many fibers at once; under a deadline each or not.
+fn read_zeros<const FIBERS: u64, const IN_TIME: bool>() -> f64 {
     use std::os::fd::AsRawFd;
-    let file = zero();
-    in_a_fiber(READS, move || {
-        for _ in 0..READS {
-            assert_eq!(native::io::read(file.as_raw_fd(), &mut [0; 1]), Ok(1));
-        }
-    })
-}
-
-fn reads_in_time() -> f64 {
-    use std::os::fd::AsRawFd;
-    let file = zero();
-    in_a_fiber(READS, move || {
+    const READS: u64 = 400_000;
+    let file = std::fs::File::open("/dev/zero").expect("/dev/zero");
+    in_a_fiber(READS / FIBERS * FIBERS, move || {
+        let fd = file.as_raw_fd();
         let deadline = Time::monotonic() + Duration::from_secs(3600);
-        for _ in 0..READS {
-            let read = until(deadline, || native::io::read(file.as_raw_fd(), &mut [0; 1]));
-            assert_eq!(read, (Ok(1), false));
-        }
-    })
-}
-
-fn plain_reads() -> f64 {
-    use std::os::fd::AsRawFd;
-    let file = zero();
-    per_unit(READS, || {
-        for _ in 0..READS {
-            assert_eq!(native::io::read(file.as_raw_fd(), &mut [0; 1]), Ok(1));
-        }
+        let read = move || native::io::read(fd, &mut [0; 1]);
+        let in_time = move || until(deadline, read).0;
+        let reads = move || {
+            for _ in 0..READS / FIBERS {
+                assert_eq!(if IN_TIME { in_time() } else { read() }, Ok(1));
+            }
+        };
+        let fibers: Vec<_> = (0..FIBERS).map(|_| spawn(reads).unwrap()).collect();
+        fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
     })
 }
 
