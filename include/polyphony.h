@@ -235,8 +235,8 @@ typedef struct {
 } poly_fiber;
 
 /**
- * A deadline while it is in force. It lives in the caller's frame, is not moved or copied, and is left
- * before the frame is.
+ * A deadline while it is in force. It lives in the caller's frame, is not moved or copied, and is
+ * closed before the frame is left.
  */
 typedef struct {
     /**
@@ -464,24 +464,24 @@ uint64_t poly_now(void);
 int poly_check(void);
 
 /**
- * Opens a scope: until it is left, every blocking call of this fiber returns -ETIMEDOUT once `poly_now`
+ * Opens a scope: until it is closed, every blocking call of this fiber returns -ETIMEDOUT once `poly_now`
  * has reached `deadline`. Scopes nest; the nearest deadline counts, whichever scope it belongs to.
  * `POLY_FOREVER` is no deadline.
  *
  * Never suspends. Fibers only.
  * Returns 0; -EPERM outside a fiber; -EINVAL for NULL. Since 2.0.
  */
-int poly_scope_enter(poly_scope *scope, uint64_t deadline);
+int poly_scope_open(poly_scope *scope, uint64_t deadline);
 
 /**
- * Leaves the scope that was entered last.
+ * Closes the scope that was opened last.
  *
  * Never suspends. Fibers only.
  * Returns 0; -ETIMEDOUT if its own deadline has ended or refused a call, and not an outer one's; -EINVAL
- * if it is not the innermost; -EPERM outside a fiber. The scope is left unless the answer is -EINVAL or
+ * if it is not the innermost; -EPERM outside a fiber. The scope is closed unless the answer is -EINVAL or
  * -EPERM. Since 2.0.
  */
-int poly_scope_leave(poly_scope *scope);
+int poly_scope_close(poly_scope *scope);
 
 /**
  * Begins a stretch in which neither cancellations nor deadlines end or refuse a call of this fiber: for

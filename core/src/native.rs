@@ -396,6 +396,7 @@ fn start(
 ) -> std::result::Result<(Arc<Worker>, thread::JoinHandle<()>), StartError> {
     let (tell, hear) = mpsc::sync_channel(1);
     let body = move || {
+        let _honest = AbortOnPanic;
         let (backend, note) = match Any::new(choice, options) {
             Ok(made) => made,
             Err(error) => return drop(tell.send(Err(error))),
@@ -414,8 +415,19 @@ fn start(
     match hear.recv() {
         Ok(Ok(worker)) => Ok((worker, thread)),
         Ok(Err(error)) => Err(StartError::Backend(error)),
-        // The thread panicked while it made its ring; it has said so.
-        Err(_) => process::abort(),
+        Err(_) => unreachable!("a worker that panics ends the process"),
+    }
+}
+
+/// A worker that panics leaves fibers behind that nobody can resume or unwind: better end at once, after the
+/// panic's message, than hang later.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            process::abort();
+        }
     }
 }
 

@@ -17,14 +17,14 @@ static int64_t read_request(int fd, uint64_t patience)
     char request[2];
     int64_t got = 0;
     int late;
-    poly_scope_enter(&scope, poly_now() + patience);
+    poly_scope_open(&scope, poly_now() + patience);
     while (got < 2) {
         int64_t more = poly_read(fd, request + got, (size_t)(2 - got));
         if (more <= 0)
             break;
         got += more;
     }
-    late = poly_scope_leave(&scope);
+    late = poly_scope_close(&scope);
     return late < 0 ? late : got;
 }
 

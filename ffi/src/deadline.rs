@@ -9,8 +9,8 @@ use polyphony_core::{
 
 use crate::boundary::{done, embedded};
 
-/// A deadline while it is in force. It lives in the caller's frame, is not moved or copied, and is left
-/// before the frame is.
+/// A deadline while it is in force. It lives in the caller's frame, is not moved or copied, and is
+/// closed before the frame is left.
 #[repr(C)]
 #[derive(Debug)]
 pub struct poly_scope {
@@ -20,14 +20,14 @@ pub struct poly_scope {
 
 const _: () = assert!(size_of::<Scope>() <= size_of::<poly_scope>());
 
-/// Opens a scope: until it is left, every blocking call of this fiber returns -ETIMEDOUT once `poly_now`
+/// Opens a scope: until it is closed, every blocking call of this fiber returns -ETIMEDOUT once `poly_now`
 /// has reached `deadline`. Scopes nest; the nearest deadline counts, whichever scope it belongs to.
 /// `POLY_FOREVER` is no deadline.
 ///
 /// Never suspends. Fibers only.
 /// Returns 0; -EPERM outside a fiber; -EINVAL for NULL. Since 2.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn poly_scope_enter(scope: *mut poly_scope, deadline: u64) -> c_int {
+pub unsafe extern "C" fn poly_scope_open(scope: *mut poly_scope, deadline: u64) -> c_int {
     done(|| {
         // SAFETY: only whether it is null or misaligned is asked here.
         unsafe { embedded::<_, u64>(scope) }?;
@@ -36,14 +36,14 @@ pub unsafe extern "C" fn poly_scope_enter(scope: *mut poly_scope, deadline: u64)
     })
 }
 
-/// Leaves the scope that was entered last.
+/// Closes the scope that was opened last.
 ///
 /// Never suspends. Fibers only.
 /// Returns 0; -ETIMEDOUT if its own deadline has ended or refused a call, and not an outer one's; -EINVAL
-/// if it is not the innermost; -EPERM outside a fiber. The scope is left unless the answer is -EINVAL or
+/// if it is not the innermost; -EPERM outside a fiber. The scope is closed unless the answer is -EINVAL or
 /// -EPERM. Since 2.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn poly_scope_leave(scope: *mut poly_scope) -> c_int {
+pub unsafe extern "C" fn poly_scope_close(scope: *mut poly_scope) -> c_int {
     done(|| {
         // SAFETY: a scope that is the innermost of this fiber was entered; any other is only compared.
         let passed = unsafe { Scope::leave(scope.cast()) }?;

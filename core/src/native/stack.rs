@@ -88,7 +88,6 @@ struct Spare {
 }
 
 static SLABS: [AtomicPtr<Slab>; CLASSES] = [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES];
-static RESERVING: Mutex<()> = Mutex::new(());
 
 /// The class of the smallest stacks that have `size` bytes.
 pub(crate) fn class_of(size: usize) -> Result<usize> {
@@ -97,13 +96,23 @@ pub(crate) fn class_of(size: usize) -> Result<usize> {
 
 /// The slots of a class, reserved at first use.
 pub(crate) fn slab(class: usize) -> Result<&'static Slab> {
-    let _reserving = RESERVING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(slab) = existing(class) {
         return Ok(slab);
     }
-    let slab = Box::leak(Box::new(Slab::reserve(class)?));
-    SLABS[class].store(slab, Ordering::Release);
-    Ok(slab)
+    // No lock: the child of a fork would find it held for ever if another thread was here.
+    let made = Box::into_raw(Box::new(Slab::reserve(class)?));
+    match SLABS[class].compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: published, and never freed from here on.
+        Ok(_) => Ok(unsafe { &*made }),
+        Err(theirs) => {
+            // SAFETY: ours was never published; theirs was, and is never freed.
+            unsafe {
+                let unused = Box::from_raw(made);
+                libc::munmap(unused.start as *mut _, unused.capacity as usize * unused.stride);
+                Ok(&*theirs)
+            }
+        }
+    }
 }
 
 /// The record that a name's slot holds, whoever lives there now.

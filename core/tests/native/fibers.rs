@@ -10,6 +10,8 @@ use polyphony_core::native::{self, Errno, FiberId, Options, Runtime, spawn, yiel
 
 use crate::{BUSY, close_both, in_a_fiber, pipe, watched};
 
+const LONG: Duration = Duration::from_secs(3600);
+
 #[test]
 fn a_fiber_returns_its_value_to_who_joins_it() {
     assert_eq!(in_a_fiber(|| spawn(|| String::from("value")).unwrap().join()), Ok("value".into()));
@@ -273,4 +275,48 @@ fn look_around_in_the_child(runtime: &Runtime, read: i32, write: i32) -> i32 {
         Runtime::new(Options::default()).is_ok_and(|fresh| fresh.run(|| 3) == Ok(3)),
     ];
     checks.iter().position(|&fine| !fine).map_or(0, |step| step as i32 + 1)
+}
+
+#[test]
+fn a_fiber_that_runs_over_its_stack_hits_the_guard_and_harms_nobody() {
+    use std::os::unix::process::ExitStatusExt;
+    let _watched = watched();
+    let this = std::env::current_exe().unwrap();
+    let child = std::process::Command::new(this)
+        .args(["--exact", "--ignored", "fibers::run_over_the_stack"])
+        .output()
+        .unwrap();
+    let signal = child.status.signal();
+    assert!(matches!(signal, Some(libc::SIGSEGV | libc::SIGABRT)), "{:?}", child.status);
+}
+
+#[test]
+#[ignore = "it crashes, and is run by the test above"]
+fn run_over_the_stack() {
+    fn deeper(from: &[u8; 1024], depth: u64) -> u64 {
+        if depth == 0 {
+            return 0;
+        }
+        let frame = *std::hint::black_box(from);
+        deeper(&frame, depth - 1) + u64::from(frame[1])
+    }
+    in_a_fiber(|| deeper(&[0; 1024], 1 << 20));
+}
+
+#[test]
+fn fibers_of_two_runtimes_join_and_cancel_each_other() {
+    let _watched = watched();
+    let runtimes = [(); 2].map(|()| Arc::new(Runtime::new(Options::default()).unwrap()));
+    let [here, there] = runtimes.clone();
+    here.run(move || {
+        for n in 0..3000u32 {
+            let fiber = there.spawn(move || if n % 2 == 0 { Ok(()) } else { native::sleep(LONG) }).unwrap();
+            if n % 2 == 1 {
+                fiber.cancel().unwrap();
+            }
+            let expected = if n % 2 == 0 { Ok(()) } else { Err(Errno::CANCELED) };
+            assert_eq!(fiber.join(), Ok(expected));
+        }
+    })
+    .unwrap();
 }

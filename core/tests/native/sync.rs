@@ -301,3 +301,50 @@ fn an_event_lets_everybody_pass_once_it_is_set() {
         );
     });
 }
+
+/// Items go round between the fibers of two runtimes, whose waits are cancelled all the time by a third
+/// party: each comes round unharmed.
+#[test]
+fn an_item_goes_round_between_two_runtimes_whatever_is_cancelled() {
+    const ROUNDS: u64 = 10_000;
+    let _watched = watched();
+    let runtimes = [(); 2].map(|()| Runtime::new(Options::default()).unwrap());
+    let ways = [(); 2].map(|()| Arc::new(Channel::bounded(0)));
+    let persist = |channel: &Channel<u64>| loop {
+        match channel.recv() {
+            Err(Errno::CANCELED) => {}
+            other => return other,
+        }
+    };
+    let send = |channel: &Channel<u64>, mut item| loop {
+        match channel.send(item) {
+            Ok(()) => return,
+            Err(refused) => item = refused.item,
+        }
+    };
+    let [there, back] = ways;
+    let (inbound, outbound) = (there.clone(), back.clone());
+    let echo = runtimes[0].spawn(move || {
+        while let Ok(item) = persist(&inbound) {
+            send(&outbound, item + 1);
+        }
+    });
+    let driver = runtimes[1].spawn(move || {
+        for n in 0..ROUNDS {
+            send(&there, n);
+            assert_eq!(persist(&back), Ok(n + 1));
+        }
+        there.close();
+    });
+    let (echo, driver) = (echo.unwrap(), driver.unwrap());
+    while echo.cancel().is_ok() && driver.cancel().is_ok() && !is_over(&runtimes[1]) {
+        thread::yield_now();
+    }
+    driver.join().unwrap();
+    echo.join().unwrap();
+}
+
+/// Whether nothing but a joinable result is left of a runtime's fibers.
+fn is_over(runtime: &Runtime) -> bool {
+    runtime.snapshot().unwrap().fibers == 0
+}

@@ -15,24 +15,24 @@ static int64_t deadlines(void *argument)
     char byte;
     UNUSED(argument);
     CHECK(pipe2(ends, O_CLOEXEC) == 0);
-    GIVES(0, poly_scope_enter(&outer, poly_now() + (uint64_t)3600 * 1000 * MILLI));
-    GIVES(0, poly_scope_enter(&inner, poly_now() + MILLI));
-    GIVES(-EINVAL, poly_scope_leave(&outer));
+    GIVES(0, poly_scope_open(&outer, poly_now() + (uint64_t)3600 * 1000 * MILLI));
+    GIVES(0, poly_scope_open(&inner, poly_now() + MILLI));
+    GIVES(-EINVAL, poly_scope_close(&outer));
     GIVES(-ETIMEDOUT, poly_read(ends[0], &byte, 1));
     GIVES(-ETIMEDOUT, poly_yield());
     GIVES(-ETIMEDOUT, poly_check());
-    GIVES(-ETIMEDOUT, poly_scope_leave(&inner));
+    GIVES(-ETIMEDOUT, poly_scope_close(&inner));
     GIVES(1, poly_write(ends[1], "x", 1));
     GIVES(1, poly_read(ends[0], &byte, 1));
-    GIVES(0, poly_scope_leave(&outer));
-    GIVES(-EINVAL, poly_scope_leave(&outer));
+    GIVES(0, poly_scope_close(&outer));
+    GIVES(-EINVAL, poly_scope_close(&outer));
     /* The outer deadline is the nearer one: it fires, and the inner scope has nothing to say. */
-    GIVES(0, poly_scope_enter(&outer, poly_now() + MILLI));
-    GIVES(0, poly_scope_enter(&inner, POLY_FOREVER));
+    GIVES(0, poly_scope_open(&outer, poly_now() + MILLI));
+    GIVES(0, poly_scope_open(&inner, POLY_FOREVER));
     GIVES(-ETIMEDOUT, poly_sleep((uint64_t)3600 * 1000 * MILLI));
-    GIVES(0, poly_scope_leave(&inner));
-    GIVES(-ETIMEDOUT, poly_scope_leave(&outer));
-    GIVES(-EINVAL, poly_scope_enter(NULL, 1));
+    GIVES(0, poly_scope_close(&inner));
+    GIVES(-ETIMEDOUT, poly_scope_close(&outer));
+    GIVES(-EINVAL, poly_scope_open(NULL, 1));
     GIVES(0, poly_close(ends[0]));
     GIVES(0, poly_close(ends[1]));
     return 0;
@@ -98,9 +98,9 @@ static int64_t no_byte_is_lost(void *argument)
             sent += size;
         }
         if (random_below(8) == 0) { /* the join runs out of time now and then, and is repeated */
-            GIVES(0, poly_scope_enter(&scope, poly_now() + random_below(20000)));
+            GIVES(0, poly_scope_open(&scope, poly_now() + random_below(20000)));
             poly_yield();
-            poly_scope_leave(&scope);
+            poly_scope_close(&scope);
         }
         GIVES(0, poly_cancel(reader));
         GIVES(0, poly_join(reader, &length));
@@ -118,8 +118,8 @@ static int64_t no_byte_is_lost(void *argument)
 int main(void)
 {
     poly_scope scope;
-    GIVES(-EPERM, poly_scope_enter(&scope, 1));
-    GIVES(-EPERM, poly_scope_leave(&scope));
+    GIVES(-EPERM, poly_scope_open(&scope, 1));
+    GIVES(-EPERM, poly_scope_close(&scope));
     GIVES(-EPERM, poly_shield_raise());
     GIVES(-EPERM, poly_shield_lower());
     in_a_fiber(deadlines);
