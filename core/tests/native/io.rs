@@ -47,11 +47,13 @@ fn a_server_and_its_clients_share_one_thread() {
                 .unwrap()
             })
             .collect();
-        for _ in 0..32 {
-            let socket = io::accept(server, libc::SOCK_CLOEXEC).unwrap();
-            drop(spawn(move || echo(socket)).unwrap());
-        }
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        let echoes: Vec<_> = (0..32)
+            .map(|_| {
+                let socket = io::accept(server, libc::SOCK_CLOEXEC).unwrap();
+                spawn(move || echo(socket)).unwrap()
+            })
+            .collect();
+        clients.into_iter().chain(echoes).for_each(|fiber| fiber.join().unwrap());
     });
 }
 
