@@ -3,7 +3,7 @@
 //! A slot, from low to high addresses:
 //!
 //!     │ guard page │ stack, growing down ◀── │ packet │ Fiber │ colour │
-//!                                              ▲ its closure    ▲ up to 960 bytes, by slot number
+//!                                              ▲ its closure    ▲ up to 1,984 bytes, by slot number
 //!
 //! The fiber's record stands on the first page that the fiber's stack touches anyway, so a parked fiber
 //! costs one page. Slots are an odd number of pages apart and their records are shifted by a *colour*:
@@ -33,7 +33,7 @@ use super::{
 pub(crate) const CLASSES: usize = 8;
 const SMALLEST: usize = 16 * 1024;
 const PAGE: usize = 4096;
-const COLOURS: usize = 16;
+const COLOURS: usize = 32;
 const COLOUR: usize = 64;
 /// How many slots become accessible at a time.
 const CHUNK: u32 = 64;
