@@ -22,7 +22,7 @@ use std::{
 };
 
 use super::{
-    current,
+    cancel, current,
     errno::{Errno, Result},
     fiber::{Ask, FiberRef, Parked},
     lock::{Held, Lock},
@@ -152,7 +152,17 @@ impl Waiters {
 /// a negative errno. Blocks the thread where no fiber runs.
 #[inline]
 pub(crate) fn wait<T>(held: Held<'_, T>, list: impl FnOnce(&T) -> &Waiters, item: *mut ()) -> i32 {
-    let fiber = current::fiber();
+    wait_as(current::fiber(), held, list, item)
+}
+
+/// [`wait`] where the calling fiber is known.
+#[inline]
+pub(crate) fn wait_as<T>(
+    fiber: Option<FiberRef>,
+    held: Held<'_, T>,
+    list: impl FnOnce(&T) -> &Waiters,
+    item: *mut (),
+) -> i32 {
     let who = fiber.map_or_else(|| Who::Thread(thread::current()), Who::Fiber);
     let waiter = Waiter {
         next: Cell::new(ptr::null()),
@@ -182,10 +192,18 @@ pub(crate) fn wait<T>(held: Held<'_, T>, list: impl FnOnce(&T) -> &Waiters, item
     waiter.result.get()
 }
 
-/// Whether the calling fiber may wait now: it has not been cancelled, and no deadline has passed.
+/// Whether the calling fiber may wait now: it has not been cancelled, and no deadline has passed. Says
+/// which it is.
 #[inline]
-pub(crate) fn may_wait() -> Result<()> {
-    current::fiber().map_or(Ok(()), super::cancel::point)
+pub(crate) fn may_wait() -> Result<Option<FiberRef>> {
+    let fiber = current::fiber();
+    fiber.map_or(Ok(()), cancel::point).map(|()| fiber)
+}
+
+/// The worker that a fiber runs on; null where there is none.
+#[inline]
+pub(crate) fn here(fiber: Option<FiberRef>) -> *const Worker {
+    fiber.map_or(ptr::null(), |fiber| fiber.home.load(Ordering::Relaxed).cast_const())
 }
 
 /// Whom to wake once the lock is let go of.
@@ -200,13 +218,20 @@ pub(crate) enum Wake {
 /// lock is let go of, it must not be touched any more.
 #[inline]
 pub(crate) unsafe fn grant(waiter: *const Waiter, result: i32) -> Wake {
+    // SAFETY: passed on.
+    unsafe { grant_from(current::worker(), waiter, result) }
+}
+
+/// [`grant`] where the calling thread's worker is known.
+#[inline]
+pub(crate) unsafe fn grant_from(here: *const Worker, waiter: *const Waiter, result: i32) -> Wake {
     // SAFETY: by the caller, the waiter's call still waits.
     let waiter = unsafe { &*waiter };
     waiter.result.set(result);
     let wake = match &waiter.who {
         Who::Fiber(fiber) => {
             let home = fiber.home.load(Ordering::Acquire);
-            if ptr::eq(home, current::worker()) {
+            if ptr::eq(home, here) {
                 Wake::Here(*fiber)
             } else {
                 // SAFETY: a fiber that waits has a home, which outlives it. The inbox is our own from
@@ -222,7 +247,7 @@ pub(crate) unsafe fn grant(waiter: *const Waiter, result: i32) -> Wake {
 
 impl Wake {
     /// Wakes it, with no lock held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn now(self) {
         match self {
             Wake::Here(fiber) => {

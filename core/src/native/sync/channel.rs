@@ -10,9 +10,11 @@
 use std::{collections::VecDeque, fmt, mem::MaybeUninit};
 
 use crate::native::{
+    current,
     errno::{Errno, Result},
     lock::Guarded,
     park::{self, Waiter, Waiters, Wake},
+    worker::Worker,
 };
 
 /// A queue between fibers, and between fibers and threads.
@@ -62,20 +64,23 @@ impl<T: Send> Channel<T> {
     /// Sends an item, waiting for room if need be. [`Errno::CLOSED`] if the channel is or becomes closed.
     #[inline]
     pub fn send(&self, item: T) -> std::result::Result<(), SendError<T>> {
-        if let Err(errno) = park::may_wait() {
-            return Err(SendError { item, errno });
-        }
+        let me = match park::may_wait() {
+            Ok(me) => me,
+            Err(errno) => return Err(SendError { item, errno }),
+        };
         let mut state = self.0.lock();
-        let mut item = match state.offer(item) {
+        let mut item = match state.offer(item, park::here(me)) {
             Offered::Taken(wake) => {
                 drop(state);
-                wake.into_iter().for_each(Wake::now);
+                if let Some(wake) = wake {
+                    wake.now();
+                }
                 return Ok(());
             }
             Offered::Closed(item) => return Err(SendError { item, errno: Errno::CLOSED }),
             Offered::Full(item) => MaybeUninit::new(item),
         };
-        match Errno::check(park::wait(state, |state| &state.senders, item.as_mut_ptr().cast())) {
+        match Errno::check(park::wait_as(me, state, |state| &state.senders, item.as_mut_ptr().cast())) {
             Ok(_) => Ok(()),
             // SAFETY: nobody has granted the wait, so nobody has taken the item out.
             Err(errno) => Err(SendError { item: unsafe { item.assume_init() }, errno }),
@@ -85,7 +90,7 @@ impl<T: Send> Channel<T> {
     /// Sends an item if that needs no waiting, else `EAGAIN`.
     pub fn try_send(&self, item: T) -> std::result::Result<(), SendError<T>> {
         let mut state = self.0.lock();
-        match state.offer(item) {
+        match state.offer(item, current::worker()) {
             Offered::Taken(wake) => {
                 drop(state);
                 wake.into_iter().for_each(Wake::now);
@@ -100,18 +105,20 @@ impl<T: Send> Channel<T> {
     /// channel is closed and empty.
     #[inline]
     pub fn recv(&self) -> Result<T> {
-        park::may_wait()?;
+        let me = park::may_wait()?;
         let mut state = self.0.lock();
-        if let Some((item, wake)) = state.take() {
+        if let Some((item, wake)) = state.take(park::here(me)) {
             drop(state);
-            wake.into_iter().for_each(Wake::now);
+            if let Some(wake) = wake {
+                wake.now();
+            }
             return Ok(item);
         }
         if state.closed {
             return Err(Errno::CLOSED);
         }
         let mut item = MaybeUninit::<T>::uninit();
-        Errno::check(park::wait(state, |state| &state.receivers, item.as_mut_ptr().cast()))?;
+        Errno::check(park::wait_as(me, state, |state| &state.receivers, item.as_mut_ptr().cast()))?;
         // SAFETY: whoever granted the wait has put an item there.
         Ok(unsafe { item.assume_init() })
     }
@@ -119,7 +126,7 @@ impl<T: Send> Channel<T> {
     /// Receives an item if one is there, else `EAGAIN`.
     pub fn try_recv(&self) -> Result<T> {
         let mut state = self.0.lock();
-        let Some((item, wake)) = state.take() else {
+        let Some((item, wake)) = state.take(current::worker()) else {
             return Err(if state.closed { Errno::CLOSED } else { Errno::new(libc::EAGAIN) });
         };
         drop(state);
@@ -175,7 +182,7 @@ enum Offered<T> {
 
 impl<T> State<T> {
     #[inline]
-    fn offer(&mut self, item: T) -> Offered<T> {
+    fn offer(&mut self, item: T, here: *const Worker) -> Offered<T> {
         if self.closed {
             return Offered::Closed(item);
         }
@@ -183,7 +190,7 @@ impl<T> State<T> {
             // SAFETY: popped under the lock, which is held; a receiver's item is room for one.
             let wake = unsafe {
                 (*receiver).item().cast::<T>().write(item);
-                park::grant(receiver, 0)
+                park::grant_from(here, receiver, 0)
             };
             return Offered::Taken(Some(wake));
         }
@@ -195,18 +202,20 @@ impl<T> State<T> {
     }
 
     #[inline]
-    fn take(&mut self) -> Option<(T, Option<Wake>)> {
+    fn take(&mut self, here: *const Worker) -> Option<(T, Option<Wake>)> {
         let Some(item) = self.items.pop_front() else {
+            let sender = self.senders.pop()?;
             // SAFETY: popped under the lock, which is held.
-            return self.senders.pop().map(|sender| unsafe { take_from(sender) });
+            let (item, wake) = unsafe { take_from(here, sender) };
+            return Some((item, Some(wake)));
         };
         let wake = self.senders.pop().map(|sender| {
             // SAFETY: as above.
-            let (item, wake) = unsafe { take_from(sender) };
+            let (item, wake) = unsafe { take_from(here, sender) };
             self.items.push_back(item);
             wake
         });
-        Some((item, wake.flatten()))
+        Some((item, wake))
     }
 }
 
@@ -215,11 +224,11 @@ impl<T> State<T> {
 /// # Safety
 /// The sender was popped under the channel's lock, which is still held.
 #[inline]
-unsafe fn take_from<T>(sender: *const Waiter) -> (T, Option<Wake>) {
+unsafe fn take_from<T>(here: *const Worker, sender: *const Waiter) -> (T, Wake) {
     // SAFETY: a sender's item is there until its wait is granted, which happens here.
     unsafe {
         let item = (*sender).item().cast::<T>().read();
-        (item, Some(park::grant(sender, 0)))
+        (item, park::grant_from(here, sender, 0))
     }
 }
 
