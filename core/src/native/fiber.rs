@@ -325,7 +325,7 @@ impl FiberRef {
 
     /// The fiber has ended and is off its stack: tells the joiner, or keeps the value for one. Says
     /// whether the slot is vacant now, and whom to wake.
-    pub(crate) fn finish(self) -> (bool, Option<Wake>) {
+    pub(crate) fn finish(self, here: *const Worker) -> (bool, Option<Wake>) {
         self.parked.set(Parked::Ended);
         let mut end = self.end.lock();
         if let Some(joiner) = end.joiners.pop() {
@@ -333,7 +333,7 @@ impl FiberRef {
             // has asked for the type. It was popped under the lock that is still held.
             let wake = unsafe {
                 self.deliver((*joiner).item().cast());
-                park::grant(joiner, 0)
+                park::grant_from(here, joiner, 0)
             };
             self.vacate(&mut end);
             return (true, Some(wake));

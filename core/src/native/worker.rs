@@ -218,7 +218,7 @@ impl Worker {
             unsafe { libc::_exit(0) };
         }
         self.shard().host_mut().live -= 1;
-        let (vacant, wake) = fiber.finish();
+        let (vacant, wake) = fiber.finish(self);
         if let Some(wake) = wake {
             wake.now();
         }
