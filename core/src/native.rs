@@ -171,6 +171,7 @@ impl Runtime {
         if let Some(worker) = self.here() {
             return worker.spawn(function, detached);
         }
+        let _keep = KeepErrno::new();
         let slab = self.shared.slab;
         spawn::fits::<F, T>(slab)?;
         let _open = lock(&self.shared.gate);

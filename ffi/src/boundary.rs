@@ -24,10 +24,10 @@ impl Number for i64 {
     }
 }
 
-/// Runs a function's body. Its panic becomes an error, and `errno` stays as it was.
+/// Runs a function's body. Its panic becomes an error. That `errno` stays as it was is the core's promise,
+/// which keeps it where it makes system calls: doing so here would cost more than most calls do.
 #[inline]
 pub(crate) fn call<N: Number>(body: impl FnOnce() -> Result<N>) -> N {
-    let _keep = KeepErrno::new();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(number)) => number,
         Ok(Err(errno)) => N::refused(errno),
@@ -43,6 +43,12 @@ pub(crate) fn call<N: Number>(body: impl FnOnce() -> Result<N>) -> N {
 #[inline]
 pub(crate) fn done(body: impl FnOnce() -> Result<()>) -> i32 {
     call(|| body().map(|()| 0))
+}
+
+/// [`done`] for what makes system calls of all kinds.
+pub(crate) fn done_quietly(body: impl FnOnce() -> Result<()>) -> i32 {
+    let _keep = KeepErrno::new();
+    done(body)
 }
 
 /// What a pointer points to; `EINVAL` for null and for what is not aligned.

@@ -13,7 +13,7 @@ use polyphony_core::{
 };
 
 use crate::{
-    boundary::{done, look, put, wanted},
+    boundary::{done_quietly, look, put, wanted},
     fiber::{Call, poly_entry},
 };
 
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn poly_runtime_new(
     options: *const poly_options,
     runtime: *mut *mut poly_runtime,
 ) -> c_int {
-    done(|| {
+    done_quietly(|| {
         wanted(runtime)?;
         let options = if options.is_null() {
             Options::default()
@@ -146,7 +146,7 @@ pub unsafe extern "C" fn poly_runtime_run(
     argument: *mut libc::c_void,
     result: *mut i64,
 ) -> c_int {
-    done(|| {
+    done_quietly(|| {
         // SAFETY: a runtime lives until it is freed.
         let runtime = unsafe { look(runtime) }?;
         let call = Call::new(entry, argument)?;
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn poly_runtime_run(
 /// fibers; -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, timeout: u64) -> c_int {
-    done(|| {
+    done_quietly(|| {
         // SAFETY: a runtime lives until it is freed.
         let runtime = unsafe { look(runtime) }?;
         let patience = (timeout != POLY_FOREVER).then(|| Duration::from_nanos(timeout));
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, tim
 /// frees what can be freed there. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_free(runtime: *mut poly_runtime) -> c_int {
-    done(|| {
+    done_quietly(|| {
         if runtime.is_null() {
             return Ok(());
         }
@@ -211,7 +211,7 @@ pub unsafe extern "C" fn poly_runtime_describe(runtime: *const poly_runtime) -> 
 /// Returns 0, -EINVAL, -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_stats(runtime: *const poly_runtime, counters: *mut poly_counters) -> c_int {
-    done(|| {
+    done_quietly(|| {
         // SAFETY: a runtime lives until it is freed; the caller has set `size`.
         let (runtime, asked) = unsafe { (look(runtime)?, look(counters)?.size) };
         if asked < size_of::<poly_counters>() {

@@ -4,9 +4,11 @@
 //! or by the next one. If an operation has completed all the same, its result wins and the latch stays:
 //! nothing that has arrived is ever thrown away.
 //!
-//!     cancel ──▶ latch ──▶ parked? ask the kernel, or leave the list ──last completion──▶ -ECANCELED
-//!                              │                                       └─ it was faster ──▶ its result
-//!                              └ not parked: the next blocking call answers -ECANCELED
+//! ```text
+//! cancel ──▶ latch ──▶ parked? ask the kernel, or leave the list ──last completion──▶ -ECANCELED
+//!                          │                                       └─ it was faster ──▶ its result
+//!                          └ not parked: the next blocking call answers -ECANCELED
+//! ```
 
 use std::{ptr, sync::atomic::Ordering};
 
@@ -14,7 +16,7 @@ use super::{
     current,
     errno::{Errno, Result},
     fiber::{CALM, CANCELLED, FiberId, FiberRef, Parked, STOPPED, Stage},
-    scope,
+    park, scope,
 };
 use crate::host::Then;
 
@@ -42,7 +44,7 @@ impl FiberId {
         // SAFETY: the fiber is live and its lock is held, so it has not ended, and its home is alive.
         let inbox = unsafe { (*home).inbox().clone() };
         drop(end);
-        inbox.push(fiber);
+        park::push(fiber, &inbox);
         Ok(())
     }
 }

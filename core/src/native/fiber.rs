@@ -1,7 +1,9 @@
 //! A fiber: its record, its name, and how it begins and ends.
 //!
-//!     Vacant ──spawn──▶ Live ──its function returns──▶ Done ──join, detach──▶ Vacant, next generation
-//!                         └──────── and it was detached, or somebody joins ───▶ Vacant
+//! ```text
+//! Vacant ──spawn──▶ Live ──its function returns──▶ Done ──join, detach──▶ Vacant, next generation
+//!                     └──────── and it was detached, or somebody joins ───▶ Vacant
+//! ```
 //!
 //! A record is never unmapped, so a name can always be looked up; whether it still names anybody is
 //! decided under the record's lock. Apart from `id`, `home`, `latch` and `end`, a record is touched by

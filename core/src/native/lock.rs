@@ -4,8 +4,10 @@
 //! and leaves its stack *with the lock held*; its worker lets go of it. Whoever finds the fiber in the
 //! list therefore finds it off its stack:
 //!
-//!     fiber:  lock ──▶ link ──▶ suspend ─┐
-//!     worker:                            └──▶ unlock        nobody sees the fiber before this
+//! ```text
+//! fiber:  lock ──▶ link ──▶ suspend ─┐
+//! worker:                            └──▶ unlock        nobody sees the fiber before this
+//! ```
 
 use std::{
     cell::UnsafeCell,

@@ -3,9 +3,11 @@
 //! A waiter stands on the stack of the call that waits. Its list and its fields are guarded by the lock
 //! of the object that is waited for:
 //!
-//!     waiting call:  lock ─▶ nothing to be had ─▶ link ─▶ park, letting go of the lock once off the stack
-//!     granting call: lock ─▶ unlink, write the item and the result ─▶ unlock ─▶ wake
-//!     cancellation:  lock ─▶ still linked? unlink, write the error ─▶ unlock ─▶ ready
+//! ```text
+//! waiting call:  lock ─▶ nothing to be had ─▶ link ─▶ park, letting go of the lock once off the stack
+//! granting call: lock ─▶ unlink, write the item and the result ─▶ unlock ─▶ wake
+//! cancellation:  lock ─▶ still linked? unlink, write the error ─▶ unlock ─▶ ready
+//! ```
 //!
 //! So a waiter is either granted or cancelled, never both: what was given to it is never lost, and what
 //! was not yet given to it goes to the next. A cancellation is always carried out by the fiber's home
@@ -26,6 +28,7 @@ use super::{
     errno::{Errno, Result},
     fiber::{Ask, FiberRef, Parked},
     lock::{Held, Lock},
+    plain::KeepErrno,
     worker::Worker,
 };
 use crate::inbox::Inbox;
@@ -183,6 +186,7 @@ pub(crate) fn wait_as<T>(
             fiber.suspend(Ask::Release(lock));
         }
         None => {
+            let _keep = KeepErrno::new();
             lock.unlock();
             while !waiter.is_granted() {
                 thread::park();
@@ -255,8 +259,18 @@ impl Wake {
                 fiber.parked.set(Parked::Ready);
                 home.shard().ready(fiber);
             }
-            Wake::There(fiber, inbox) => inbox.push(fiber),
-            Wake::Thread(thread) => thread.unpark(),
+            Wake::There(fiber, inbox) => push(fiber, &inbox),
+            Wake::Thread(thread) => {
+                let _keep = KeepErrno::new();
+                thread.unpark();
+            }
         }
     }
+}
+
+/// Tells the worker of another thread about a fiber.
+#[cold]
+pub(crate) fn push(fiber: FiberRef, inbox: &Inbox<FiberRef>) {
+    let _keep = KeepErrno::new();
+    inbox.push(fiber);
 }

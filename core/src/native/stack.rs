@@ -2,8 +2,10 @@
 //!
 //! A slot, from low to high addresses:
 //!
-//!     │ guard page │ stack, growing down ◀── │ packet │ Fiber │ colour │
-//!                                              ▲ its closure    ▲ up to 1,984 bytes, by slot number
+//! ```text
+//! │ guard page │ stack, growing down ◀── │ packet │ Fiber │ colour │
+//!                                          ▲ its closure    ▲ up to 1,984 bytes, by slot number
+//! ```
 //!
 //! The fiber's record stands on the first page that the fiber's stack touches anyway, so a parked fiber
 //! costs one page. Slots are an odd number of pages apart and their records are shifted by a *colour*:

@@ -3,9 +3,11 @@
 //! The loop asks the shard what is next and does it. A fiber that suspends says what it wants; the
 //! worker acts on that once it is back on its own stack (N1):
 //!
-//!     shard.next() ─ Run(fiber) ─▶ resume ─ ask ─▶ queue it, submit for it, let go of its lock
-//!                  ─ Wait ───────▶ block, harvest
-//!                  ─ Idle ───────▶ block until another thread says something, or end
+//! ```text
+//! shard.next() ─ Run(fiber) ─▶ resume ─ ask ─▶ queue it, submit for it, let go of its lock
+//!              ─ Wait ───────▶ block, harvest
+//!              ─ Idle ───────▶ block until another thread says something, or end
+//! ```
 //!
 //! While a fiber runs, nothing borrows the shard: `next` has returned. What a fiber calls may therefore
 //! borrow it again, briefly, on the same thread.
@@ -23,6 +25,7 @@ use super::{
     current,
     errno::{Errno, Result},
     fiber::{Ask, Fiber, FiberId, FiberRef, Parked, Stage},
+    plain::KeepErrno,
     scope,
     stack::Slab,
 };
@@ -127,6 +130,7 @@ impl Worker {
         // SAFETY: this thread's, and `claim` does not come back here.
         let vacant = unsafe { &mut *self.vacant.get() };
         if vacant.is_empty() {
+            let _keep = KeepErrno::new();
             slab.claim(vacant, REFILL)?;
         }
         let fiber = vacant.pop().expect("refilled above");
@@ -228,6 +232,8 @@ impl Worker {
     }
 
     fn block(&self, mut wait: <Any as Backend>::Wait) {
+        // A wait that times out says so through errno, which belongs to the fibers.
+        let _keep = KeepErrno::new();
         if let Err(error) = wait.block() {
             // Operations are in flight that nobody can ever hear of again, on stacks that the kernel may
             // write to: there is no way on from here.

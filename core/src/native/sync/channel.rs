@@ -4,8 +4,10 @@
 //! waits until its item is taken). An item is at every moment in exactly one place: with its sender, in
 //! the channel, or with its receiver.
 //!
-//!     send: a receiver waits? into its hands : room? into the queue : wait, with the item in hand
-//!     recv: the queue's first, and the first waiting sender's moves up : a sender's : closed? : wait
+//! ```text
+//! send: a receiver waits? into its hands : room? into the queue : wait, with the item in hand
+//! recv: the queue's first, and the first waiting sender's moves up : a sender's : closed? : wait
+//! ```
 
 use std::{collections::VecDeque, fmt, mem::MaybeUninit};
 
