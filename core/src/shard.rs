@@ -212,7 +212,9 @@ impl<H: Host, B: Backend> Shard<H, B> {
     pub fn harvest(&mut self, wait: B::Wait) {
         self.inbox.awake();
         self.reap(Some(wait));
-        self.tend();
+        self.catch_up();
+        // Timers wait for the next look around: it comes as soon as nothing is ready, or soon enough, and
+        // reading the clock once a turn is enough.
     }
 
     /// A wait that only the inbox, a signal or the deadline ends, for a thread whose shard is idle.
@@ -336,16 +338,26 @@ impl<H: Host, B: Backend> Shard<H, B> {
         deadline.into_iter().chain([self.backend.now() + OFFER_AGAIN]).min()
     }
 
-    /// Everything that needs no kernel: backlog, timers, inbox.
+    /// Everything that needs no kernel: backlog, inbox, timers.
     fn tend(&mut self) {
+        self.catch_up();
+        if !self.timers.is_empty() {
+            self.expire();
+            self.tell_ended();
+        }
+    }
+
+    /// Backlog and inbox.
+    fn catch_up(&mut self) {
         self.offer_backlog();
         if self.inbox.is_filled() {
             self.take_inbox();
         }
-        if !self.timers.is_empty() {
-            self.expire();
-        }
-        // Last, for all of the above can cancel what was still queued, and nothing else would tell.
+        self.tell_ended();
+    }
+
+    /// Last, for all of the above can cancel what was still queued, and nothing else would tell.
+    fn tell_ended(&mut self) {
         while let Some(key) = self.ended.pop_front() {
             self.complete(key, Outcome::last(-libc::ECANCELED));
         }

@@ -120,7 +120,10 @@ impl Uring {
             accept_many: socket,
         };
         let eventfd = Eventfd::new().map_err(fail("io_uring cannot be woken", "eventfd"))?;
-        let entered = Ring::new(ring.as_raw_fd(), ring.params().is_feature_no_iowait());
+        let params = ring.params();
+        // Absolute deadlines came with the same kernel as the minimal wait, 6.12.
+        let entered =
+            Ring::new(ring.as_raw_fd(), params.is_feature_no_iowait(), params.is_feature_min_timeout());
         let waker = Waker::eventfd(eventfd.clone());
         Ok(Uring {
             ring,

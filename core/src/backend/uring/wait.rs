@@ -7,6 +7,7 @@ use super::super::{Time, Wait};
 
 const ENTER_GETEVENTS: u32 = 1 << 0;
 const ENTER_EXT_ARG: u32 = 1 << 3;
+const ENTER_ABS_TIMER: u32 = 1 << 5;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 const REGISTER_RING_FDS: u32 = 20;
@@ -19,8 +20,10 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(fd: RawFd, no_iowait: bool) -> Self {
-        let waiting = if no_iowait { ENTER_NO_IOWAIT } else { 0 };
+    /// `absolute` says whether the kernel takes deadlines as they are, which saves reading the clock.
+    pub(super) fn new(fd: RawFd, no_iowait: bool, absolute: bool) -> Self {
+        let no_iowait = if no_iowait { ENTER_NO_IOWAIT } else { 0 };
+        let waiting = no_iowait | if absolute { ENTER_ABS_TIMER } else { 0 };
         #[repr(C)]
         struct Update {
             offset: u32,
@@ -66,6 +69,7 @@ impl Wait for UringWait {
         }
         let now = match self.deadline {
             None | Some(Time(0)) => Time(0),
+            Some(_) if self.ring.flags & ENTER_ABS_TIMER != 0 => Time(0),
             Some(_) => Time::monotonic(),
         };
         let left = self.deadline.map(|deadline| deadline.since(now));

@@ -1,0 +1,408 @@
+//! A fiber: its record, its name, and how it begins and ends.
+//!
+//! ```text
+//! Vacant ──spawn──▶ Live ──its function returns──▶ Done ──join, detach──▶ Vacant, next generation
+//!                     └──────── and it was detached, or somebody joins ───▶ Vacant
+//! ```
+//!
+//! A record is never unmapped, so a name can always be looked up; whether it still names anybody is
+//! decided under the record's lock. Apart from `id`, `home`, `latch` and `end`, a record is touched by
+//! the fiber's home thread only: by the fiber itself, or by its worker while the fiber is off its stack.
+
+use std::{
+    any::{Any, TypeId},
+    cell::{Cell, UnsafeCell},
+    fmt,
+    marker::PhantomData,
+    mem::{ManuallyDrop, MaybeUninit},
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering},
+};
+
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use super::{
+    errno::{Errno, Result},
+    lock::{Guarded, Lock},
+    park::{self, Waiter, Waiters, Wake},
+    scope::Scope,
+    stack::{self, Reach, Slab},
+    worker::Worker,
+};
+use crate::{
+    op::{Op, OpKey},
+    timers::TimerKey,
+};
+
+/// Names a fiber, for ever: once the fiber is gone its name is an error, never another fiber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FiberId(u64);
+
+const INDEX_BITS: u32 = 24;
+const CLASS_BITS: u32 = 3;
+const GENERATION: u64 = 1 << (INDEX_BITS + CLASS_BITS);
+
+impl FiberId {
+    /// The name as a number; never 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The name that `number` came from. Any number will do: a wrong one names nobody.
+    pub fn from_number(number: u64) -> Self {
+        FiberId(number)
+    }
+
+    /// The record that the name leads to. Whether it is still this fiber's must be asked under its lock.
+    pub(crate) fn find(self) -> Result<FiberRef> {
+        stack::slot(self.class(), self.index()).ok_or(Errno::NO_SUCH_FIBER)
+    }
+
+    fn class(self) -> usize {
+        (self.0 >> INDEX_BITS) as usize & ((1 << CLASS_BITS) - 1)
+    }
+
+    fn index(self) -> u32 {
+        self.0 as u32 & ((1 << INDEX_BITS) - 1)
+    }
+}
+
+/// What a fiber asks of its worker as it leaves its stack.
+#[derive(Clone, Copy)]
+pub(crate) enum Ask {
+    /// Run the others first.
+    Yield,
+    /// Perform this operation.
+    Perform(*const Op),
+    /// Let go of this lock; somebody will wake me.
+    Release(*const Lock),
+    /// Nothing: this timer will wake me.
+    Sleep(TimerKey),
+}
+
+/// What a fiber waits for.
+#[derive(Clone, Copy)]
+pub(crate) enum Parked {
+    /// Its worker has not heard of it yet.
+    Unstarted,
+    /// Nothing: it runs, or stands in the run queue.
+    Ready,
+    /// The last completion of an operation.
+    Operation(OpKey),
+    /// A point in time.
+    Asleep(TimerKey),
+    /// Somebody who finds it in a list.
+    Listed(*const Waiter),
+    /// Nothing any more.
+    Ended,
+}
+
+/// How far a fiber has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Vacant,
+    Live { detached: bool },
+    Done,
+}
+
+/// What whoever joins needs to know; guarded by the fiber's lock.
+pub(crate) struct End {
+    pub(crate) stage: Stage,
+    pub(crate) joiners: Waiters,
+}
+
+/// Nobody has cancelled the fiber.
+pub(crate) const CALM: u8 = 0;
+/// The next blocking call is refused.
+pub(crate) const CANCELLED: u8 = 1;
+/// The runtime shuts down: every blocking call is refused.
+pub(crate) const STOPPED: u8 = 2;
+
+type Body = Coroutine<(), (), (), Reach>;
+
+/// A fiber's record. The first cache line is all that a switch needs; the second is for waiting.
+#[repr(C, align(64))]
+pub(crate) struct Fiber {
+    body: UnsafeCell<MaybeUninit<ManuallyDrop<Body>>>,
+    yielder: Cell<*const Yielder<(), ()>>,
+    pub(crate) ask: Cell<Ask>,
+    pub(crate) latch: AtomicU8,
+    /// Why the operation in flight is being cancelled, where it is.
+    pub(crate) interrupt: Cell<Option<Errno>>,
+    pub(crate) outcome: Cell<i32>,
+    pub(crate) shields: Cell<u32>,
+    pub(crate) scope: Cell<*const Scope>,
+    pub(crate) home: AtomicPtr<Worker>,
+    pub(crate) parked: Cell<Parked>,
+    pub(crate) end: Guarded<End>,
+    id: AtomicU64,
+    packet: Cell<*mut u8>,
+    kind: Cell<&'static Kind>,
+    /// Whether the packet holds a value: the function has returned.
+    returned: Cell<bool>,
+}
+
+/// What can be done with a packet without knowing its types.
+struct Kind {
+    /// Calls the function and puts its value in its place; false where it panicked.
+    run: unsafe fn(*mut u8) -> bool,
+    /// Moves the value out.
+    deliver: unsafe fn(*mut u8, *mut u8),
+    /// Drops the value.
+    discard: unsafe fn(*mut u8),
+    /// The type of the value.
+    value: fn() -> TypeId,
+}
+
+impl Kind {
+    const NONE: &Self =
+        &Kind { run: |_| false, deliver: |_, _| {}, discard: |_| {}, value: TypeId::of::<()> };
+}
+
+/// The kind of packet of a function and its value.
+struct KindOf<F, T>(PhantomData<(F, T)>);
+
+impl<F: FnOnce() -> T + 'static, T: 'static> KindOf<F, T> {
+    const KIND: &'static Kind =
+        &Kind { run: Self::run, deliver: Self::deliver, discard: Self::discard, value: TypeId::of::<T> };
+
+    unsafe fn run(packet: *mut u8) -> bool {
+        let packet = packet.cast::<Packet<F, T>>();
+        // SAFETY: a packet that has not run holds its function.
+        let function = unsafe { ManuallyDrop::take(&mut (*packet).function) };
+        match catch_unwind(AssertUnwindSafe(function)) {
+            Ok(value) => {
+                // SAFETY: the function was taken out above, so its place is free.
+                unsafe { (&raw mut (*packet).value).write(ManuallyDrop::new(value)) };
+                true
+            }
+            Err(panic) => {
+                swallow(panic);
+                false
+            }
+        }
+    }
+
+    unsafe fn deliver(packet: *mut u8, into: *mut u8) {
+        let packet = packet.cast::<Packet<F, T>>();
+        // SAFETY: by the caller, the packet holds a value and `into` has room for it.
+        unsafe { into.cast::<T>().write(ManuallyDrop::take(&mut (*packet).value)) };
+    }
+
+    unsafe fn discard(packet: *mut u8) {
+        let packet = packet.cast::<Packet<F, T>>();
+        // SAFETY: by the caller, the packet holds a value.
+        unsafe { ManuallyDrop::drop(&mut (*packet).value) };
+    }
+}
+
+/// Drops what a panic carried. Dropping may panic in its turn; that is where we stop listening.
+fn swallow(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+}
+
+/// What a fiber runs, then what came of it.
+union Packet<F, T> {
+    function: ManuallyDrop<F>,
+    value: ManuallyDrop<T>,
+}
+
+/// Where a joiner wants the value, and whether it came.
+pub(crate) struct Delivery {
+    pub(crate) arrived: bool,
+    pub(crate) into: *mut u8,
+}
+
+/// A fiber's record by address: what queues and tables hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FiberRef(NonNull<Fiber>);
+
+// SAFETY: a record is never unmapped, and its fields say themselves who may touch them.
+unsafe impl Send for FiberRef {}
+
+impl std::ops::Deref for FiberRef {
+    type Target = Fiber;
+
+    #[inline]
+    fn deref(&self) -> &Fiber {
+        // SAFETY: a reference is made for slots whose record was written, and records are never unmapped.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl fmt::Debug for FiberRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fiber({:#x})", self.id.load(Ordering::Relaxed))
+    }
+}
+
+impl Fiber {
+    /// A record for a slot that has never been used.
+    pub(crate) fn vacant(class: u8, index: u32) -> Fiber {
+        let id = GENERATION | u64::from(class) << INDEX_BITS | u64::from(index);
+        Fiber {
+            parked: Cell::new(Parked::Ended),
+            ask: Cell::new(Ask::Yield),
+            body: UnsafeCell::new(MaybeUninit::uninit()),
+            yielder: Cell::new(ptr::null()),
+            home: AtomicPtr::new(ptr::null_mut()),
+            scope: Cell::new(ptr::null()),
+            outcome: Cell::new(0),
+            shields: Cell::new(0),
+            interrupt: Cell::new(None),
+            latch: AtomicU8::new(CALM),
+            end: Guarded::new(End { stage: Stage::Vacant, joiners: Waiters::new() }),
+            id: AtomicU64::new(id),
+            packet: Cell::new(ptr::null_mut()),
+            kind: Cell::new(Kind::NONE),
+            returned: Cell::new(false),
+        }
+    }
+}
+
+impl FiberRef {
+    pub(crate) fn at(address: usize) -> Self {
+        FiberRef(NonNull::new(address as *mut Fiber).expect("no record is at address 0"))
+    }
+
+    #[inline]
+    pub(crate) fn from_ptr(fiber: *const Fiber) -> Option<Self> {
+        NonNull::new(fiber.cast_mut()).map(FiberRef)
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(self) -> *mut Fiber {
+        self.0.as_ptr()
+    }
+
+    /// Makes a vacant record a live fiber that will run `function`. Its home is set by whoever queues it.
+    pub(crate) fn prepare<F, T>(self, slab: &Slab, function: F, detached: bool) -> FiberId
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let align = align_of::<Packet<F, T>>().max(16);
+        let packet = (self.as_ptr() as usize - size_of::<Packet<F, T>>()) & !(align - 1);
+        let reach = Reach::new(packet, slab.limit(self.index()));
+        let packet = packet as *mut Packet<F, T>;
+        // SAFETY: the packet lies between record and stack of a vacant slot, which is the caller's alone.
+        unsafe { (&raw mut (*packet).function).write(ManuallyDrop::new(function)) };
+        self.packet.set(packet.cast());
+        self.kind.set(KindOf::<F, T>::KIND);
+        self.scope.set(ptr::null());
+        self.shields.set(0);
+        self.interrupt.set(None);
+        self.parked.set(Parked::Unstarted);
+        self.latch.store(CALM, Ordering::Relaxed);
+        let body = Coroutine::with_stack(reach, move |yielder: &Yielder<(), ()>, ()| {
+            self.yielder.set(yielder);
+            // SAFETY: the packet was written above and holds the function until this call.
+            self.returned.set(unsafe { (self.kind.get().run)(self.packet.get()) });
+        });
+        // SAFETY: the record is vacant: no body runs.
+        unsafe { (*self.body.get()).write(ManuallyDrop::new(body)) };
+        self.end.lock().stage = Stage::Live { detached };
+        FiberId(self.id.load(Ordering::Relaxed))
+    }
+
+    /// Runs the fiber until it suspends; true once it has ended.
+    #[inline]
+    pub(crate) fn resume(self) -> bool {
+        // SAFETY: the worker resumes live fibers that it has in its queue, so `body` is written and is
+        // not running.
+        let body = unsafe { (*self.body.get()).assume_init_mut() };
+        matches!(body.resume(()), CoroutineResult::Return(()))
+    }
+
+    /// Leaves the stack of this fiber, which is the one that runs, and returns when it is resumed.
+    #[inline]
+    pub(crate) fn suspend(self, ask: Ask) {
+        self.ask.set(ask);
+        // SAFETY: a running fiber has set its yielder, which lives as long as its stack.
+        unsafe { (*self.yielder.get()).suspend(()) };
+    }
+
+    /// The fiber has ended and is off its stack: tells the joiner, or keeps the value for one. Says
+    /// whether the slot is vacant now, and whom to wake.
+    pub(crate) fn finish(self, here: *const Worker) -> (bool, Option<Wake>) {
+        self.parked.set(Parked::Ended);
+        let mut end = self.end.lock();
+        if let Some(joiner) = end.joiners.pop() {
+            // SAFETY: a joiner's item is a delivery on its stack, which stays until it is woken, and it
+            // has asked for the type. It was popped under the lock that is still held.
+            let wake = unsafe {
+                self.deliver((*joiner).item().cast());
+                park::grant_from(here, joiner, 0)
+            };
+            self.vacate(&mut end);
+            return (true, Some(wake));
+        }
+        if end.stage != (Stage::Live { detached: true }) {
+            end.stage = Stage::Done;
+            return (false, None);
+        }
+        self.vacate(&mut end);
+        drop(end);
+        self.discard();
+        (true, None)
+    }
+
+    /// Nobody can name the fiber any more. Its slot may be used again once the value is gone.
+    #[inline]
+    pub(crate) fn vacate(self, end: &mut End) {
+        end.stage = Stage::Vacant;
+        let id = self.id.load(Ordering::Relaxed);
+        // The highest bit stays 0: with it a number is a thread's.
+        self.id.store((id + GENERATION) & (u64::MAX >> 1), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn id(self) -> FiberId {
+        FiberId(self.id.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn class(self) -> usize {
+        self.id().class()
+    }
+
+    fn index(self) -> u32 {
+        self.id().index()
+    }
+
+    /// Whether its value is of that type.
+    pub(crate) fn yields<T: 'static>(self) -> bool {
+        (self.kind.get().value)() == TypeId::of::<T>()
+    }
+
+    /// Moves the value, if there is one, to where its joiner wants it.
+    ///
+    /// # Safety
+    /// The fiber has ended, and `delivery` is alive and has room for a value of its type.
+    pub(crate) unsafe fn deliver(self, delivery: *mut Delivery) {
+        // SAFETY: by the caller; the packet holds a value where the function has returned.
+        unsafe {
+            (*delivery).arrived = self.returned.get();
+            if self.returned.get() {
+                (self.kind.get().deliver)(self.packet.get(), (*delivery).into);
+            }
+        }
+    }
+
+    /// Drops the value that nobody wants. That runs the user's code; what it throws ends here.
+    pub(crate) fn discard(self) {
+        if !self.returned.get() {
+            return;
+        }
+        // SAFETY: the function returned and nobody took the value, so the packet holds it.
+        let discard = || unsafe { (self.kind.get().discard)(self.packet.get()) };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(discard)) {
+            swallow(panic);
+        }
+    }
+}
+
+// The picture above `Fiber` in numbers: whoever adds a field sees to it that a switch stays in one line.
+const _: () = assert!(std::mem::offset_of!(Fiber, latch) == 64);

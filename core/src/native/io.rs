@@ -1,0 +1,109 @@
+//! Operations as calls that look blocking.
+//!
+//! Inside a fiber each suspends the fiber, never the thread; outside it is the system call of the same
+//! name. What a call borrows is borrowed until it returns, also when it is cancelled: it then waits
+//! until the kernel has let go. If an operation has completed although it was cancelled, its result is
+//! returned, and the cancellation waits for the next call: no byte and no descriptor is ever lost.
+
+use std::os::fd::RawFd;
+
+use super::{
+    errno::{Errno, Result},
+    perform,
+};
+use crate::op::{Op, POSITION};
+
+pub use super::close;
+
+/// No call moves more bytes than this; Linux has the same limit.
+pub const MOST: usize = 0x7fff_f000;
+
+/// read(2).
+pub fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+    let (buf, len) = (buf.as_mut_ptr(), length(buf.len()));
+    // SAFETY: `buf` is borrowed until this returns.
+    count(unsafe { perform(&Op::Read { fd, buf, len, offset: POSITION }) })
+}
+
+/// pread(2).
+pub fn read_at(fd: RawFd, buf: &mut [u8], offset: u64) -> Result<usize> {
+    let (buf, len) = (buf.as_mut_ptr(), length(buf.len()));
+    // SAFETY: as in `read`.
+    count(unsafe { perform(&Op::Read { fd, buf, len, offset }) })
+}
+
+/// write(2): may write less than everything.
+pub fn write(fd: RawFd, buf: &[u8]) -> Result<usize> {
+    let (buf, len) = (buf.as_ptr(), length(buf.len()));
+    // SAFETY: as in `read`.
+    count(unsafe { perform(&Op::Write { fd, buf, len, offset: POSITION }) })
+}
+
+/// pwrite(2): may write less than everything.
+pub fn write_at(fd: RawFd, buf: &[u8], offset: u64) -> Result<usize> {
+    let (buf, len) = (buf.as_ptr(), length(buf.len()));
+    // SAFETY: as in `read`.
+    count(unsafe { perform(&Op::Write { fd, buf, len, offset }) })
+}
+
+/// Writes everything, in as many writes as it takes.
+pub fn write_all(fd: RawFd, mut buf: &[u8]) -> Result<()> {
+    while !buf.is_empty() {
+        buf = &buf[write(fd, buf)?..];
+    }
+    Ok(())
+}
+
+/// recv(2).
+pub fn recv(fd: RawFd, buf: &mut [u8], flags: i32) -> Result<usize> {
+    let (buf, len) = (buf.as_mut_ptr(), length(buf.len()));
+    // SAFETY: as in `read`.
+    count(unsafe { perform(&Op::Recv { fd, buf, len, flags }) })
+}
+
+/// send(2), which never raises SIGPIPE.
+pub fn send(fd: RawFd, buf: &[u8], flags: i32) -> Result<usize> {
+    let (buf, len) = (buf.as_ptr(), length(buf.len()));
+    // SAFETY: as in `read`.
+    count(unsafe { perform(&Op::Send { fd, buf, len, flags }) })
+}
+
+/// accept4(2), without the address; the descriptor is the caller's to close.
+pub fn accept(fd: RawFd, flags: i32) -> Result<RawFd> {
+    let (addr, len) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: null pointers ask for no address.
+    Errno::check(unsafe { perform(&Op::Accept { fd, addr, len, flags }) })
+}
+
+/// socket(2); the descriptor is the caller's to close.
+pub fn socket(domain: i32, kind: i32, protocol: i32) -> Result<RawFd> {
+    // SAFETY: the operation points to nothing.
+    Errno::check(unsafe { perform(&Op::Socket { domain, kind, protocol }) })
+}
+
+/// shutdown(2).
+pub fn shutdown(fd: RawFd, how: i32) -> Result<()> {
+    // SAFETY: the operation points to nothing.
+    Errno::check(unsafe { perform(&Op::Shutdown { fd, how }) }).map(drop)
+}
+
+/// Waits until one of `events` (`POLLIN`, …) has come, and says which have.
+pub fn poll(fd: RawFd, events: u32) -> Result<u32> {
+    // SAFETY: the operation points to nothing.
+    Errno::check(unsafe { perform(&Op::Poll { fd, events }) }).map(|events| events as u32)
+}
+
+/// fsync(2), or fdatasync(2).
+pub fn sync(fd: RawFd, data_only: bool) -> Result<()> {
+    // SAFETY: the operation points to nothing.
+    Errno::check(unsafe { perform(&Op::Fsync { fd, data_only }) }).map(drop)
+}
+
+/// A length as an operation has it: more than [`MOST`] is cut, as the kernel does.
+pub fn length(len: usize) -> u32 {
+    len.min(MOST) as u32
+}
+
+fn count(result: i32) -> Result<usize> {
+    Errno::check(result).map(|count| count as usize)
+}

@@ -1,0 +1,120 @@
+//! A lock that is held for a few instructions, and can be let go of by somebody else.
+//!
+//! A fiber that is about to park takes the lock of what it waits for, links itself into a list there,
+//! and leaves its stack *with the lock held*; its worker lets go of it. Whoever finds the fiber in the
+//! list therefore finds it off its stack:
+//!
+//! ```text
+//! fiber:  lock ──▶ link ──▶ suspend ─┐
+//! worker:                            └──▶ unlock        nobody sees the fiber before this
+//! ```
+
+use std::{
+    cell::UnsafeCell,
+    fmt,
+    mem::ManuallyDrop,
+    ops::{Deref, DerefMut},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+/// The lock without what it guards. All zeros is unlocked.
+#[derive(Debug, Default)]
+pub(crate) struct Lock(AtomicU32);
+
+impl Lock {
+    #[inline]
+    pub(crate) fn lock(&self) {
+        if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.contend();
+        }
+    }
+
+    /// Lets go. Only for whoever holds the lock, or acts for its holder.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    #[cold]
+    fn contend(&self) {
+        let mut spins = 0u32;
+        while self.0.load(Ordering::Relaxed) != 0
+            || self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
+            spins += 1;
+            // The holder may have lost its processor: let it have ours.
+            if spins.is_multiple_of(64) { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+}
+
+/// A value that is touched under a [`Lock`] only.
+#[derive(Default)]
+#[repr(C)]
+pub(crate) struct Guarded<T> {
+    lock: Lock,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached through the lock only, by one thread at a time.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+// SAFETY: nothing in it knows its thread; what waiters' pointers name is kept alive by the waiting calls.
+unsafe impl<T: Send> Send for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Guarded { lock: Lock(AtomicU32::new(0)), value: UnsafeCell::new(value) }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> Held<'_, T> {
+        self.lock.lock();
+        Held { guarded: self }
+    }
+}
+
+impl<T> fmt::Debug for Guarded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guarded")
+    }
+}
+
+/// The value while the lock is held.
+pub(crate) struct Held<'a, T> {
+    guarded: &'a Guarded<T>,
+}
+
+impl<'a, T> Held<'a, T> {
+    /// Keeps the lock: somebody else will let go of it.
+    #[inline]
+    pub(crate) fn keep(self) -> &'a Lock {
+        let held = ManuallyDrop::new(self);
+        &held.guarded.lock
+    }
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held.
+        unsafe { &*self.guarded.value.get() }
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the lock is held, by this guard alone.
+        unsafe { &mut *self.guarded.value.get() }
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.guarded.lock.unlock();
+    }
+}

@@ -1,0 +1,199 @@
+//! Starting fibers, waiting for them, and letting others run.
+
+use std::{marker::PhantomData, mem::MaybeUninit, time::Duration};
+
+use super::{
+    cancel, current,
+    errno::{Errno, Result},
+    fiber::{Ask, Delivery, FiberId, FiberRef, Stage},
+    park, plain,
+    stack::{self, Slab},
+};
+use crate::{backend::Time, op::Op};
+
+/// Starts a fiber beside the calling one, on the same worker.
+#[inline]
+pub fn spawn<F, T>(function: F) -> Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    spawn_raw(function, false).map(JoinHandle::new)
+}
+
+/// Starts a fiber and gives its name; unless `detached`, somebody must join or detach it. Outside a
+/// fiber there is no runtime to start it in: `EPERM`.
+#[inline]
+pub fn spawn_raw<F, T>(function: F, detached: bool) -> Result<FiberId>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let worker = current::worker_of(current::fiber().ok_or(Errno::new(libc::EPERM))?);
+    fits::<F, T>(worker.slab())?;
+    worker.spawn(function, detached)
+}
+
+/// Whether a function, and the value it returns, fit beside a stack: `E2BIG` beyond an eighth of it.
+#[inline]
+pub(crate) fn fits<F, T>(slab: &Slab) -> Result<()> {
+    let size = size_of::<F>().max(size_of::<T>()) + align_of::<F>().max(align_of::<T>());
+    if size <= slab.largest_packet() { Ok(()) } else { Err(Errno::new(libc::E2BIG)) }
+}
+
+/// A fiber that somebody will join. Dropping it detaches the fiber.
+#[derive(Debug)]
+pub struct JoinHandle<T: 'static> {
+    id: FiberId,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Send + 'static> JoinHandle<T> {
+    pub(crate) fn new(id: FiberId) -> Self {
+        JoinHandle { id, value: PhantomData }
+    }
+
+    /// The fiber's name.
+    pub fn id(&self) -> FiberId {
+        self.id
+    }
+
+    /// Waits until the fiber has ended, and takes its value; [`Errno::PANIC`] if it panicked.
+    ///
+    /// If the waiting fiber is cancelled, the one that it waits for is detached and goes on.
+    #[inline]
+    pub fn join(self) -> Result<T> {
+        let joined = join(self.id);
+        if matches!(joined, Ok(_) | Err(Errno::PANIC)) {
+            std::mem::forget(self); // nobody is left to detach
+        }
+        joined
+    }
+
+    /// Makes the fiber's present or next blocking call answer [`Errno::CANCELED`].
+    pub fn cancel(&self) -> Result<()> {
+        self.id.cancel()
+    }
+}
+
+impl<T: 'static> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // After a join there is nobody to detach, which is what it says.
+        let _ = detach(self.id);
+    }
+}
+
+/// Waits until a fiber has ended, and takes its value. Any thread; a thread without a fiber blocks.
+///
+/// A fiber can be joined once. `ESRCH` if it was joined or detached, `EBUSY` if somebody waits already,
+/// `EDEADLK` for oneself, `EINVAL` if its value is of another type, [`Errno::PANIC`] if it panicked.
+/// A wait that is cancelled leaves the fiber to be joined again.
+pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
+    let fiber = id.find()?;
+    let mut value = MaybeUninit::<T>::uninit();
+    let mut delivery = Delivery { arrived: false, into: value.as_mut_ptr().cast() };
+    let mut end = fiber.end.lock();
+    if fiber.id() != id {
+        return Err(Errno::NO_SUCH_FIBER);
+    }
+    match end.stage {
+        Stage::Vacant | Stage::Live { detached: true } => return Err(Errno::NO_SUCH_FIBER),
+        Stage::Live { detached: false } | Stage::Done if !fiber.yields::<T>() => {
+            return Err(Errno::new(libc::EINVAL));
+        }
+        Stage::Live { detached: false } => {
+            if current::fiber() == Some(fiber) {
+                return Err(Errno::new(libc::EDEADLK));
+            }
+            if !end.joiners.is_empty() {
+                return Err(Errno::new(libc::EBUSY));
+            }
+            park::may_wait()?;
+            Errno::check(park::wait(end, |end| &end.joiners, (&raw mut delivery).cast()))?;
+        }
+        Stage::Done => {
+            // SAFETY: the fiber is done, and `value` has room for what it is, as was asked above.
+            unsafe { fiber.deliver(&mut delivery) };
+            fiber.vacate(&mut end);
+            drop(end);
+            give_back(fiber);
+        }
+    }
+    if !delivery.arrived {
+        return Err(Errno::PANIC);
+    }
+    // SAFETY: it arrived, and is of this type.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Lets a fiber end by itself: nobody will join it. `ESRCH` where that has happened already. Any thread.
+pub fn detach(id: FiberId) -> Result<()> {
+    let fiber = id.find()?;
+    let mut end = fiber.end.lock();
+    if fiber.id() != id {
+        return Err(Errno::NO_SUCH_FIBER);
+    }
+    match end.stage {
+        Stage::Vacant | Stage::Live { detached: true } => Err(Errno::NO_SUCH_FIBER),
+        Stage::Live { detached: false } if !end.joiners.is_empty() => Err(Errno::new(libc::EBUSY)),
+        Stage::Live { detached: false } => {
+            end.stage = Stage::Live { detached: true };
+            Ok(())
+        }
+        Stage::Done => {
+            fiber.vacate(&mut end);
+            drop(end);
+            fiber.discard();
+            give_back(fiber);
+            Ok(())
+        }
+    }
+}
+
+/// The calling fiber.
+pub fn myself() -> Option<FiberId> {
+    current::fiber().map(FiberRef::id)
+}
+
+/// Lets every other ready fiber run first.
+#[inline]
+pub fn yield_now() -> Result<()> {
+    let Some(fiber) = current::fiber() else {
+        std::thread::yield_now();
+        return Ok(());
+    };
+    cancel::point(fiber)?;
+    fiber.suspend(Ask::Yield);
+    Ok(())
+}
+
+/// Sleeps for a time.
+pub fn sleep(span: Duration) -> Result<()> {
+    sleep_until(Time::monotonic() + span)
+}
+
+/// Sleeps until a time of the monotonic clock.
+pub fn sleep_until(deadline: Time) -> Result<()> {
+    let Some(fiber) = current::fiber() else {
+        // SAFETY: the operation points to nothing.
+        return Errno::check(unsafe { plain::perform(&Op::Timeout { deadline }) }).map(drop);
+    };
+    cancel::point(fiber)?;
+    let timer = current::worker_of(fiber).shard().at(deadline, fiber);
+    fiber.suspend(Ask::Sleep(timer));
+    let outcome = fiber.outcome.get();
+    if outcome < 0 {
+        // Something else ended the sleep: its timer is still armed.
+        current::worker_of(fiber).shard().disarm(timer);
+    }
+    Errno::check(outcome).map(drop)
+}
+
+/// Puts a slot that has become vacant where it is used soonest: here, or in its slab.
+fn give_back(fiber: FiberRef) {
+    match current::fiber().map(current::worker_of) {
+        Some(worker) if worker.slab().class() == fiber.class() => worker.vacate(fiber),
+        _ => stack::give_back(fiber),
+    }
+}

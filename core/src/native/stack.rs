@@ -1,0 +1,271 @@
+//! Where fibers live: one reserved region a stack size, cut into slots that are used again and again.
+//!
+//! A slot, from low to high addresses:
+//!
+//! ```text
+//! │ guard page │ stack, growing down ◀── │ packet │ Fiber │ colour │
+//!                                          ▲ its closure    ▲ up to 1,984 bytes, by slot number
+//! ```
+//!
+//! The fiber's record stands on the first page that the fiber's stack touches anyway, so a parked fiber
+//! costs one page. Slots are an odd number of pages apart and their records are shifted by a *colour*:
+//! without that all fibers would compete for the same few cache lines.
+//!
+//! The region is reserved once, made accessible as it fills, and never given back: the record of any
+//! slot can be read at any time, which is what lets a stale name be an error and not a crash. Guards
+//! cost no mapping where the kernel has MADV_GUARD_INSTALL (6.13); elsewhere each costs two, and the
+//! system's limit of mappings (`vm.max_map_count`) is the limit of fibers.
+
+use std::{
+    fmt, ptr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicPtr, AtomicU32, Ordering},
+    },
+};
+
+use corosensei::stack::{Stack, StackPointer};
+
+use super::{
+    errno::{Errno, Result},
+    fiber::{Fiber, FiberRef},
+};
+
+/// The stack sizes that exist: 16 KiB, and each four times the one before.
+pub(crate) const CLASSES: usize = 8;
+const SMALLEST: usize = 16 * 1024;
+const PAGE: usize = 4096;
+const COLOURS: usize = 32;
+const COLOUR: usize = 64;
+/// How many slots become accessible at a time.
+const CHUNK: u32 = 64;
+/// No region has more slots: a fiber's name has 24 bits for them.
+const MOST: usize = 1 << 24;
+const MADV_GUARD_INSTALL: libc::c_int = 102;
+
+/// The reach of a coroutine's stack within its slot.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    base: StackPointer,
+    limit: StackPointer,
+}
+
+impl Reach {
+    pub(crate) fn new(base: usize, limit: usize) -> Self {
+        let pointer = |address| StackPointer::new(address).expect("no slot is at address 0");
+        Reach { base: pointer(base), limit: pointer(limit) }
+    }
+}
+
+// SAFETY: `base` is 16-aligned and `limit` is the start of a slot, whose first page is a guard; between
+// them lie at least `SMALLEST` bytes less packet, record and colour, which together fit half of that.
+unsafe impl Stack for Reach {
+    #[inline]
+    fn base(&self) -> StackPointer {
+        self.base
+    }
+
+    #[inline]
+    fn limit(&self) -> StackPointer {
+        self.limit
+    }
+}
+
+/// All slots of one stack size.
+pub(crate) struct Slab {
+    start: usize,
+    stride: usize,
+    capacity: u32,
+    class: u8,
+    /// How many slots have ever been used; the records of all of them can be read.
+    used: AtomicU32,
+    spare: Mutex<Spare>,
+}
+
+#[derive(Default)]
+struct Spare {
+    fibers: Vec<FiberRef>,
+    accessible: u32,
+    guards_are_pages: bool,
+}
+
+static SLABS: [AtomicPtr<Slab>; CLASSES] = [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES];
+
+/// The class of the smallest stacks that have `size` bytes.
+pub(crate) fn class_of(size: usize) -> Result<usize> {
+    (0..CLASSES).find(|class| SMALLEST << (2 * class) >= size).ok_or(Errno::new(libc::EINVAL))
+}
+
+/// The slots of a class, reserved at first use.
+pub(crate) fn slab(class: usize) -> Result<&'static Slab> {
+    if let Some(slab) = existing(class) {
+        return Ok(slab);
+    }
+    // No lock: the child of a fork would find it held for ever if another thread was here.
+    let made = Box::into_raw(Box::new(Slab::reserve(class)?));
+    match SLABS[class].compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: published, and never freed from here on.
+        Ok(_) => Ok(unsafe { &*made }),
+        Err(theirs) => {
+            // SAFETY: ours was never published; theirs was, and is never freed.
+            unsafe {
+                let unused = Box::from_raw(made);
+                libc::munmap(unused.start as *mut _, unused.capacity as usize * unused.stride);
+                Ok(&*theirs)
+            }
+        }
+    }
+}
+
+/// The record that a name's slot holds, whoever lives there now.
+pub(crate) fn slot(class: usize, index: u32) -> Option<FiberRef> {
+    let slab = existing(class)?;
+    (index < slab.used.load(Ordering::Acquire)).then(|| slab.fiber(index))
+}
+
+/// Gives a vacant slot back to its slab.
+pub(crate) fn give_back(fiber: FiberRef) {
+    if let Some(slab) = existing(fiber.class()) {
+        slab.release([fiber].into_iter());
+    }
+}
+
+/// In the child of a fork: begins anew. The parent's stacks stay where they are, for the thread that
+/// forked may be running on one.
+pub(crate) fn forget_all() {
+    SLABS.iter().for_each(|slab| slab.store(ptr::null_mut(), Ordering::Relaxed));
+}
+
+fn existing(class: usize) -> Option<&'static Slab> {
+    let slab = SLABS.get(class)?.load(Ordering::Acquire);
+    // SAFETY: a slab that was published is never freed.
+    unsafe { slab.as_ref() }
+}
+
+impl Slab {
+    fn reserve(class: usize) -> Result<Self> {
+        let stride = (SMALLEST << (2 * class)) + PAGE;
+        // Address space is free, but may be limited (RLIMIT_AS): settle for less.
+        for bits in [37, 35, 33, 31, 29] {
+            let capacity = ((1usize << bits) / stride).min(MOST);
+            if capacity == 0 {
+                break;
+            }
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
+            // SAFETY: a fresh mapping at an address of the kernel's choice.
+            let start =
+                unsafe { libc::mmap(ptr::null_mut(), capacity * stride, libc::PROT_NONE, flags, -1, 0) };
+            if start == libc::MAP_FAILED {
+                continue;
+            }
+            // SAFETY: our own mapping. A kernel without huge pages refuses, which is as good.
+            unsafe { libc::madvise(start, capacity * stride, libc::MADV_NOHUGEPAGE) };
+            return Ok(Slab {
+                start: start as usize,
+                stride,
+                capacity: capacity as u32,
+                class: class as u8,
+                used: AtomicU32::new(0),
+                spare: Mutex::default(),
+            });
+        }
+        Err(Errno::new(libc::ENOMEM))
+    }
+
+    /// Takes vacant slots: the ones used last, else fresh ones.
+    #[cold]
+    pub(crate) fn claim(&self, into: &mut Vec<FiberRef>, count: usize) -> Result<()> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = spare.fibers.len().saturating_sub(count);
+        into.extend(spare.fibers.drain(rest..));
+        if !into.is_empty() {
+            return Ok(());
+        }
+        let used = self.used.load(Ordering::Relaxed);
+        if used == spare.accessible {
+            self.make_accessible(&mut spare)?;
+        }
+        let until = spare.accessible.min(used.saturating_add(count as u32));
+        // Backwards, so that the lowest is used first.
+        for index in (used..until).rev() {
+            let fiber = self.fiber(index);
+            // SAFETY: the slot is accessible, its record lies within it, and nobody can name it yet.
+            unsafe { fiber.as_ptr().write(Fiber::vacant(self.class, index)) };
+            into.push(fiber);
+        }
+        self.used.store(until, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives vacant slots back.
+    pub(crate) fn release(&self, fibers: impl Iterator<Item = FiberRef>) {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).fibers.extend(fibers);
+    }
+
+    /// The records of all slots that have ever been used.
+    pub(crate) fn fibers(&self) -> impl Iterator<Item = FiberRef> + '_ {
+        (0..self.used.load(Ordering::Acquire)).map(|index| self.fiber(index))
+    }
+
+    /// The lowest address of the slot that a record lies in.
+    #[inline]
+    pub(crate) fn limit(&self, index: u32) -> usize {
+        self.start + index as usize * self.stride
+    }
+
+    #[inline]
+    pub(crate) fn class(&self) -> usize {
+        self.class as usize
+    }
+
+    /// How many bytes a fiber's closure and result may take.
+    pub(crate) fn largest_packet(&self) -> usize {
+        self.stride / 8
+    }
+
+    #[inline]
+    fn fiber(&self, index: u32) -> FiberRef {
+        let top = self.limit(index) + self.stride;
+        let colour = index as usize % COLOURS * COLOUR;
+        FiberRef::at(top - colour - size_of::<Fiber>())
+    }
+
+    fn make_accessible(&self, spare: &mut Spare) -> Result<()> {
+        let from = spare.accessible;
+        let until = self.capacity.min(from + CHUNK);
+        if from == until {
+            return Err(Errno::new(libc::ENOMEM));
+        }
+        let (start, size) = (self.limit(from), (until - from) as usize * self.stride);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: within our own mapping, and nobody uses these slots yet.
+        if unsafe { libc::mprotect(start as *mut _, size, access) } != 0 {
+            return Err(Errno::new(libc::ENOMEM));
+        }
+        for index in from..until {
+            guard(self.limit(index), &mut spare.guards_are_pages)?;
+            spare.accessible = index + 1;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the page at `start` one that no access survives.
+fn guard(start: usize, as_page: &mut bool) -> Result<()> {
+    // SAFETY: the lowest page of a slot that nobody uses yet.
+    if !*as_page && unsafe { libc::madvise(start as *mut _, PAGE, MADV_GUARD_INSTALL) } == 0 {
+        return Ok(());
+    }
+    *as_page = true;
+    // SAFETY: as above.
+    match unsafe { libc::mprotect(start as *mut _, PAGE, libc::PROT_NONE) } {
+        0 => Ok(()),
+        _ => Err(Errno::new(libc::ENOMEM)),
+    }
+}
+
+impl fmt::Debug for Slab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slab").field("stride", &self.stride).field("used", &self.used).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! Something that has happened, or has not yet.
+
+use crate::native::{
+    errno::{Errno, Result},
+    lock::Guarded,
+    park::{self, Waiters},
+};
+
+/// An event: everybody waits until it is set, nobody while it is. All zeros is one that is not set.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct Event(Guarded<State>);
+
+#[repr(C)]
+struct State {
+    is_set: u64,
+    waiters: Waiters,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State { is_set: 0, waiters: Waiters::new() }
+    }
+}
+
+impl Event {
+    /// An event that is not set.
+    pub const fn new() -> Self {
+        Event(Guarded::new(State { is_set: 0, waiters: Waiters::new() }))
+    }
+
+    /// Waits until the event is set.
+    pub fn wait(&self) -> Result<()> {
+        park::may_wait()?;
+        let state = self.0.lock();
+        if state.is_set != 0 {
+            return Ok(());
+        }
+        Errno::check(park::wait(state, |state| &state.waiters, std::ptr::null_mut())).map(drop)
+    }
+
+    /// Sets the event and wakes everybody who waits; says how many.
+    pub fn set(&self) -> usize {
+        let mut woken = 0;
+        let mut state = self.0.lock();
+        state.is_set = 1;
+        // Each is woken with the lock let go of; who waits after a `reset` in between waits on.
+        let mut waiting = state.waiters.len();
+        while waiting > 0
+            && let Some(waiter) = state.waiters.pop()
+        {
+            // SAFETY: popped under the lock, which is held.
+            let wake = unsafe { park::grant(waiter, 0) };
+            drop(state);
+            wake.now();
+            (waiting, woken) = (waiting - 1, woken + 1);
+            state = self.0.lock();
+        }
+        woken
+    }
+
+    /// Makes it an event that is not set.
+    pub fn reset(&self) {
+        self.0.lock().is_set = 0;
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.lock().is_set != 0
+    }
+
+    /// Whether nobody waits.
+    pub fn is_idle(&self) -> bool {
+        self.0.lock().waiters.is_empty()
+    }
+}

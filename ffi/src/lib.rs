@@ -1,0 +1,19 @@
+//! `libpolyphony`: the native host for C.
+//!
+//! Each module is a section of `include/polyphony.h`, which is generated from these files and says what
+//! C programmers need to know. Nothing here thinks: it checks what it is given, calls the core, and turns
+//! the answer into a number.
+//!
+//! Three rules hold for every function. No panic leaves it ([`boundary`]). Results are >= 0 or a negative
+//! error number, and `errno` is as it was. Outputs are written on success only.
+#![allow(non_camel_case_types, reason = "the names are C's")]
+#![allow(clippy::missing_safety_doc, reason = "the contract is the header's, and said there once for all")]
+
+pub mod boundary;
+pub mod channel;
+pub mod deadline;
+pub mod error;
+pub mod fiber;
+pub mod io;
+pub mod runtime;
+pub mod sync;

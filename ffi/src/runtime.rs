@@ -1,0 +1,250 @@
+//! Runtimes.
+
+use std::{
+    ffi::{CString, c_char, c_int},
+    mem::size_of,
+    ptr,
+    time::Duration,
+};
+
+use polyphony_core::{
+    backend::any::Choice,
+    native::{Errno, Options, Result, Runtime},
+};
+
+use crate::{
+    boundary::{done_quietly, look, put, wanted},
+    fiber::{Call, poly_entry},
+};
+
+/// io_uring where the kernel allows it, else epoll; the environment variable `POLYPHONY_BACKEND`
+/// (`io_uring`, `epoll` or `auto`) decides otherwise.
+pub const POLY_BACKEND_AUTO: u32 = 0;
+/// io_uring or an error.
+pub const POLY_BACKEND_IO_URING: u32 = 1;
+/// epoll.
+pub const POLY_BACKEND_EPOLL: u32 = 2;
+
+/// A span or a deadline that never ends.
+pub const POLY_FOREVER: u64 = u64::MAX;
+
+/// Worker threads and the fibers that run on them. Usable from any thread; freed by `poly_runtime_free`.
+pub struct poly_runtime {
+    runtime: Runtime,
+    description: CString,
+}
+
+/// How to make a runtime. Begin with `POLY_OPTIONS_INIT` and change what you like; 0 is the default of
+/// every field but `size`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct poly_options {
+    /// `sizeof(poly_options)`: tells which version of this struct it is.
+    pub size: usize,
+    /// One of `POLY_BACKEND_*`.
+    pub backend: u32,
+    /// Worker threads. There is one so far: 0 or 1.
+    pub workers: u32,
+    /// Bytes of stack a fiber has at least; 64 KiB by default, 16 KiB to 256 MiB.
+    pub stack_size: usize,
+    /// Entries of io_uring's submission queue, a power of two; 256 by default.
+    pub sq_entries: u32,
+    /// Entries of io_uring's completion queue, a power of two; 4096 by default.
+    pub cq_entries: u32,
+}
+
+/// What a runtime has done, and what it is doing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct poly_counters {
+    /// `sizeof(poly_counters)`, set by the caller.
+    pub size: usize,
+    /// Fibers that have not ended.
+    pub fibers: u64,
+    /// Operations that the kernel has.
+    pub in_flight: u64,
+    /// Timers that are armed.
+    pub timers: u64,
+    /// Times a fiber was resumed.
+    pub switches: u64,
+    /// Times the loop turned to the kernel.
+    pub turns: u64,
+    /// Operations begun.
+    pub submitted: u64,
+    /// Operations ended.
+    pub completed: u64,
+    /// Cancellations that the kernel was asked for.
+    pub cancels: u64,
+    /// Timers that reached their deadline.
+    pub expired: u64,
+}
+
+impl poly_options {
+    fn read(&self) -> Result<Options> {
+        let invalid = Errno::new(libc::EINVAL);
+        if self.size < size_of::<Self>() || self.workers > 1 {
+            return Err(invalid);
+        }
+        let backend = match self.backend {
+            POLY_BACKEND_AUTO => Choice::Auto,
+            POLY_BACKEND_IO_URING => Choice::IoUring,
+            POLY_BACKEND_EPOLL => Choice::Epoll,
+            _ => return Err(invalid),
+        };
+        let mut options = Options { backend, ..Options::default() };
+        if self.stack_size != 0 {
+            options.stack_size = self.stack_size;
+        }
+        if self.sq_entries != 0 {
+            options.uring.sq_entries = self.sq_entries;
+            options.uring.cq_entries = options.uring.cq_entries.max(self.sq_entries.saturating_mul(2));
+        }
+        if self.cq_entries != 0 {
+            options.uring.cq_entries = self.cq_entries;
+        }
+        Ok(options)
+    }
+}
+
+/// Makes a runtime and starts its worker threads, which inherit the signal mask of the caller.
+///
+/// `options` may be NULL: defaults. On success `*runtime` is the caller's, to be freed with
+/// `poly_runtime_free`. Where io_uring is refused and `POLY_BACKEND_AUTO` falls back to epoll, one line on
+/// standard error says so.
+/// Never suspends. Any thread.
+/// Returns 0; -EINVAL for options or a `POLYPHONY_BACKEND` that make no sense; or what the system says:
+/// -ENOMEM, -EPERM and -ENOSYS where io_uring is refused, … Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_runtime_new(
+    options: *const poly_options,
+    runtime: *mut *mut poly_runtime,
+) -> c_int {
+    done_quietly(|| {
+        wanted(runtime)?;
+        let options = if options.is_null() {
+            Options::default()
+        } else {
+            // SAFETY: options live for the call, by the header's conventions.
+            unsafe { look(options) }?.read()?
+        };
+        let made = Runtime::new(options).map_err(|error| error.errno())?;
+        let description = CString::new(made.describe()).unwrap_or_default();
+        // SAFETY: not null, and an output by the header's conventions.
+        unsafe { put(runtime, Box::into_raw(Box::new(poly_runtime { runtime: made, description }))) }
+    })
+}
+
+/// Runs `entry(argument)` in a fiber and waits until it has returned.
+///
+/// Blocks a plain thread; suspends a fiber. `*result` becomes what `entry` returned; `result` may be NULL.
+/// Any thread.
+/// Returns 0, -ESHUTDOWN, -ENOMEM, -POLY_EFORKED; in a fiber also -ECANCELED and -ETIMEDOUT. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_runtime_run(
+    runtime: *const poly_runtime,
+    entry: poly_entry,
+    argument: *mut libc::c_void,
+    result: *mut i64,
+) -> c_int {
+    done_quietly(|| {
+        // SAFETY: a runtime lives until it is freed.
+        let runtime = unsafe { look(runtime) }?;
+        let call = Call::new(entry, argument)?;
+        let value = runtime.runtime.run(move || call.make())?;
+        // SAFETY: an output by the header's conventions.
+        if result.is_null() { Ok(()) } else { unsafe { put(result, value) } }
+    })
+}
+
+/// Ends a runtime: takes no more fibers, cancels those that run, and waits until they have ended. From
+/// then on every blocking call of such a fiber answers -ECANCELED, not only the next one.
+///
+/// Waits for at most `timeout` nanoseconds, or `POLY_FOREVER`. Blocks the thread; not for fibers of the
+/// same runtime. Any other thread.
+/// Returns 0; -ETIMEDOUT while fibers still run (call again to wait longer); -EDEADLK in one of its own
+/// fibers; -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, timeout: u64) -> c_int {
+    done_quietly(|| {
+        // SAFETY: a runtime lives until it is freed.
+        let runtime = unsafe { look(runtime) }?;
+        let patience = (timeout != POLY_FOREVER).then(|| Duration::from_nanos(timeout));
+        runtime.runtime.shutdown(patience)
+    })
+}
+
+/// Shuts a runtime down, waiting as long as it takes, and frees it. Fibers that nobody has joined are
+/// forgotten. NULL is fine. No other call with this runtime may be running.
+///
+/// Returns 0; -EDEADLK in one of its own fibers, and then nothing has happened. In the child of a fork it
+/// frees what can be freed there. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_runtime_free(runtime: *mut poly_runtime) -> c_int {
+    done_quietly(|| {
+        if runtime.is_null() {
+            return Ok(());
+        }
+        // SAFETY: a runtime lives until it is freed.
+        if unsafe { look(runtime) }?.runtime.is_current() {
+            return Err(Errno::new(libc::EDEADLK));
+        }
+        // SAFETY: it came from `poly_runtime_new`, and by the header's conventions is freed once.
+        drop(unsafe { Box::from_raw(runtime) });
+        Ok(())
+    })
+}
+
+/// The backend of a runtime and how it was set up, for people: `io_uring (SINGLE_ISSUER DEFER_TASKRUN)`.
+///
+/// The text lives as long as the runtime. NULL for NULL. Never suspends. Any thread. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_runtime_describe(runtime: *const poly_runtime) -> *const c_char {
+    // SAFETY: a runtime lives until it is freed.
+    unsafe { look(runtime) }.map_or(ptr::null(), |runtime| runtime.description.as_ptr())
+}
+
+/// Reads the counters of a runtime. Set `counters->size` first.
+///
+/// Asks the worker, so it waits while that is busy: blocks a plain thread, suspends a fiber of another
+/// runtime, and neither in a fiber of the same.
+/// Any thread.
+/// Returns 0, -EINVAL, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_stats(runtime: *const poly_runtime, counters: *mut poly_counters) -> c_int {
+    done_quietly(|| {
+        // SAFETY: a runtime lives until it is freed; the caller has set `size`.
+        let (runtime, asked) = unsafe { (look(runtime)?, look(counters)?.size) };
+        if asked < size_of::<poly_counters>() {
+            return Err(Errno::new(libc::EINVAL));
+        }
+        let snapshot = runtime.runtime.snapshot()?;
+        let stats = snapshot.stats;
+        let told = poly_counters {
+            size: asked,
+            fibers: snapshot.fibers as u64,
+            in_flight: snapshot.in_flight as u64,
+            timers: snapshot.timers as u64,
+            switches: stats.switches,
+            turns: stats.turns,
+            submitted: stats.submitted,
+            completed: stats.completed,
+            cancels: stats.cancels,
+            expired: stats.expired,
+        };
+        // SAFETY: an output by the header's conventions.
+        unsafe { put(counters, told) }
+    })
+}
+
+/// Starts a fiber in a runtime, or beside the calling one.
+pub(crate) unsafe fn spawn_in(
+    runtime: *const poly_runtime,
+    call: Call,
+    detached: bool,
+) -> Result<polyphony_core::native::FiberId> {
+    if runtime.is_null() {
+        return polyphony_core::native::spawn_raw(move || call.make(), detached);
+    }
+    // SAFETY: a runtime lives until it is freed.
+    unsafe { look(runtime) }?.runtime.spawn_raw(move || call.make(), detached)
+}
