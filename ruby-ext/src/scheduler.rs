@@ -151,7 +151,11 @@ impl Scheduler {
     }
 
     /// Makes the calling thread's scheduler; the calling fiber becomes its main fiber.
-    pub(crate) fn start(ruby: &Ruby, choice: Option<String>, entries: Option<u32>) -> Result<Obj<Self>, Error> {
+    pub(crate) fn start(
+        ruby: &Ruby,
+        choice: Option<String>,
+        entries: Option<u32>,
+    ) -> Result<Obj<Self>, Error> {
         let choice = match choice {
             Some(name) => name.parse(),
             None => Choice::from_env(),
@@ -161,7 +165,8 @@ impl Scheduler {
         if let Some(entries) = entries {
             (options.sq_entries, options.cq_entries) = (entries, entries * 2);
         }
-        let backend = backend(choice, options).map_err(|error| errors::system(ruby, error.errno(), &error.to_string()))?;
+        let backend = backend(choice, options)
+            .map_err(|error| errors::system(ruby, error.errno(), &error.to_string()))?;
         let main = ruby.fiber_current().as_value();
         // SAFETY: called with the GVL.
         let thread = unsafe { rb_sys::rb_thread_current() };
@@ -275,9 +280,11 @@ impl Scheduler {
         if !refused {
             return self.interrupt(error, me); // it came to us after somebody transferred back
         }
-        // The fiber has ended, or somebody resumed it behind our back.
+        // The fiber has ended, or somebody resumed it behind our back, or Ruby has no stack for it.
         // SAFETY: the record kept the fiber alive.
-        if unsafe { rb_sys::rb_fiber_alive_p(fiber) } != rb_sys::Qtrue as VALUE {
+        let (alive, fiber) =
+            unsafe { (rb_sys::rb_fiber_alive_p(fiber) == rb_sys::Qtrue as VALUE, Value::from_raw(fiber)) };
+        if !alive || refuse(fiber, error) {
             self.with(|shard| shard.host_mut().forget(name));
         }
         Ok(())
@@ -378,7 +385,9 @@ impl Scheduler {
     pub(crate) fn suspend(&self, may_idle: bool) -> Result<Value, Error> {
         let me = self.me();
         if may_idle && me.name == Name::MAIN {
-            self.with(|shard| shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true);
+            self.with(|shard| {
+                shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true
+            });
         }
         let rested = self.rest(me.name);
         self.done(me);
@@ -467,7 +476,8 @@ impl Scheduler {
             let key = shard.submit(me.name, op, keep);
             let timer = limit.map(|span| {
                 let timer = shard.at(shard.now() + span, me.name);
-                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm = Some(timer);
+                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm =
+                    Some(timer);
                 timer
             });
             (key, timer)
@@ -581,7 +591,9 @@ impl Scheduler {
             if shard.disarm(timer) {
                 return true;
             }
-            let (Some(marker), Some(record)) = (marker, shard.host_mut().record(running)) else { return false };
+            let (Some(marker), Some(record)) = (marker, shard.host_mut().record(running)) else {
+                return false;
+            };
             if record.scheduled.is_some_and(|scheduled| scheduled.value == marker.as_raw()) {
                 record.scheduled = None;
                 shard.queue_mut().remove(running);
@@ -708,6 +720,12 @@ struct Me {
     base: Option<Name>,
 }
 
+/// Tells a spun fiber that Ruby would not start it, which ends it. False where it has started already.
+fn refuse(fiber: Value, error: Error) -> bool {
+    let told = errors::exception(&ruby(), error).and_then(|error| fiber.funcall("__refused__", (error,)));
+    told.unwrap_or(false)
+}
+
 /// The last scheduled thing wins, but an exception yields to an exception only, which remembers it.
 fn later(earlier: Option<Woken>, now: Option<Woken>) -> Option<Woken> {
     match (earlier, now) {
@@ -762,7 +780,9 @@ pub(crate) fn all() -> Vec<&'static Scheduler> {
     let known = ALL.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // SAFETY: as said of `Known`: whatever is on the list has not been freed, and we have the GVL.
     let schedulers = known.iter().map(|known| unsafe { &*known.0 });
-    schedulers.filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation()).collect()
+    schedulers
+        .filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation())
+        .collect()
 }
 
 fn unregister(scheduler: &Scheduler) {

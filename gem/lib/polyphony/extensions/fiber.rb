@@ -281,6 +281,19 @@ module Polyphony
         @thread = ::Thread.current
       end
 
+      # Ruby has refused to start the fiber: it ends as if its block had raised that.
+      # @api private
+      def __refused__(error)
+        return false if @running || @ended || !@thread
+
+        __end__(FiberError.new("#{error.message}: Ruby cannot start another fiber. #{LIMIT}"), true)
+        true
+      end
+
+      LIMIT = "Each takes two mappings of the vm.max_map_count (65,530 by default) that a process may have: " \
+              "let fewer wait at once, or raise it with sysctl."
+      private_constant :LIMIT
+
       # The whole life of a spun fiber.
       # @api private
       def __run__(scheduler, block)
@@ -413,9 +426,17 @@ module Polyphony
         else ::Kernel.raise ::TypeError, "exception class/object expected"
         end.tap do |exception|
           exception.set_backtrace(args[2]) if args[2]
-          exception.instance_variable_set(:@__cause__, options[:cause]) if options.key?(:cause)
+          give_cause(exception, options[:cause]) if options.key?(:cause)
         end
       end
+
+      # Only a raise sets a cause.
+      def self.give_cause(exception, cause)
+        ::Kernel.raise(exception, cause: cause)
+      rescue ::Exception => e
+        ::Kernel.raise unless e.equal?(exception)
+      end
+      private_class_method :give_cause
 
       # Lets an exception tell which fiber it ended.
       def self.remember_source(exception, fiber)

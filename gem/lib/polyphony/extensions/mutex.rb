@@ -23,7 +23,7 @@ module Polyphony
       end
 
       def synchronize
-        return super unless Extensions.main?
+        return super unless Extensions.main? && ::Kernel.block_given?
 
         lock
         begin
@@ -33,17 +33,19 @@ module Polyphony
         end
       end
 
+      # @return [Integer, nil] the seconds slept; nil where the time was up, as Ruby 3.1 forgets to say
+      #   where a fiber scheduler runs
       def sleep(timeout = nil)
-        return super unless Extensions.main?
+        scheduler = Polyphony.scheduler or return super
 
         unlock
         began = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         begin
-          ::Kernel.sleep(*timeout)
+          woken = scheduler.block(:sleep, timeout)
         ensure
           lock
         end
-        (::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began).round
+        (::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began).round if woken
       end
     end
 
@@ -63,7 +65,6 @@ module Polyphony
           helper.stop
           mutex.lock
         end
-        self
       end
     end
 
@@ -78,7 +79,7 @@ module Polyphony
       alias mon_enter enter
 
       def synchronize
-        return super unless Extensions.main?
+        return super unless Extensions.main? && ::Kernel.block_given?
 
         enter
         begin
