@@ -11,6 +11,7 @@ mod close;
 mod lines;
 mod poll;
 mod read;
+mod turns;
 mod write;
 
 use magnus::{
@@ -19,6 +20,7 @@ use magnus::{
 };
 
 pub(crate) use close::let_go;
+pub(crate) use turns::Turns;
 pub(crate) use poll::{Polled, poll};
 pub(crate) use write::{bytes as string_bytes, frozen};
 

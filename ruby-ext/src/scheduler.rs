@@ -45,6 +45,7 @@ use rb_sys::VALUE;
 
 use crate::{
     errors, fork, gvl,
+    io::Turns,
     roots::{self, Keep, NIL, Name, Roots, Scheduled},
 };
 
@@ -65,6 +66,7 @@ pub(crate) struct Scheduler {
     /// A `Thread#kill` on its way to the main fiber.
     kill: RefCell<Option<Error>>,
     closed: Cell<bool>,
+    turns: RefCell<Turns>,
     options: UringOptions,
     choice: Choice,
 }
@@ -179,6 +181,7 @@ impl Scheduler {
             interrupted: Cell::new(false),
             kill: RefCell::new(None),
             closed: Cell::new(false),
+            turns: RefCell::default(),
             options,
             choice,
         };
@@ -509,6 +512,32 @@ impl Scheduler {
         Performed { outcome, woken }
     }
 
+    /// Waits for the turn to write to a descriptor; whoever gets it ends it.
+    pub(crate) fn begin_writing(&self, fd: i32) -> Result<(), Error> {
+        while !self.turns.borrow_mut().begin(fd) {
+            let me = self.me();
+            self.turns.borrow_mut().wait(fd, me.name);
+            let rested = self.rest(me.name);
+            self.turns.borrow_mut().leave(fd, me.name);
+            self.done(me);
+            if let Err(error) = value_of(rested) {
+                self.wake(self.turns.borrow_mut().next(fd));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the turn, also of a fiber that nobody will hear of again: its descriptor is closed.
+    pub(crate) fn end_writing(&self, fd: i32) {
+        self.wake(self.turns.borrow_mut().end(fd));
+    }
+
+    fn wake(&self, fiber: Option<Name>) {
+        let Some(fiber) = fiber else { return };
+        self.with(|shard| shard.queue_mut().wake(fiber));
+    }
+
     /// Gives a fiber a name, for as long as it lives.
     pub(crate) fn adopt(&self, fiber: Value, this: VALUE) -> Name {
         let name = self.with(|shard| shard.host_mut().adopt(fiber.as_raw()));
@@ -705,6 +734,7 @@ impl Scheduler {
         self.shard.replace(fresh).disown();
         self.running.set(Name::MAIN);
         self.interrupted.set(false);
+        self.turns.take();
         *self.kill.borrow_mut() = None;
         // SAFETY: the fiber is the running one.
         let this = unsafe { rb_sys::rb_ivar_get(self.thread, scheduler_id()) };

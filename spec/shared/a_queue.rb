@@ -9,7 +9,7 @@ RSpec.shared_examples "a queue" do
 
   it "makes a popper wait for an item" do
     popper = spin { queue.pop }
-    snooze
+    2.times { snooze }
     expect([popper.state, queue.num_waiting]).to eq [:waiting, 1]
     queue << :item
     expect([popper.await, queue.num_waiting]).to eq [:item, 0]

@@ -16,7 +16,7 @@ module Polyphony
     # @param fibers [Array<Fiber>] those to wait for
     def initialize(fibers)
       strangers = fibers.reject { |fiber| fiber.is_a?(::Fiber) }
-      raise ::TypeError, "only a Fiber can be awaited, not #{strangers.first.class}" if strangers.any?
+      raise ::TypeError, "only a Fiber can be awaited, not #{strangers.first.class}" unless strangers.empty?
 
       @waiter = ::Fiber.current
       @fibers = fibers

@@ -37,5 +37,6 @@ pub(crate) fn let_go(ruby: &Ruby, fd: i32) -> Result<(), Error> {
     while scheduler.in_flight_on(fd) > 0 {
         scheduler.snooze()?;
     }
+    scheduler.end_writing(fd);
     Ok(())
 }

@@ -35,15 +35,26 @@ fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if args.is_empty() || !OpenFile::of(target).is_some_and(OpenFile::writes_straight) {
         return original(ruby, args);
     }
+    let Some(fd) = OpenFile::of(target).map(OpenFile::fd) else { return original(ruby, args) };
+    scheduler.begin_writing(fd)?;
+    let written = write_each(ruby, scheduler, target, args);
+    scheduler.end_writing(fd);
+    match written? {
+        Written::All(total) => Ok(ruby.integer_from_u64(total as u64).as_value()),
+        Written::Woken(value) => Ok(value),
+    }
+}
+
+fn write_each(ruby: &Ruby, scheduler: &Scheduler, io: Value, args: &[Value]) -> Result<Written, Error> {
     let mut total = 0;
     for &arg in args {
-        let string = encoded(target, frozen(arg)?)?;
-        match write_all(ruby, scheduler, target, string)? {
+        let string = encoded(io, frozen(arg)?)?;
+        match write_all(ruby, scheduler, io, string)? {
             Written::All(len) => total += len,
-            Written::Woken(value) => return Ok(value),
+            woken => return Ok(woken),
         }
     }
-    Ok(ruby.integer_from_u64(total as u64).as_value())
+    Ok(Written::All(total))
 }
 
 /// One write, as much as the kernel takes.

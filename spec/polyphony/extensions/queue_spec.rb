@@ -4,7 +4,7 @@ MADE_BEFORE_THE_SCHEDULER = Queue.new
 
 RSpec.describe Thread::Queue do
   everywhere do
-    it_behaves_like("a queue") { let(:queue) { Queue.new } }
+    it_behaves_like("a queue") { let!(:queue) { Queue.new } }
   end
 
   it "is the class that it always was, also under its old name" do
@@ -25,7 +25,7 @@ end
 
 RSpec.describe Thread::SizedQueue do
   everywhere do
-    it_behaves_like("a queue") { let(:queue) { SizedQueue.new(5) } }
+    it_behaves_like("a queue") { let!(:queue) { SizedQueue.new(5) } }
 
     it "makes a pusher wait for room" do
       queue = SizedQueue.new(1)

@@ -319,7 +319,7 @@ module Polyphony
             @running = true
             value = scheduler.enter
           end
-          [block.call(value), false]
+          [block.lambda? && block.arity.zero? ? block.call : block.call(value), false]
         rescue Restart => e
           value = e.value
           retry
