@@ -63,8 +63,6 @@ pub(crate) struct Scheduler {
     fork: Cell<u32>,
     /// Trap handlers are running inside a park: meanwhile every override is the original.
     interrupted: Cell<bool>,
-    /// A `Thread#kill` on its way to the main fiber.
-    kill: RefCell<Option<Error>>,
     closed: Cell<bool>,
     turns: RefCell<Turns>,
     options: UringOptions,
@@ -83,9 +81,6 @@ impl DataTypeFunctions for Scheduler {
         shard.host().mark(marker);
         // SAFETY: the thread was alive when the scheduler was made and is marked here ever since.
         marker.mark(unsafe { Value::from_raw(self.thread) });
-        if let Some(ErrorType::Exception(exception)) = self.kill.borrow().as_ref().map(Error::error_type) {
-            marker.mark(exception.as_value());
-        }
     }
 
     fn free(self: Box<Self>) {
@@ -179,7 +174,6 @@ impl Scheduler {
             thread,
             fork: Cell::new(fork::generation()),
             interrupted: Cell::new(false),
-            kill: RefCell::new(None),
             closed: Cell::new(false),
             turns: RefCell::default(),
             options,
@@ -257,9 +251,6 @@ impl Scheduler {
             match step {
                 Step::Granted => {
                     self.running.set(me);
-                    if me == Name::MAIN && self.kill.borrow().is_some() {
-                        return Err(self.kill.borrow_mut().take().expect("looked at just now"));
-                    }
                     return Ok(());
                 }
                 Step::Transfer(fiber, name) => self.transfer(fiber, name, me)?,
@@ -320,22 +311,19 @@ impl Scheduler {
         }
     }
 
-    /// An exception or a kill came to the thread: it is the main fiber's.
+    /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
+    /// belongs to the stack where it was heard: it ends that fiber, and Ruby passes it on to the main one.
     fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
         if me == Name::MAIN {
             return Err(error);
         }
-        if let ErrorType::Exception(exception) = error.error_type() {
-            let scheduled = Scheduled { value: exception.as_raw(), raises: true };
-            self.with(|shard| {
-                let main = shard.host_mut().innermost(Name::MAIN);
-                shard.host_mut().schedule(main, scheduled);
-                shard.ready_first(main);
-            });
-        } else {
-            *self.kill.borrow_mut() = Some(error);
-            self.with(|shard| shard.ready_first(Name::MAIN));
-        }
+        let ErrorType::Exception(exception) = error.error_type() else { return Err(error) };
+        let scheduled = Scheduled { value: exception.as_raw(), raises: true };
+        self.with(|shard| {
+            let main = shard.host_mut().innermost(Name::MAIN);
+            shard.host_mut().schedule(main, scheduled);
+            shard.ready_first(main);
+        });
         Ok(())
     }
 
@@ -735,7 +723,6 @@ impl Scheduler {
         self.running.set(Name::MAIN);
         self.interrupted.set(false);
         self.turns.take();
-        *self.kill.borrow_mut() = None;
         // SAFETY: the fiber is the running one.
         let this = unsafe { rb_sys::rb_ivar_get(self.thread, scheduler_id()) };
         // SAFETY: as above.

@@ -29,7 +29,7 @@ RSpec.describe "Signals" do
   end
 
   {
-    "sleep" => "sleep", "a read" => "IO.pipe[0].read", "suspend" => "spin { sleep }; suspend", "a queue" => "Queue.new.pop",
+    "sleep" => "sleep", "a read" => "IO.pipe[0].read", "suspend" => "spin { sleep 100 }; suspend", "a queue" => "Queue.new.pop",
     "await" => "spin { sleep }.await", "accept" => "TCPServer.new('127.0.0.1', 0).accept", "wait" => "Process.wait(spawn('sleep 5'))",
     "a lock" => "m = Mutex.new; spin { m.lock; sleep }; snooze; m.lock", "backticks" => "`sleep 5`",
     "busy fibers" => "spin { loop { snooze } }; loop { snooze }"

@@ -71,7 +71,7 @@ RSpec.describe Thread do
   end
 
   it "is raised in, in its main fiber, wherever that waits" do
-    waits = [-> { sleep }, -> { suspend }, -> { Queue.new.pop }, -> { receive }, -> { Mutex.new.tap(&:lock).sleep },
+    waits = [-> { sleep }, -> { spin { sleep 100 }; suspend }, -> { Queue.new.pop }, -> { receive }, -> { Mutex.new.tap(&:lock).sleep },
              -> { spin { suspend }.await }]
     heard = waits.map do |wait|
       thread = running(&wait)

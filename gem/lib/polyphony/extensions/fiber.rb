@@ -307,7 +307,15 @@ module Polyphony
         end
         __end__(result, failed)
       ensure
+        __killed__ unless @ended
         scheduler.leave
+      end
+
+      # The thread was killed while this fiber ran; the main fiber is next, and ends what is left.
+      # @api private
+      def __killed__
+        children.each { |child| child.attach_to(@thread.main_fiber) }
+        __end__(nil, false)
       end
 
       # Runs the block, again for each Restart. The result, and whether it is an error.
