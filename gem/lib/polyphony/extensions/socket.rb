@@ -17,6 +17,7 @@ module Polyphony
         return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
         return __stock_empty__(buffer) if maxlen.zero?
 
+        buffer << "" if buffer # one that cannot be changed is refused before anything is taken
         data = __buffered__(maxlen) || Native.recv(self, maxlen, flags)
         return data unless data.is_a?(::String)
 

@@ -1,0 +1,139 @@
+# frozen_string_literal: true
+
+# Bad input and hard times: a clear exception, nothing lost, nothing hung.
+RSpec.describe "Bad input" do
+  everywhere "the main fiber", "a spun fiber" do
+    it "from closed descriptors is an IOError" do
+      reader, writer = pipe
+      [reader, writer].each(&:close)
+      expect { reader.read }.to raise_error IOError, "closed stream"
+      expect { reader.gets }.to raise_error IOError, "closed stream"
+      expect { reader.wait_readable }.to raise_error IOError, "closed stream"
+      expect { writer.write("x") }.to raise_error IOError, "closed stream"
+      server = listen
+      server.close
+      expect { server.accept }.to raise_error IOError, "closed stream"
+      expect { IO.select([reader]) }.to raise_error IOError, "closed stream"
+    end
+
+    it "from a descriptor that was closed behind Ruby's back is EBADF" do
+      reader, writer = IO.pipe
+      copy = IO.for_fd(reader.fileno, autoclose: false)
+      reader.close
+      expect { copy.read }.to raise_error(Errno::EBADF)
+      writer.close
+    end
+
+    it "in sizes is refused" do
+      reader, = pipe
+      expect { reader.read(-1) }.to raise_error ArgumentError
+      expect { reader.readpartial(-1) }.to raise_error ArgumentError
+      expect { reader.read(1 << 70) }.to raise_error RangeError
+      expect { reader.readpartial("1") }.to raise_error TypeError
+      server, = tcp_pair
+      expect { server.recv(-1) }.to raise_error ArgumentError
+    end
+
+    it "in frozen buffers is refused, and the bytes are there for the next" do
+      reader, writer = pipe
+      writer << "kept"
+      expect { reader.readpartial(4, "frozen") }.to raise_error FrozenError
+      expect { reader.read(4, "frozen") }.to raise_error FrozenError
+      expect(reader.readpartial(4)).to eq "kept"
+    end
+  end
+
+  it "in receive buffers is refused, and the bytes are there for the next" do
+    server, client = tcp_pair
+    client.write("kept")
+    expect { server.recv(4, 0, "frozen") }.to raise_error FrozenError
+    expect(server.recv(4)).to eq "kept"
+  end
+
+  it "in timeouts is refused" do
+    expect { Timeout.timeout("1") { nil } }.to raise_error(StandardError)
+    expect { cancel_after(-1) { nil } }.to raise_error ArgumentError
+  end
+
+  it "in scheduler options is refused, and says what there is" do
+    expect { Thread.new { Thread.current.report_on_exception = false; Polyphony.scheduler!(backend: "kqueue") }.value }
+      .to raise_error ArgumentError, /kqueue/
+  end
+end
+
+RSpec.describe "Hard times" do
+  it "without descriptors: accept says EMFILE, and the server lives on" do
+    out = Child.ruby!(<<~RUBY)
+      require "socket"
+      server = TCPServer.new("127.0.0.1", 0)
+      Polyphony.scheduler!
+      served = Queue.new
+      refused = 0
+      spin do
+        loop do
+          connection = server.accept
+          spin { connection.write(connection.gets); connection.close; served << true }
+        rescue Errno::EMFILE, Errno::ENFILE
+          refused += 1
+          sleep 0.001
+        end
+      end
+      client = TCPSocket.new("127.0.0.1", server.addr[1])
+      snooze
+      Process.setrlimit(:NOFILE, Dir.children("/proc/self/fd").size + 8)
+      hogs = []
+      begin
+        loop { hogs << File.open("/dev/null") }
+      rescue Errno::EMFILE
+        hogs.pop.close
+      end
+      late = TCPSocket.new("127.0.0.1", server.addr[1])
+      sleep 0.01
+      hogs.each(&:close)
+      [client, late].each { |socket| socket.puts "hello"; print socket.gets }
+      puts refused.positive?
+      $stdout.flush
+      exit!(0)
+    RUBY
+    expect(out).to eq "hello\nhello\ntrue\n"
+  end
+
+  it "without descriptors for a ring: starting says so" do
+    out = Child.ruby!(<<~RUBY)
+      Process.setrlimit(:NOFILE, 32)
+      hogs = []
+      begin
+        loop { hogs << File.open("/dev/null") }
+      rescue Errno::EMFILE
+        nil
+      end
+      begin
+        spin { nil }
+      rescue SystemCallError => e
+        puts e.class
+      end
+    RUBY
+    expect(out).to eq "Errno::EMFILE\n"
+  end
+
+  it "with no memory to lock: it works, or says so" do
+    out, err, status = Child.ruby(<<~RUBY, before: ["prlimit", "--memlock=0:0"])
+      puts spin { sleep 0.001; :works }.await
+    RUBY
+    expect([out, status.success?]).to eq(["works\n", true]), err
+  end
+
+  it "in a child of a fork, nothing in flight belongs to the child" do
+    reader, writer = pipe
+    waiting = spin { reader.readpartial(10) }
+    2.times { snooze }
+    answer = Child.forked do
+      mine, theirs = IO.pipe
+      theirs << "child"
+      [mine.readpartial(10), Thread.current.backend.stats[:pending_ops]]
+    end
+    expect(answer).to eq ["child", 0]
+    writer << "parent"
+    expect(waiting.await).to eq "parent"
+  end
+end
