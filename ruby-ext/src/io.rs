@@ -20,8 +20,8 @@ use magnus::{
 };
 
 pub(crate) use close::let_go;
-pub(crate) use turns::Turns;
 pub(crate) use poll::{Polled, poll};
+pub(crate) use turns::Turns;
 pub(crate) use write::{bytes as string_bytes, frozen};
 
 /// Defines the methods in the module that is prepended to IO.

@@ -99,7 +99,7 @@ RSpec.describe "Hard times" do
   end
 
   it "without descriptors for a ring: starting says so" do
-    out = Child.ruby!(<<~RUBY)
+    out = Child.ruby!(<<~RUBY, env: { "POLYPHONY_BACKEND" => ENV.fetch("POLYPHONY_BACKEND", "io_uring") })
       Process.setrlimit(:NOFILE, 32)
       hogs = []
       begin
@@ -114,6 +114,30 @@ RSpec.describe "Hard times" do
       end
     RUBY
     expect(out).to eq "Errno::EMFILE\n"
+  end
+
+  # A filter on system calls says EPERM to io_uring_setup, as containers do.
+  REFUSE = <<~'RUBY'
+    require "fiddle"
+    prctl = Fiddle::Function.new(Fiddle.dlopen(nil)["prctl"], [Fiddle::TYPE_LONG] * 5, Fiddle::TYPE_INT)
+    filter = [[0x20, 0, 0, 0], [0x15, 0, 1, 425], [0x06, 0, 0, 0x00050001], [0x06, 0, 0, 0x7fff0000]]
+    filter = filter.map { |instruction| instruction.pack("SCCL") }.join
+    program = [4, Fiddle::Pointer[filter].to_i].pack("Sx6Q")
+    abort "no filter" unless prctl.call(38, 1, 0, 0, 0).zero? && prctl.call(22, 2, Fiddle::Pointer[program].to_i, 0, 0).zero?
+  RUBY
+
+  it "where io_uring is refused: epoll serves, and one line says so" do
+    out, err, = Child.ruby("#{REFUSE}\nThread.new { spin { nil }.await }.join\nputs spin { sleep 0.001; Thread.current.backend.kind }.await",
+                           env: { "POLYPHONY_BACKEND" => "auto" })
+    expect(out).to eq "epoll\n"
+    expect(err.lines.size).to eq 1
+    expect(err).to include("io_uring").and include("POLYPHONY_BACKEND=epoll")
+  end
+
+  it "where io_uring is refused and nothing else is wanted: starting says so" do
+    out = Child.ruby!("#{REFUSE}\nbegin; spin { nil }; rescue SystemCallError => e; puts e.class; end",
+                      env: { "POLYPHONY_BACKEND" => "io_uring" })
+    expect(out).to eq "Errno::EPERM\n"
   end
 
   it "with no memory to lock: it works, or says so" do

@@ -30,8 +30,8 @@ RSpec.describe "Signals" do
 
   {
     "sleep" => "sleep", "a read" => "IO.pipe[0].read", "suspend" => "spin { sleep 100 }; suspend", "a queue" => "Queue.new.pop",
-    "await" => "spin { sleep }.await", "accept" => "TCPServer.new('127.0.0.1', 0).accept", "wait" => "Process.wait(spawn('sleep 5'))",
-    "a lock" => "m = Mutex.new; spin { m.lock; sleep }; snooze; m.lock", "backticks" => "`sleep 5`",
+    "await" => "spin { sleep }.await", "accept" => "TCPServer.new('127.0.0.1', 0).accept", "wait" => "Process.wait(spawn('sleep 5', %i[out err] => '/dev/null'))",
+    "a lock" => "m = Mutex.new; spin { m.lock; sleep }; snooze; m.lock", "backticks" => "`sleep 5 2>/dev/null`",
     "busy fibers" => "spin { loop { snooze } }; loop { snooze }"
   }.each do |name, wait|
     it "raise Interrupt in the main fiber where it waits in #{name}" do
