@@ -3,10 +3,19 @@
 use magnus::{Error, Exception, Ruby, Value, error::ErrorType, prelude::*, rb_sys::AsRawValue};
 use rb_sys::VALUE;
 
+use crate::open_file::OpenFile;
+
 /// The `SystemCallError` of an errno, saying what was tried.
 pub(crate) fn system(ruby: &Ruby, errno: i32, tried: &str) -> Error {
-    let made: Result<Exception, Error> =
-        ruby.exception_system_call_error().funcall("new", (tried, errno));
+    let made: Result<Exception, Error> = ruby.exception_system_call_error().funcall("new", (tried, errno));
+    made.map_or_else(|error| error, Into::into)
+}
+
+/// The `SystemCallError` of an errno as stock Ruby gives it for an IO: with the path, where there is one.
+pub(crate) fn of_io(ruby: &Ruby, io: Value, errno: i32, function: &str) -> Error {
+    let path = OpenFile::of(io).and_then(OpenFile::path);
+    let tried = path.map(|path| format!("@ {function} - {path}"));
+    let made: Result<Exception, Error> = ruby.exception_system_call_error().funcall("new", (tried, errno));
     made.map_or_else(|error| error, Into::into)
 }
 
@@ -26,7 +35,8 @@ pub(crate) fn exception(ruby: &Ruby, error: Error) -> Result<Value, Error> {
 
 /// Lets `error` remember the exception that it replaces, unless it has a cause already.
 pub(crate) fn set_cause(error: &Error, earlier: &Error) {
-    let (ErrorType::Exception(error), ErrorType::Exception(earlier)) = (error.error_type(), earlier.error_type())
+    let (ErrorType::Exception(error), ErrorType::Exception(earlier)) =
+        (error.error_type(), earlier.error_type())
     else {
         return;
     };

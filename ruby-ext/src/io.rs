@@ -11,13 +11,18 @@ mod close;
 mod lines;
 mod poll;
 mod read;
+mod turns;
 mod write;
 
-use magnus::{Error, RModule, Ruby, Value, rb_sys::{FromRawValue, protect}};
+use magnus::{
+    Error, RModule, Ruby, Value,
+    rb_sys::{FromRawValue, protect},
+};
 
-pub(crate) use write::{bytes as string_bytes, frozen};
-pub(crate) use poll::{Polled, poll};
 pub(crate) use close::let_go;
+pub(crate) use poll::{Polled, poll};
+pub(crate) use turns::Turns;
+pub(crate) use write::{bytes as string_bytes, frozen};
 
 /// Defines the methods in the module that is prepended to IO.
 pub(crate) fn define(module: RModule) -> Result<(), Error> {
@@ -35,8 +40,9 @@ pub(crate) fn original(ruby: &Ruby, args: &[Value]) -> Result<Value, Error> {
     // that holds such a slice looks like none at all.
     let (argc, argv) = (args.len() as i32, args.as_ptr());
     let raw = protect(|| {
+        // Keywords stay keywords: a Hash in their place is another call form.
         // SAFETY: called from a method that Ruby called with these arguments; `Value` is a transparent VALUE.
-        unsafe { rb_sys::rb_call_super(argc, argv.cast()) }
+        unsafe { rb_sys::rb_call_super_kw(argc, argv.cast(), rb_sys::rb_keyword_given_p()) }
     })?;
     // SAFETY: what a Ruby method returned.
     Ok(unsafe { Value::from_raw(raw) })

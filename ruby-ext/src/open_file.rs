@@ -4,8 +4,11 @@
 //! from it, so that every way of reading one IO sees the same stream: `gets`, `ungetc`, `read_nonblock`,
 //! `IO.select` and C extensions alike. Bytes that a cancelled read brought go there too.
 
-use magnus::{Error, Ruby, Value, rb_sys::AsRawValue};
-use rb_sys::rb_io_t;
+use magnus::{
+    Error, RString, Ruby, Value,
+    rb_sys::{AsRawValue, FromRawValue},
+};
+use rb_sys::{VALUE, rb_io_t};
 
 use crate::errors;
 
@@ -72,6 +75,27 @@ impl OpenFile {
         !file.encs.enc2.is_null() || !file.readconv.is_null() || file.encs.ecflags & NEWLINES != 0
     }
 
+    /// The encoding that a string must be brought to before it is written; nothing where it goes as it is.
+    pub(crate) fn encoding_for(self, string: VALUE) -> Option<VALUE> {
+        let wanted = self.get().encs.enc.cast_mut();
+        // SAFETY: a live string, and encodings, which Ruby never frees.
+        unsafe {
+            let is = rb_sys::rb_enc_get(string);
+            let as_it_is = wanted.is_null()
+                || wanted == is
+                || wanted == rb_sys::rb_ascii8bit_encoding()
+                || rb_sys::rb_enc_str_asciionly_p(string) != 0 && wanted == rb_sys::rb_utf8_encoding();
+            (!as_it_is).then(|| rb_sys::rb_enc_from_encoding(wanted))
+        }
+    }
+
+    /// What was opened, where Ruby knows.
+    pub(crate) fn path(self) -> Option<String> {
+        // SAFETY: nil or a string of Ruby's, alive as long as the record.
+        let path = unsafe { Value::from_raw(self.get().pathv) };
+        RString::from_value(path).and_then(|path| path.to_string().ok())
+    }
+
     pub(crate) fn has_unwritten(self) -> bool {
         self.get().wbuf.len > 0
     }
@@ -135,8 +159,11 @@ impl OpenFile {
         let file = self.get();
         // SAFETY: an IO's encoding is null (the default is meant) or Ruby's own; the bytes are a slice.
         unsafe {
-            let encoding =
-                if file.encs.enc.is_null() { rb_sys::rb_default_external_encoding() } else { file.encs.enc.cast_mut() };
+            let encoding = if file.encs.enc.is_null() {
+                rb_sys::rb_default_external_encoding()
+            } else {
+                file.encs.enc.cast_mut()
+            };
             let start = bytes.as_ptr().cast();
             let length = rb_sys::rb_enc_precise_mbclen(start, start.add(bytes.len()), encoding);
             length >= -1 // below -1: more bytes are needed; -1: invalid, which is an answer

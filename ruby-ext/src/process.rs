@@ -37,7 +37,8 @@ fn await_process(ruby: &Ruby, pid: i32) -> Result<Value, Error> {
         None => {}
     }
     match performed.outcome.result {
-        result if result >= 0 || result == -libc::EINTR => Ok(ruby.qnil().as_value()),
+        // Nobody to wait for: the original says so.
+        result if result >= 0 || matches!(-result, libc::EINTR | libc::ECHILD) => Ok(ruby.qnil().as_value()),
         result => Err(errors::system(ruby, -result, "waitid(2)")),
     }
 }

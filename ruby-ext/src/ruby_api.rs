@@ -1,7 +1,9 @@
 //! What Ruby sees of a scheduler: `Polyphony::Scheduler`, and the verbs that every fiber uses.
 
 use magnus::{
-    Error, Fiber, Integer, RHash, RModule, Ruby, Value, function, method, prelude::*, rb_sys::AsRawValue,
+    Error, Fiber, Integer, RHash, RModule, Ruby, Value, function, method,
+    prelude::*,
+    rb_sys::AsRawValue,
     scan_args::{get_kwargs, scan_args},
     typed_data::Obj,
 };
@@ -63,8 +65,9 @@ fn here(ruby: &Ruby) -> Result<&'static Scheduler, Error> {
     }
     let polyphony: RModule = ruby.class_object().const_get("Polyphony")?;
     let _: Value = polyphony.funcall("scheduler!", ())?;
-    Scheduler::current()
-        .ok_or_else(|| Error::new(ruby.exception_runtime_error(), "Polyphony cannot switch fibers in a trap handler"))
+    Scheduler::current().ok_or_else(|| {
+        Error::new(ruby.exception_runtime_error(), "Polyphony cannot switch fibers in a trap handler")
+    })
 }
 
 fn start(ruby: &Ruby, args: &[Value]) -> Result<Obj<Scheduler>, Error> {
@@ -154,7 +157,8 @@ fn sleep(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
 
 fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Result<bool, Error> {
     let limit = time::span(ruby, limit)?;
-    let is_stock = magnus::Thread::from_value(blocker).is_some() || magnus::Symbol::from_value(blocker).is_some();
+    let is_stock =
+        magnus::Thread::from_value(blocker).is_some() || magnus::Symbol::from_value(blocker).is_some();
     this.block(blocker, is_stock, limit)
 }
 
@@ -167,7 +171,9 @@ fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, io: Value, events: u32, limit: Val
     };
     match poll(ruby, &this, fd, events, limit)? {
         // A descriptor that failed is as good as ready: the call that follows says why.
-        Polled::Ready(ready) if ready & events == 0 => Ok(ruby.integer_from_u64(u64::from(events)).as_value()),
+        Polled::Ready(ready) if ready & events == 0 => {
+            Ok(ruby.integer_from_u64(u64::from(events)).as_value())
+        }
         Polled::Ready(ready) => Ok(ruby.integer_from_u64(u64::from(ready & events)).as_value()),
         Polled::Late => Ok(ruby.qfalse().as_value()),
         Polled::Woken(_) => Ok(ruby.qfalse().as_value()),
@@ -176,12 +182,14 @@ fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, io: Value, events: u32, limit: Val
 
 /// Raises `exception` in the running fiber in so many seconds; a key to move or forget that.
 fn alarm(ruby: &Ruby, this: Obj<Scheduler>, seconds: Value, exception: Value) -> Result<u64, Error> {
-    let span = time::span(ruby, seconds)?.ok_or_else(|| errors::arg(ruby, "a timeout needs a number of seconds"))?;
+    let span =
+        time::span(ruby, seconds)?.ok_or_else(|| errors::arg(ruby, "a timeout needs a number of seconds"))?;
     Ok(this.alarm(this.running(), span, exception).number())
 }
 
 fn rearm(ruby: &Ruby, this: Obj<Scheduler>, timer: u64, seconds: Value) -> Result<bool, Error> {
-    let span = time::span(ruby, seconds)?.ok_or_else(|| errors::arg(ruby, "a timeout needs a number of seconds"))?;
+    let span =
+        time::span(ruby, seconds)?.ok_or_else(|| errors::arg(ruby, "a timeout needs a number of seconds"))?;
     Ok(this.rearm(TimerKey::from_number(timer), span))
 }
 
@@ -203,7 +211,10 @@ fn yield_to(this: Obj<Scheduler>, fiber: Fiber) -> Result<Value, Error> {
 fn scheduler_of_thread(thread: magnus::Thread) -> Value {
     // SAFETY: a live thread; a variable that is not set reads as nil.
     unsafe {
-        <Value as magnus::rb_sys::FromRawValue>::from_raw(rb_sys::rb_ivar_get(thread.as_raw(), scheduler_id()))
+        <Value as magnus::rb_sys::FromRawValue>::from_raw(rb_sys::rb_ivar_get(
+            thread.as_raw(),
+            scheduler_id(),
+        ))
     }
 }
 

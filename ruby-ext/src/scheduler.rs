@@ -45,6 +45,7 @@ use rb_sys::VALUE;
 
 use crate::{
     errors, fork, gvl,
+    io::Turns,
     roots::{self, Keep, NIL, Name, Roots, Scheduled},
 };
 
@@ -62,9 +63,8 @@ pub(crate) struct Scheduler {
     fork: Cell<u32>,
     /// Trap handlers are running inside a park: meanwhile every override is the original.
     interrupted: Cell<bool>,
-    /// A `Thread#kill` on its way to the main fiber.
-    kill: RefCell<Option<Error>>,
     closed: Cell<bool>,
+    turns: RefCell<Turns>,
     options: UringOptions,
     choice: Choice,
 }
@@ -81,9 +81,6 @@ impl DataTypeFunctions for Scheduler {
         shard.host().mark(marker);
         // SAFETY: the thread was alive when the scheduler was made and is marked here ever since.
         marker.mark(unsafe { Value::from_raw(self.thread) });
-        if let Some(ErrorType::Exception(exception)) = self.kill.borrow().as_ref().map(Error::error_type) {
-            marker.mark(exception.as_value());
-        }
     }
 
     fn free(self: Box<Self>) {
@@ -151,7 +148,11 @@ impl Scheduler {
     }
 
     /// Makes the calling thread's scheduler; the calling fiber becomes its main fiber.
-    pub(crate) fn start(ruby: &Ruby, choice: Option<String>, entries: Option<u32>) -> Result<Obj<Self>, Error> {
+    pub(crate) fn start(
+        ruby: &Ruby,
+        choice: Option<String>,
+        entries: Option<u32>,
+    ) -> Result<Obj<Self>, Error> {
         let choice = match choice {
             Some(name) => name.parse(),
             None => Choice::from_env(),
@@ -161,7 +162,8 @@ impl Scheduler {
         if let Some(entries) = entries {
             (options.sq_entries, options.cq_entries) = (entries, entries * 2);
         }
-        let backend = backend(choice, options).map_err(|error| errors::system(ruby, error.errno(), &error.to_string()))?;
+        let backend = backend(choice, options)
+            .map_err(|error| errors::system(ruby, error.errno(), &error.to_string()))?;
         let main = ruby.fiber_current().as_value();
         // SAFETY: called with the GVL.
         let thread = unsafe { rb_sys::rb_thread_current() };
@@ -172,8 +174,8 @@ impl Scheduler {
             thread,
             fork: Cell::new(fork::generation()),
             interrupted: Cell::new(false),
-            kill: RefCell::new(None),
             closed: Cell::new(false),
+            turns: RefCell::default(),
             options,
             choice,
         };
@@ -249,9 +251,6 @@ impl Scheduler {
             match step {
                 Step::Granted => {
                     self.running.set(me);
-                    if me == Name::MAIN && self.kill.borrow().is_some() {
-                        return Err(self.kill.borrow_mut().take().expect("looked at just now"));
-                    }
                     return Ok(());
                 }
                 Step::Transfer(fiber, name) => self.transfer(fiber, name, me)?,
@@ -275,9 +274,11 @@ impl Scheduler {
         if !refused {
             return self.interrupt(error, me); // it came to us after somebody transferred back
         }
-        // The fiber has ended, or somebody resumed it behind our back.
+        // The fiber has ended, or somebody resumed it behind our back, or Ruby has no stack for it.
         // SAFETY: the record kept the fiber alive.
-        if unsafe { rb_sys::rb_fiber_alive_p(fiber) } != rb_sys::Qtrue as VALUE {
+        let (alive, fiber) =
+            unsafe { (rb_sys::rb_fiber_alive_p(fiber) == rb_sys::Qtrue as VALUE, Value::from_raw(fiber)) };
+        if !alive || refuse(fiber, error) {
             self.with(|shard| shard.host_mut().forget(name));
         }
         Ok(())
@@ -310,22 +311,19 @@ impl Scheduler {
         }
     }
 
-    /// An exception or a kill came to the thread: it is the main fiber's.
+    /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
+    /// belongs to the stack where it was heard: it ends that fiber, and Ruby passes it on to the main one.
     fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
         if me == Name::MAIN {
             return Err(error);
         }
-        if let ErrorType::Exception(exception) = error.error_type() {
-            let scheduled = Scheduled { value: exception.as_raw(), raises: true };
-            self.with(|shard| {
-                let main = shard.host_mut().innermost(Name::MAIN);
-                shard.host_mut().schedule(main, scheduled);
-                shard.ready_first(main);
-            });
-        } else {
-            *self.kill.borrow_mut() = Some(error);
-            self.with(|shard| shard.ready_first(Name::MAIN));
-        }
+        let ErrorType::Exception(exception) = error.error_type() else { return Err(error) };
+        let scheduled = Scheduled { value: exception.as_raw(), raises: true };
+        self.with(|shard| {
+            let main = shard.host_mut().innermost(Name::MAIN);
+            shard.host_mut().schedule(main, scheduled);
+            shard.ready_first(main);
+        });
         Ok(())
     }
 
@@ -378,7 +376,9 @@ impl Scheduler {
     pub(crate) fn suspend(&self, may_idle: bool) -> Result<Value, Error> {
         let me = self.me();
         if may_idle && me.name == Name::MAIN {
-            self.with(|shard| shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true);
+            self.with(|shard| {
+                shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true
+            });
         }
         let rested = self.rest(me.name);
         self.done(me);
@@ -467,7 +467,8 @@ impl Scheduler {
             let key = shard.submit(me.name, op, keep);
             let timer = limit.map(|span| {
                 let timer = shard.at(shard.now() + span, me.name);
-                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm = Some(timer);
+                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm =
+                    Some(timer);
                 timer
             });
             (key, timer)
@@ -497,6 +498,32 @@ impl Scheduler {
         }
         self.done(me);
         Performed { outcome, woken }
+    }
+
+    /// Waits for the turn to write to a descriptor; whoever gets it ends it.
+    pub(crate) fn begin_writing(&self, fd: i32) -> Result<(), Error> {
+        while !self.turns.borrow_mut().begin(fd) {
+            let me = self.me();
+            self.turns.borrow_mut().wait(fd, me.name);
+            let rested = self.rest(me.name);
+            self.turns.borrow_mut().leave(fd, me.name);
+            self.done(me);
+            if let Err(error) = value_of(rested) {
+                self.wake(self.turns.borrow_mut().next(fd));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the turn, also of a fiber that nobody will hear of again: its descriptor is closed.
+    pub(crate) fn end_writing(&self, fd: i32) {
+        self.wake(self.turns.borrow_mut().end(fd));
+    }
+
+    fn wake(&self, fiber: Option<Name>) {
+        let Some(fiber) = fiber else { return };
+        self.with(|shard| shard.queue_mut().wake(fiber));
     }
 
     /// Gives a fiber a name, for as long as it lives.
@@ -581,7 +608,9 @@ impl Scheduler {
             if shard.disarm(timer) {
                 return true;
             }
-            let (Some(marker), Some(record)) = (marker, shard.host_mut().record(running)) else { return false };
+            let (Some(marker), Some(record)) = (marker, shard.host_mut().record(running)) else {
+                return false;
+            };
             if record.scheduled.is_some_and(|scheduled| scheduled.value == marker.as_raw()) {
                 record.scheduled = None;
                 shard.queue_mut().remove(running);
@@ -693,7 +722,7 @@ impl Scheduler {
         self.shard.replace(fresh).disown();
         self.running.set(Name::MAIN);
         self.interrupted.set(false);
-        *self.kill.borrow_mut() = None;
+        self.turns.take();
         // SAFETY: the fiber is the running one.
         let this = unsafe { rb_sys::rb_ivar_get(self.thread, scheduler_id()) };
         // SAFETY: as above.
@@ -706,6 +735,12 @@ impl Scheduler {
 struct Me {
     name: Name,
     base: Option<Name>,
+}
+
+/// Tells a spun fiber that Ruby would not start it, which ends it. False where it has started already.
+fn refuse(fiber: Value, error: Error) -> bool {
+    let told = errors::exception(&ruby(), error).and_then(|error| fiber.funcall("__refused__", (error,)));
+    told.unwrap_or(false)
 }
 
 /// The last scheduled thing wins, but an exception yields to an exception only, which remembers it.
@@ -762,7 +797,9 @@ pub(crate) fn all() -> Vec<&'static Scheduler> {
     let known = ALL.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // SAFETY: as said of `Known`: whatever is on the list has not been freed, and we have the GVL.
     let schedulers = known.iter().map(|known| unsafe { &*known.0 });
-    schedulers.filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation()).collect()
+    schedulers
+        .filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation())
+        .collect()
 }
 
 fn unregister(scheduler: &Scheduler) {

@@ -4,7 +4,11 @@
 //! place until the last completion. A descriptor that an accept brings to a fiber which was cancelled
 //! meanwhile is closed.
 
-use magnus::{Error, RArray, RModule, RString, Ruby, Value, prelude::*, rb_sys::{AsRawValue, FromRawValue}};
+use magnus::{
+    Error, RArray, RModule, RString, Ruby, Value,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue},
+};
 use polyphony_core::op::Op;
 use rb_sys::VALUE;
 
@@ -30,7 +34,8 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
 
 /// The calling thread's scheduler; the Ruby methods above ask for it before they come here.
 fn scheduler(ruby: &Ruby) -> Result<&'static Scheduler, Error> {
-    Scheduler::current().ok_or_else(|| Error::new(ruby.exception_runtime_error(), "no scheduler runs in this thread"))
+    Scheduler::current()
+        .ok_or_else(|| Error::new(ruby.exception_runtime_error(), "no scheduler runs in this thread"))
 }
 
 /// The result of an operation, or what ended it.
@@ -132,7 +137,12 @@ fn send(ruby: &Ruby, io: Value, data: Value, flags: i32, address: Option<RString
         }
         Some(address) => {
             let address = frozen(address.as_value())?.as_raw();
-            let message = Message::new(buf.cast_mut(), len, string_bytes(address).0.cast_mut(), string_bytes(address).1);
+            let message = Message::new(
+                buf.cast_mut(),
+                len,
+                string_bytes(address).0.cast_mut(),
+                string_bytes(address).1,
+            );
             let op = Op::SendMsg { fd, msg: &raw const message.header, flags };
             scheduler.perform(op, |roots| Keep::Memory(message, vec![roots.keep(data), roots.keep(address)]))
         }
@@ -155,7 +165,13 @@ fn recvfrom(ruby: &Ruby, io: Value, len: usize, flags: i32) -> Result<Value, Err
     // SAFETY: the string has room for a message and is allocated apart from its object, so aligned for it;
     // the message points into strings that are kept as long as it is.
     unsafe {
-        Message::write(message, string_bytes(data).0.cast_mut(), len, string_bytes(address).0.cast_mut(), ADDRESS);
+        Message::write(
+            message,
+            string_bytes(data).0.cast_mut(),
+            len,
+            string_bytes(address).0.cast_mut(),
+            ADDRESS,
+        );
     }
     // SAFETY: written above.
     let op = Op::RecvMsg { fd, msg: unsafe { &raw mut (*message).header }, flags };
@@ -212,7 +228,10 @@ impl Message {
     unsafe fn write(at: *mut Self, data: *mut u8, len: usize, address: *mut u8, address_len: usize) {
         // SAFETY: the caller's promise; an all-zero header is a valid one.
         unsafe {
-            at.write(Message { header: std::mem::zeroed(), part: libc::iovec { iov_base: data.cast(), iov_len: len } });
+            at.write(Message {
+                header: std::mem::zeroed(),
+                part: libc::iovec { iov_base: data.cast(), iov_len: len },
+            });
             (*at).header.msg_name = address.cast();
             (*at).header.msg_namelen = address_len as libc::socklen_t;
             (*at).header.msg_iov = &raw mut (*at).part;
@@ -237,7 +256,8 @@ fn shown(string: VALUE, len: usize) -> Value {
     set_len(string, len);
     // SAFETY: a live string; a short one is copied, so that it does not hold on to the room.
     unsafe {
-        let shown = if len < 1024 { rb_sys::rb_str_new(rb_sys::RSTRING_PTR(string), len as _) } else { string };
+        let shown =
+            if len < 1024 { rb_sys::rb_str_new(rb_sys::RSTRING_PTR(string), len as _) } else { string };
         Value::from_raw(shown)
     }
 }

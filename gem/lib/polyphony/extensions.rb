@@ -13,6 +13,7 @@ module Polyphony
     require_relative "gathering"
     require_relative "signals"
     require_relative "verbs"
+    require_relative "extensions/exception"
     require_relative "extensions/fiber"
     require_relative "extensions/kernel"
     require_relative "extensions/io"
@@ -24,6 +25,7 @@ module Polyphony
     require_relative "extensions/timeout"
 
     INSTANCES = {
+      ::Exception => Extensions::Exception,
       ::Fiber => Extensions::Fiber, ::Kernel => Extensions::Kernel, ::IO => Extensions::IO,
       ::BasicSocket => Extensions::BasicSocket, ::Socket => Extensions::Socket,
       ::TCPSocket => Extensions::TCPSocket, ::TCPServer => Extensions::TCPServer,
@@ -35,7 +37,7 @@ module Polyphony
     }.freeze
 
     SINGLETONS = {
-      ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
+      ::IO => Extensions::IO::Singleton, ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
       ::Process => Extensions::Process, ::Timeout => Extensions::Timeout
     }.freeze
 

@@ -11,6 +11,8 @@ module Polyphony
     # @param scheduler [Scheduler] the thread's own
     def initialize(scheduler = Polyphony.scheduler || Scheduler.start)
       @scheduler = scheduler
+      @scheduled = 0
+      @closer = nil
     end
 
     # Waits until `unblock` names this blocker, or the time is up.
@@ -50,15 +52,20 @@ module Polyphony
         @scheduler.enter
         block.call
       ensure
+        @scheduled -= 1
+        Polyphony.schedule(@closer, nil, false) if @closer && @scheduled.zero?
         @scheduler.leave
       end
+      @scheduled += 1
       @scheduler.adopt(fiber)
       @scheduler.yield_to(fiber)
       fiber
     end
 
-    # The thread ends, or another scheduler takes over.
+    # The thread ends, or another scheduler takes over: what `Fiber.schedule` began is finished first.
     def close
+      @closer = ::Fiber.current
+      @scheduler.suspend until @scheduled.zero?
       return if ::Thread.current == ::Thread.main
 
       fiber = ::Fiber.current

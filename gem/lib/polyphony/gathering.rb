@@ -15,6 +15,9 @@ module Polyphony
 
     # @param fibers [Array<Fiber>] those to wait for
     def initialize(fibers)
+      strangers = fibers.reject { |fiber| fiber.is_a?(::Fiber) }
+      raise ::TypeError, "only a Fiber can be awaited, not #{strangers.first.class}" unless strangers.empty?
+
       @waiter = ::Fiber.current
       @fibers = fibers
       @wanted = nil

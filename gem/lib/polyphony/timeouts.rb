@@ -32,6 +32,12 @@ module Polyphony
       value
     end
 
+    # Runs the block; when the time is up, leaves it. Without a time it may take as long as it likes.
+    # @api private
+    def within(seconds, &block)
+      seconds ? move_on_after(seconds, nil, &block) : yield
+    end
+
     # Runs the block under a timer that raises `expired`.
     # @api private
     def guard(seconds, expired, takes_canceller)

@@ -67,6 +67,8 @@ module Polyphony
     #
     # @return [Object] the value of the `break`
     def every(interval)
+      raise ::ArgumentError, "every needs an interval above zero, not #{interval}" unless interval.positive?
+
       due = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) + interval
       ::Kernel.loop do
         now = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)

@@ -7,7 +7,11 @@
 use magnus::{Error, RModule, Ruby, Value, method, prelude::*};
 
 use super::original;
-use crate::{errors, open_file::OpenFile, scheduler::{self, Scheduler}};
+use crate::{
+    errors,
+    open_file::OpenFile,
+    scheduler::{self, Scheduler},
+};
 
 pub(super) fn define(module: RModule) -> Result<(), Error> {
     module.define_method("close", method!(close, -1))?;
@@ -33,5 +37,6 @@ pub(crate) fn let_go(ruby: &Ruby, fd: i32) -> Result<(), Error> {
     while scheduler.in_flight_on(fd) > 0 {
         scheduler.snooze()?;
     }
+    scheduler.end_writing(fd);
     Ok(())
 }

@@ -75,7 +75,8 @@ fn until(args: &[Value]) -> Option<Until> {
         _ => return None,
     };
     // A negative limit is none; room for the rest of a character that the limit would cut.
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).map(|limit| limit + usize::from(limit > 0) * 16);
+    let limit =
+        limit.and_then(|limit| usize::try_from(limit).ok()).map(|limit| limit + usize::from(limit > 0) * 16);
     Some(match ends {
         None => Until::End(limit),
         Some(ends) if ends.is_empty() => Until::Paragraph(limit),
@@ -99,7 +100,9 @@ impl Until {
             }
             Until::Paragraph(_) => {
                 let text = buffered.iter().position(|&byte| byte != b'\n').unwrap_or(buffered.len());
-                let Some(end) = buffered[text..].windows(2).position(|pair| pair == b"\n\n") else { return false };
+                let Some(end) = buffered[text..].windows(2).position(|pair| pair == b"\n\n") else {
+                    return false;
+                };
                 buffered[text + end..].iter().any(|&byte| byte != b'\n')
             }
         }

@@ -50,7 +50,7 @@ pub(crate) fn fill(ruby: &Ruby, scheduler: &Scheduler, io: Value, len: u32) -> R
             libc::ENOBUFS => drop(scheduler.snooze()?),
             libc::EINTR | libc::EAGAIN => {}
             libc::ECANCELED => return Err(errors::io(ruby, "stream closed in another thread")),
-            errno => return Err(errors::system(ruby, errno, "read")),
+            errno => return Err(errors::of_io(ruby, io, errno, "io_fread")),
         }
     }
 }
@@ -75,7 +75,9 @@ pub(crate) fn when(
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
     loop {
         // A closed or unreadable IO, or something that is none: the original knows what to say.
-        let Some(file) = OpenFile::of(io).filter(|file| file.is_readable()) else { return original(ruby, args) };
+        let Some(file) = OpenFile::of(io).filter(|file| file.is_readable()) else {
+            return original(ruby, args);
+        };
         if enough(file) {
             return original(ruby, args);
         }
@@ -89,9 +91,8 @@ pub(crate) fn when(
 
 pub(super) fn define(module: RModule) -> Result<(), Error> {
     module.define_method("read", method!(read, -1))?;
-    for name in ["readpartial", "sysread"] {
-        module.define_method(name, method!(readpartial, -1))?;
-    }
+    module.define_method("readpartial", method!(readpartial, -1))?;
+    module.define_method("sysread", method!(sysread, -1))?;
     for name in ["getc", "readchar"] {
         module.define_method(name, method!(character, -1))?;
     }
@@ -115,6 +116,14 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
         Some(len) if len > 0 => when(ruby, io, args, len, |file| !file.buffered().is_empty()),
         _ => original(ruby, args),
     }
+}
+
+/// What was read and not taken comes first, where the original refuses: a cancelled read may have left it.
+fn sysread(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    if Scheduler::current().is_none() {
+        return original(ruby, args);
+    }
+    io.funcall("readpartial", args)
 }
 
 fn character(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {

@@ -3,7 +3,11 @@
 //! The kernel reads from a frozen copy of each string (Ruby shares the bytes until somebody changes
 //! either), which is kept alive and in its place until the last completion.
 
-use magnus::{Error, RModule, RString, Ruby, Value, method, prelude::*, rb_sys::{AsRawValue, FromRawValue}};
+use magnus::{
+    Error, RModule, RString, Ruby, Value, method,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue},
+};
 use polyphony_core::op::{Op, POSITION};
 use rb_sys::VALUE;
 
@@ -17,10 +21,7 @@ use crate::{
 
 pub(super) fn define(module: RModule) -> Result<(), Error> {
     module.define_method("write", method!(write, -1))?;
-    for name in ["syswrite"] {
-        module.define_method(name, method!(syswrite, -1))?;
-    }
-    Ok(())
+    module.define_method("syswrite", method!(syswrite, -1))
 }
 
 fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
@@ -34,15 +35,26 @@ fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if args.is_empty() || !OpenFile::of(target).is_some_and(OpenFile::writes_straight) {
         return original(ruby, args);
     }
+    let Some(fd) = OpenFile::of(target).map(OpenFile::fd) else { return original(ruby, args) };
+    scheduler.begin_writing(fd)?;
+    let written = write_each(ruby, scheduler, target, args);
+    scheduler.end_writing(fd);
+    match written? {
+        Written::All(total) => Ok(ruby.integer_from_u64(total as u64).as_value()),
+        Written::Woken(value) => Ok(value),
+    }
+}
+
+fn write_each(ruby: &Ruby, scheduler: &Scheduler, io: Value, args: &[Value]) -> Result<Written, Error> {
     let mut total = 0;
     for &arg in args {
-        let string = frozen(arg)?;
-        match write_all(ruby, scheduler, target, string)? {
+        let string = encoded(io, frozen(arg)?)?;
+        match write_all(ruby, scheduler, io, string)? {
             Written::All(len) => total += len,
-            Written::Woken(value) => return Ok(value),
+            woken => return Ok(woken),
         }
     }
-    Ok(ruby.integer_from_u64(total as u64).as_value())
+    Ok(Written::All(total))
 }
 
 /// One write, as much as the kernel takes.
@@ -72,6 +84,16 @@ pub(crate) fn frozen(value: Value) -> Result<RString, Error> {
     // SAFETY: a live string; Ruby answers with a frozen one that shares its bytes.
     let frozen = unsafe { Value::from_raw(rb_sys::rb_str_new_frozen(string.as_raw())) };
     Ok(RString::from_value(frozen).expect("a frozen string is a string"))
+}
+
+/// The string in the encoding that the IO writes.
+fn encoded(io: Value, string: RString) -> Result<RString, Error> {
+    let Some(encoding) = OpenFile::of(io).and_then(|file| file.encoding_for(string.as_raw())) else {
+        return Ok(string);
+    };
+    // SAFETY: an encoding's object lives as long as Ruby.
+    let encoding = unsafe { Value::from_raw(encoding) };
+    frozen(string.funcall("encode", (encoding,))?)
 }
 
 /// Where a string's bytes stand, and how many. Valid while the string is pinned and not changed.
@@ -115,7 +137,7 @@ fn write_some(
             result if result == -libc::ECANCELED => {
                 return Err(errors::io(ruby, "stream closed in another thread"));
             }
-            result => return Err(errors::system(ruby, -result, "write")),
+            result => return Err(errors::of_io(ruby, io, -result, "io_write")),
         }
     }
 }

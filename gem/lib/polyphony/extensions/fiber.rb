@@ -285,6 +285,19 @@ module Polyphony
         @thread = ::Thread.current
       end
 
+      # Ruby has refused to start the fiber: it ends as if its block had raised that.
+      # @api private
+      def __refused__(error)
+        return false if @running || @ended || !@thread
+
+        __end__(FiberError.new("#{error.message}: Ruby cannot start another fiber. #{LIMIT}"), true)
+        true
+      end
+
+      LIMIT = "Each takes two mappings of the vm.max_map_count (65,530 by default) that a process may have: " \
+              "let fewer wait at once, or raise it with sysctl."
+      private_constant :LIMIT
+
       # The whole life of a spun fiber.
       # @api private
       def __run__(scheduler, block)
@@ -297,7 +310,15 @@ module Polyphony
         end
         __end__(result, failed)
       ensure
+        __killed__ unless @ended
         scheduler.leave
+      end
+
+      # The thread was killed while this fiber ran; the main fiber is next, and ends what is left.
+      # @api private
+      def __killed__
+        children.each { |child| child.attach_to(@thread.main_fiber) }
+        __end__(nil, false)
       end
 
       # Runs the block, again for each Restart. The result, and whether it is an error.
@@ -309,7 +330,7 @@ module Polyphony
             @running = true
             value = scheduler.enter
           end
-          [block.call(value), false]
+          [block.lambda? && block.arity.zero? ? block.call : block.call(value), false]
         rescue Restart => e
           value = e.value
           retry
@@ -416,9 +437,17 @@ module Polyphony
         else ::Kernel.raise ::TypeError, "exception class/object expected"
         end.tap do |exception|
           exception.set_backtrace(args[2]) if args[2]
-          exception.instance_variable_set(:@__cause__, options[:cause]) if options.key?(:cause)
+          give_cause(exception, options[:cause]) if options.key?(:cause)
         end
       end
+
+      # Only a raise sets a cause.
+      def self.give_cause(exception, cause)
+        ::Kernel.raise(exception, cause: cause)
+      rescue ::Exception => e
+        ::Kernel.raise unless e.equal?(exception)
+      end
+      private_class_method :give_cause
 
       # Lets an exception tell which fiber it ended.
       def self.remember_source(exception, fiber)

@@ -38,6 +38,7 @@ module Polyphony
 
       def readlines(*args, **options)
         return super unless Polyphony.scheduler
+        raise ::ArgumentError, "invalid limit: 0 for readlines" if args.last == 0 # rubocop:disable Style/NumericPredicate
 
         each_line(*args, **options).to_a
       end
@@ -62,6 +63,13 @@ module Polyphony
         self
       end
 
+      def each_codepoint
+        return super unless Polyphony.scheduler
+        return to_enum(:each_codepoint) unless block_given?
+
+        each_char { |char| yield char.ord }
+      end
+
       # Yields what is read, until the end of the stream.
       #
       # @return [self]
@@ -71,6 +79,41 @@ module Polyphony
         end
       rescue ::EOFError
         self
+      end
+
+      # `IO.copy_stream` and `IO.select`.
+      module Singleton
+        # @note Suspends the calling fiber until everything is copied.
+        def copy_stream(...)
+          Polyphony.aside { super(...) }
+        end
+
+        # @note Suspends the calling fiber until one is ready, or the time is up.
+        def select(reading, writing = nil, failing = nil, timeout = nil)
+          return super if Polyphony.scheduler.nil? || timeout&.zero?
+
+          # What is ready now, or buffered, or makes no sense: the original knows.
+          ready = super(reading, writing, failing, 0)
+          return ready if ready
+
+          Timeouts.within(timeout) { Extensions::IO.wait_for_any(reading, writing, failing) }
+          super(reading, writing, failing, 0)
+        end
+      end
+
+      # Waits until one of many is ready, by a fiber for each.
+      # @api private
+      def self.wait_for_any(reading, writing, failing)
+        waits = [[reading, ::IO::READABLE], [writing, ::IO::WRITABLE], [failing, ::IO::PRIORITY]]
+        pollers = waits.flat_map do |ios, events|
+          (ios || []).map do |io|
+            ::Fiber.current.spin(:select) { Polyphony.scheduler.poll(io.to_io, events, nil) }
+          end
+        end
+        pollers.empty? ? ::Kernel.sleep : ::Fiber.select(*pollers)
+      ensure
+        pollers&.each(&:stop)
+        pollers&.each(&:await)
       end
     end
   end

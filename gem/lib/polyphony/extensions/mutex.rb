@@ -13,17 +13,29 @@ module Polyphony
     # The state of a Mutex stays Ruby's; only a main fiber waits differently: a helper waits for the lock in
     # its stead and lets it go, and the main fiber tries again.
     #
+    # A fiber that is cancelled when it was its turn lets the next one know, which Ruby 3.1 forgets.
+    #
     # @see ::Thread::Mutex
     module Mutex
       def lock
-        return super if !Extensions.main? || owned?
+        return super if Polyphony.scheduler.nil? || owned?
+        return self if try_lock
 
-        Polyphony.aside { lock && unlock } until try_lock
+        if ::Fiber.current.blocking?
+          Polyphony.aside { lock && unlock } until try_lock
+        else
+          begin
+            super
+          rescue ::Exception
+            unlock if try_lock
+            raise
+          end
+        end
         self
       end
 
       def synchronize
-        return super unless Extensions.main?
+        return super unless Polyphony.scheduler && ::Kernel.block_given?
 
         lock
         begin
@@ -33,17 +45,19 @@ module Polyphony
         end
       end
 
+      # @return [Integer, nil] the seconds slept; nil where the time was up, as Ruby 3.1 forgets to say
+      #   where a fiber scheduler runs
       def sleep(timeout = nil)
-        return super unless Extensions.main?
+        scheduler = Polyphony.scheduler or return super
 
         unlock
         began = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         begin
-          ::Kernel.sleep(*timeout)
+          woken = scheduler.block(:sleep, timeout)
         ensure
           lock
         end
-        (::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began).round
+        (::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began).round if woken
       end
     end
 
@@ -63,22 +77,31 @@ module Polyphony
           helper.stop
           mutex.lock
         end
-        self
       end
     end
 
     # @see ::Monitor
     module Monitor
       def enter
-        return super unless Extensions.main?
+        return super unless Polyphony.scheduler
+        return if try_enter
 
-        Polyphony.aside { enter || exit } until try_enter
+        if ::Fiber.current.blocking?
+          Polyphony.aside { enter || self.exit } until try_enter
+        else
+          begin
+            super
+          rescue ::Exception
+            self.exit if try_enter
+            raise
+          end
+        end
         nil
       end
       alias mon_enter enter
 
       def synchronize
-        return super unless Extensions.main?
+        return super unless Polyphony.scheduler && ::Kernel.block_given?
 
         enter
         begin

@@ -2,68 +2,154 @@
 
 module Polyphony
   module Extensions
-    # Fibers that wait for a queue, first come first served.
+    # Fibers that wait for something in a queue, or for room in it, first come first served.
     #
     # Items live in Ruby's own object, which objects made earlier, stock threads and C code share; only the
-    # way of waiting differs. Whoever changes a queue wakes the first in line; whoever was woken and is
-    # cancelled before it ran hands the wake-up on, so nothing that is there stays unseen.
+    # way of waiting differs. Whoever changes a queue promises what is new to the first in line. A fiber
+    # that leaves with its promise unused (it was cancelled) hands it on; one whose promise a stock thread
+    # took goes back to the head. So nothing that is there stays unseen, and newcomers do not push in.
+    #
+    # Several threads may use one line: every step is a single call into C, or touches no shared state.
     #
     # @api private
     class Line
+      # One fiber in line, for one wait: a late wake-up of an earlier wait names another.
+      class Waiter
+        attr_reader :fiber
+        attr_accessor :woken
+
+        def initialize
+          @fiber = ::Fiber.current
+          @woken = false
+        end
+      end
+
       def initialize
-        @fibers = {}.compare_by_identity
-        @woken = {}.compare_by_identity
+        @waiting = []
+        @promised = 0
       end
 
-      def size = @fibers.size
+      def size = @waiting.size
 
-      def empty? = @fibers.empty?
+      # Whether a newcomer may help itself where so many things are there.
+      def free?(there) = @waiting.empty? && there > @promised
 
-      # Waits until woken, or the time is up.
+      # Waits until woken, or the time is up. The block says whether there is something already: what came
+      # before the fiber stood in line woke nobody.
       #
-      # @return [Boolean] false when the time is up
-      def wait(scheduler, limit)
-        fiber = ::Fiber.current
-        # A fiber that comes back, because what woke it was gone, keeps its place by coming back at once.
-        @fibers[fiber] = true
-        begin
-          scheduler.block(self, limit)
-        ensure
-          @fibers.delete(fiber)
-          passed_on = @woken.delete(fiber) && $! # rubocop:disable Style/SpecialGlobalVars
-          wake if passed_on
-        end
+      # @return [Boolean] whether it was woken
+      def wait(scheduler, limit, first)
+        waiter = Waiter.new
+        first ? @waiting.unshift(waiter) : @waiting.push(waiter)
+        through = false
+        wake if yield
+        scheduler.block(waiter, limit) unless waiter.woken
+        through = true
+        waiter.woken
+      ensure
+        leave(waiter, through)
       end
 
-      # Wakes the first that was not woken yet.
+      # Promises something to the first in line.
       def wake
-        @fibers.each_key do |fiber|
-          next if @woken.key?(fiber)
+        waiter = @waiting.shift or return
 
-          @woken[fiber] = true
-          return Polyphony.unblock(self, fiber)
-        end
+        @promised += 1
+        waiter.woken = true
+        Polyphony.unblock(waiter, waiter.fiber)
       end
 
       def wake_all
-        @fibers.size.times { wake }
+        @waiting.size.times { wake }
+      end
+
+      private
+
+      def leave(waiter, through)
+        return @waiting.delete(waiter) unless waiter.woken
+
+        @promised -= 1
+        wake unless through
+      end
+    end
+
+    # What both kinds of queue have in common.
+    #
+    # @api private
+    module Waiting
+      # @return [self]
+      def close
+        super
+        @__poppers__&.wake_all
+        @__pushers__&.wake_all
+        self
+      end
+
+      # @return [Integer] fibers and threads
+      def num_waiting
+        super + (@__poppers__&.size || 0) + (@__pushers__&.size || 0)
+      end
+
+      # Takes everything that is there, without waiting.
+      #
+      # @return [Array]
+      def shift_all
+        items = []
+        items << pop(true) until empty?
+        items
+      rescue ::ThreadError
+        items # another thread was faster
+      end
+
+      private
+
+      # Waits for its turn, does what the block does, and tries again where that found nothing.
+      #
+      # @param there [Proc] how much is there
+      # @return [Object, nil] nil when the time is up, or the queue is closed
+      def __in_turn__(line, scheduler, timeout, there)
+        deadline = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) + timeout if timeout
+        turn = line.free?(there.call)
+        first = false
+        loop do
+          yield if turn || closed?
+          return if closed?
+
+          left = deadline && (deadline - ::Process.clock_gettime(::Process::CLOCK_MONOTONIC))
+          return if left && left.negative? && !first && !turn
+
+          turn = line.wait(scheduler, left && [left, 0].max, first) { there.call.positive? || closed? }
+          return if !turn && deadline && ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) >= deadline
+
+          first = true
+        end
+      end
+
+      def __take__(line, scheduler, timeout)
+        snooze # a switch point, also where there is something
+        __in_turn__(line, scheduler, timeout, method(:size)) do
+          return pop(true)
+        rescue ::ThreadError
+          nil # another thread was faster
+        end
       end
     end
 
     # @see ::Thread::Queue
-    # @note `pop`, and `push` to a full SizedQueue, suspend the calling fiber; a fiber that is cancelled
-    #   there leaves the item to the next one.
+    # @note `pop` suspends the calling fiber; a fiber that is cancelled there leaves the item to the next one.
     module Queue
+      include Waiting
+
       # @param non_block [Boolean] raise ThreadError instead of waiting
       # @param timeout [Numeric, nil] seconds; nil is returned when they are over
       # @return [Object, nil] nil where the queue is closed and empty
       def pop(non_block = false, timeout: nil)
-        scheduler = Polyphony.scheduler
-        if scheduler.nil? || non_block
-          return timeout ? super(non_block, timeout: timeout) : super(non_block)
-        end
+        raise ::ArgumentError, "can't set a timeout if non_block is enabled" if non_block && timeout
 
-        __take__(scheduler, timeout) { |item| return item }
+        scheduler = Polyphony.scheduler
+        return __take__(@__poppers__ ||= Line.new, scheduler, timeout) if scheduler && !non_block
+
+        timeout ? super(non_block, timeout: timeout) : super(non_block)
       end
       alias shift pop
       alias deq pop
@@ -76,80 +162,39 @@ module Polyphony
       end
       alias << push
       alias enq push
-
-      # @return [self]
-      def close
-        super
-        @__poppers__&.wake_all
-        @__pushers__&.wake_all
-        self
-      end
-
-      # @return [Integer] fibers and threads
-      def num_waiting
-        super + (@__poppers__ ? @__poppers__.size : 0) + (@__pushers__ ? @__pushers__.size : 0)
-      end
-
-      # Takes everything that is there, without waiting.
-      #
-      # @return [Array]
-      def shift_all
-        items = []
-        items << pop(true) until empty?
-        items
-      rescue ::ThreadError
-        items
-      end
-
-      private
-
-      def __take__(scheduler, timeout)
-        deadline = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) + timeout if timeout
-        line = (@__poppers__ ||= Line.new)
-        snooze
-        until !empty? && line.empty? && __try__ { |item| yield item }
-          return if closed? && empty?
-
-          # Behind those that wait already, who are woken first.
-          left = deadline && [deadline - ::Process.clock_gettime(::Process::CLOCK_MONOTONIC), 0].max
-          return unless line.wait(scheduler, left)
-
-          __try__ { |item| yield item }
-        end
-      end
-
-      def __try__
-        yield pop(true) unless empty?
-        false
-      rescue ::ThreadError
-        false # another thread was faster
-      end
     end
 
     # @see ::Thread::SizedQueue
+    # @note `pop`, and `push` to a full queue, suspend the calling fiber.
     module SizedQueue
-      include Queue
+      include Waiting
 
       # @param non_block [Boolean] raise ThreadError instead of waiting for room
+      # @param timeout [Numeric, nil] seconds
       # @return [self, nil] nil when the time is up
       def push(item, non_block = false, timeout: nil)
-        scheduler = Polyphony.scheduler
-        stock = scheduler.nil? || non_block
-        return timeout ? super(item, non_block, timeout: timeout) : super(item, non_block) if stock
+        raise ::ArgumentError, "can't set a timeout if non_block is enabled" if non_block && timeout
 
-        line = (@__pushers__ ||= Line.new)
-        while size >= max || !line.empty?
-          ::Kernel.raise ::ClosedQueueError, "queue closed" if closed?
-          return unless line.wait(scheduler, timeout)
-          break if size < max
+        scheduler = Polyphony.scheduler
+        if scheduler && !non_block
+          return __put__(@__pushers__ ||= Line.new, scheduler, timeout) { push(item, true) }
         end
-        super(item, true)
+
+        added = timeout ? super(item, non_block, timeout: timeout) : super(item, non_block)
+        @__poppers__&.wake
+        added
       end
       alias << push
       alias enq push
 
-      def pop(...)
-        item = super
+      # @see Queue#pop
+      def pop(non_block = false, timeout: nil)
+        raise ::ArgumentError, "can't set a timeout if non_block is enabled" if non_block && timeout
+
+        scheduler = Polyphony.scheduler
+        return __take__(@__poppers__ ||= Line.new, scheduler, timeout) if scheduler && !non_block
+
+        item = timeout ? super(non_block, timeout: timeout) : super(non_block)
         @__pushers__&.wake
         item
       end
@@ -165,6 +210,19 @@ module Polyphony
       def max=(room)
         super
         @__pushers__&.wake_all
+      end
+
+      private
+
+      def __put__(line, scheduler, timeout)
+        ::Kernel.raise ::ClosedQueueError, "queue closed" if closed?
+
+        __in_turn__(line, scheduler, timeout, -> { max - size }) do
+          return yield
+        rescue ::ThreadError
+          nil # another thread was faster
+        end
+        ::Kernel.raise ::ClosedQueueError, "queue closed" if closed?
       end
     end
   end

@@ -2,6 +2,11 @@
 
 module Polyphony
   module Extensions
+    # What stock Ruby takes for a length; the rest is for it to refuse.
+    #
+    # @api private
+    LENGTHS = (0..0x7fff_ffff)
+
     # Receiving and sending, for every socket.
     #
     # @see ::BasicSocket
@@ -9,9 +14,10 @@ module Polyphony
       # @note Suspends the calling fiber until something is there.
       # @return [String, nil] nil at the end of a stream, where stock Ruby says nil or ""
       def recv(maxlen, flags = 0, buffer = nil)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
         return __stock_empty__(buffer) if maxlen.zero?
 
+        buffer << "" if buffer # one that cannot be changed is refused before anything is taken
         data = __buffered__(maxlen) || Native.recv(self, maxlen, flags)
         return data unless data.is_a?(::String)
 
@@ -76,7 +82,7 @@ module Polyphony
       # @note Suspends the calling fiber until there is a message.
       # @return [Array(String, Addrinfo)]
       def recvfrom(maxlen, flags = 0)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
         data, address = Native.recvfrom(self, maxlen, flags)
         [data, ::Addrinfo.new(address.empty? ? getpeername : address, nil, local_address.socktype)]
@@ -143,17 +149,32 @@ module Polyphony
       include Connecting
 
       # @note Suspends the calling fiber until the connection stands. Names are resolved in a thread.
-      def initialize(host = nil, port = nil, local_host = nil, local_port = nil, connect_timeout: nil, **options)
-        # A TCPServer is a TCPSocket too, and listens in its own initialize.
-        return super if Polyphony.scheduler.nil? || is_a?(::TCPServer)
+      # @param connect_timeout [Numeric, nil] seconds for each address; then Errno::ETIMEDOUT
+      def initialize(*args, **options)
+        # A TCPServer is a TCPSocket too, and listens in its own initialize; what stock Ruby refuses is for
+        # it to refuse.
+        stock = Polyphony.scheduler.nil? || is_a?(::TCPServer) || !args.size.between?(2, 4) || (options.keys - OPTIONS).any?
+        return super if stock
 
+        __connect__(*args, options[:connect_timeout])
+      end
+
+      OPTIONS = %i[connect_timeout resolv_timeout open_timeout fast_fallback].freeze
+      private_constant :OPTIONS
+
+      private
+
+      def __connect__(host, port, local_host = nil, local_port = nil, limit)
         last = nil
         Resolving.addresses(host, port).each do |address|
-          return __take_over__(Connecting.socket(address, local_host, local_port, connect_timeout))
+          return __take_over__(Connecting.socket(address, local_host, local_port, limit))
         rescue ::SystemCallError => e
           last = e
         end
-        raise last || ::SocketError.new("getaddrinfo: no address for #{host.inspect}")
+        raise ::SocketError, "getaddrinfo: no address for #{host.inspect}" unless last
+
+        tried = "connect(2) for #{host.inspect} port #{port}"
+        raise last.class, last.message.end_with?("user specified timeout") ? "user specified timeout" : tried
       end
     end
 
@@ -163,18 +184,13 @@ module Polyphony
       socket.bind(::Addrinfo.tcp(local_host, local_port || 0)) if local_host || local_port
       limit ? Connecting.within(limit) { socket.connect(address) } : socket.connect(address)
       socket
-    rescue ::SystemCallError => e
-      socket&.close
-      raise e.class, "connect(2) for #{address.inspect_sockaddr}" if e.message.end_with?("connect(2)")
-
-      raise
     rescue ::Exception
       socket&.close
       raise
     end
 
     def Connecting.within(limit, &block)
-      Timeouts.raise_after(limit, [::Errno::ETIMEDOUT, "connect timed out"], &block)
+      Timeouts.raise_after(limit, [::Errno::ETIMEDOUT, "user specified timeout"], &block)
     end
 
     # Names to addresses, off the loop.
@@ -196,9 +212,25 @@ module Polyphony
       def initialize(path)
         return super if Polyphony.scheduler.nil? || is_a?(::UNIXServer)
 
+        # What is no path is for stock Ruby to refuse.
+        return super unless path.respond_to?(:to_str) && path.to_str.bytesize <= PATH
+
+        __connect__(path.to_str)
+      end
+
+      # Room for a path in a `sockaddr_un`.
+      PATH = 108
+      private_constant :PATH
+
+      private
+
+      def __connect__(path)
         socket = ::Socket.new(:UNIX, :STREAM, 0)
         socket.connect(::Addrinfo.unix(path))
         __take_over__(socket)
+      rescue ::SystemCallError => e
+        socket&.close
+        raise e.class, "connect(2) for #{path}"
       rescue ::Exception
         socket&.close
         raise
@@ -209,9 +241,10 @@ module Polyphony
     module UDPSocket
       # @note Suspends the calling fiber until the kernel has taken the message.
       # @return [Integer] bytes sent
-      def send(message, flags, host = nil, port = nil)
-        return super unless Polyphony.scheduler
+      def send(message, flags, *destination)
+        return super if Polyphony.scheduler.nil? || destination.size > 2
 
+        host, port = destination
         address = host
         if port
           family = local_address.ipv6? ? :INET6 : :INET
@@ -220,12 +253,16 @@ module Polyphony
           address = address.to_sockaddr
         end
         Native.send(self, message, flags, address)
+      rescue ::SystemCallError => e
+        raise e unless port && e.message.end_with?("sendto(2)")
+
+        raise e.class, "sendto(2) for #{host.inspect} port #{port}"
       end
 
       # @note Suspends the calling fiber until there is a message.
       # @return [Array(String, Array)] the message, and the sender as `addr` tells it
       def recvfrom(maxlen, flags = 0)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
         data, address = Native.recvfrom(self, maxlen, flags)
         sender = ::Addrinfo.new(address)

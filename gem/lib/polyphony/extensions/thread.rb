@@ -16,9 +16,13 @@ module Polyphony
       # @raise what ended the thread
       def join(limit = nil)
         return super unless Polyphony.scheduler
-        return Polyphony.aside { super } if limit
+        return value if limit.nil?
 
-        value
+        # Ruby 3.1 forgets the limit where a fiber scheduler waits.
+        Timeouts.move_on_after([Float(limit), 0].max, nil) do
+          Polyphony.aside { super(nil) }
+          self
+        end
       end
 
       # @see #join

@@ -1,0 +1,163 @@
+# frozen_string_literal: true
+
+# Bad input and hard times: a clear exception, nothing lost, nothing hung.
+RSpec.describe "Bad input" do
+  everywhere "the main fiber", "a spun fiber" do
+    it "from closed descriptors is an IOError" do
+      reader, writer = pipe
+      [reader, writer].each(&:close)
+      expect { reader.read }.to raise_error IOError, "closed stream"
+      expect { reader.gets }.to raise_error IOError, "closed stream"
+      expect { reader.wait_readable }.to raise_error IOError, "closed stream"
+      expect { writer.write("x") }.to raise_error IOError, "closed stream"
+      server = listen
+      server.close
+      expect { server.accept }.to raise_error IOError, "closed stream"
+      expect { IO.select([reader]) }.to raise_error IOError, "closed stream"
+    end
+
+    it "from a descriptor that was closed behind Ruby's back is EBADF" do
+      reader, writer = IO.pipe
+      copy = IO.for_fd(reader.fileno, autoclose: false)
+      reader.close
+      expect { copy.read }.to raise_error(Errno::EBADF)
+      writer.close
+    end
+
+    it "in sizes is refused" do
+      reader, = pipe
+      expect { reader.read(-1) }.to raise_error ArgumentError
+      expect { reader.readpartial(-1) }.to raise_error ArgumentError
+      expect { reader.read(1 << 70) }.to raise_error RangeError
+      expect { reader.readpartial("1") }.to raise_error TypeError
+      server, = tcp_pair
+      expect { server.recv(-1) }.to raise_error ArgumentError
+    end
+
+    it "in frozen buffers is refused, and the bytes are there for the next" do
+      reader, writer = pipe
+      writer << "kept"
+      expect { reader.readpartial(4, "frozen") }.to raise_error FrozenError
+      expect { reader.read(4, "frozen") }.to raise_error FrozenError
+      expect(reader.readpartial(4)).to eq "kept"
+    end
+  end
+
+  it "in receive buffers is refused, and the bytes are there for the next" do
+    server, client = tcp_pair
+    client.write("kept")
+    expect { server.recv(4, 0, "frozen") }.to raise_error FrozenError
+    expect(server.recv(4)).to eq "kept"
+  end
+
+  it "in timeouts is refused" do
+    expect { Timeout.timeout("1") { nil } }.to raise_error(StandardError)
+    expect { cancel_after(-1) { nil } }.to raise_error ArgumentError
+  end
+
+  it "in scheduler options is refused, and says what there is" do
+    expect { Thread.new { Thread.current.report_on_exception = false; Polyphony.scheduler!(backend: "kqueue") }.value }
+      .to raise_error ArgumentError, /kqueue/
+  end
+end
+
+RSpec.describe "Hard times" do
+  it "without descriptors: accept says EMFILE, and the server lives on" do
+    out = Child.ruby!(<<~RUBY)
+      require "socket"
+      server = TCPServer.new("127.0.0.1", 0)
+      Polyphony.scheduler!
+      served = Queue.new
+      refused = 0
+      spin do
+        loop do
+          connection = server.accept
+          spin { connection.write(connection.gets); connection.close; served << true }
+        rescue Errno::EMFILE, Errno::ENFILE
+          refused += 1
+          sleep 0.001
+        end
+      end
+      client = TCPSocket.new("127.0.0.1", server.addr[1])
+      snooze
+      Process.setrlimit(:NOFILE, Dir.children("/proc/self/fd").size + 8)
+      hogs = []
+      begin
+        loop { hogs << File.open("/dev/null") }
+      rescue Errno::EMFILE
+        hogs.pop.close
+      end
+      late = TCPSocket.new("127.0.0.1", server.addr[1])
+      sleep 0.01
+      hogs.each(&:close)
+      [client, late].each { |socket| socket.puts "hello"; print socket.gets }
+      puts refused.positive?
+      $stdout.flush
+      exit!(0)
+    RUBY
+    expect(out).to eq "hello\nhello\ntrue\n"
+  end
+
+  it "without descriptors for a ring: starting says so" do
+    out = Child.ruby!(<<~RUBY, env: { "POLYPHONY_BACKEND" => ENV.fetch("POLYPHONY_BACKEND", "io_uring") })
+      Process.setrlimit(:NOFILE, 32)
+      hogs = []
+      begin
+        loop { hogs << File.open("/dev/null") }
+      rescue Errno::EMFILE
+        nil
+      end
+      begin
+        spin { nil }
+      rescue SystemCallError => e
+        puts e.class
+      end
+    RUBY
+    expect(out).to eq "Errno::EMFILE\n"
+  end
+
+  # A filter on system calls says EPERM to io_uring_setup, as containers do.
+  REFUSE = <<~'RUBY'
+    require "fiddle"
+    prctl = Fiddle::Function.new(Fiddle.dlopen(nil)["prctl"], [Fiddle::TYPE_LONG] * 5, Fiddle::TYPE_INT)
+    filter = [[0x20, 0, 0, 0], [0x15, 0, 1, 425], [0x06, 0, 0, 0x00050001], [0x06, 0, 0, 0x7fff0000]]
+    filter = filter.map { |instruction| instruction.pack("SCCL") }.join
+    program = [4, Fiddle::Pointer[filter].to_i].pack("Sx6Q")
+    abort "no filter" unless prctl.call(38, 1, 0, 0, 0).zero? && prctl.call(22, 2, Fiddle::Pointer[program].to_i, 0, 0).zero?
+  RUBY
+
+  it "where io_uring is refused: epoll serves, and one line says so" do
+    out, err, = Child.ruby("#{REFUSE}\nThread.new { spin { nil }.await }.join\nputs spin { sleep 0.001; Thread.current.backend.kind }.await",
+                           env: { "POLYPHONY_BACKEND" => "auto" })
+    expect(out).to eq "epoll\n"
+    expect(err.lines.size).to eq 1
+    expect(err).to include("io_uring").and include("POLYPHONY_BACKEND=epoll")
+  end
+
+  it "where io_uring is refused and nothing else is wanted: starting says so" do
+    out = Child.ruby!("#{REFUSE}\nbegin; spin { nil }; rescue SystemCallError => e; puts e.class; end",
+                      env: { "POLYPHONY_BACKEND" => "io_uring" })
+    expect(out).to eq "Errno::EPERM\n"
+  end
+
+  it "with no memory to lock: it works, or says so" do
+    out, err, status = Child.ruby(<<~RUBY, before: ["prlimit", "--memlock=0:0"])
+      puts spin { sleep 0.001; :works }.await
+    RUBY
+    expect([out, status.success?]).to eq(["works\n", true]), err
+  end
+
+  it "in a child of a fork, nothing in flight belongs to the child" do
+    reader, writer = pipe
+    waiting = spin { reader.readpartial(10) }
+    2.times { snooze }
+    answer = Child.forked do
+      mine, theirs = IO.pipe
+      theirs << "child"
+      [mine.readpartial(10), Thread.current.backend.stats[:pending_ops]]
+    end
+    expect(answer).to eq ["child", 0]
+    writer << "parent"
+    expect(waiting.await).to eq "parent"
+  end
+end

@@ -1,0 +1,173 @@
+# frozen_string_literal: true
+
+# What was cancelled has lost nothing, and touches nothing any more.
+RSpec.describe "Cancellation" do
+  ROUNDS = Integer(ENV.fetch("ROUNDS", "20000"))
+
+  # Cancels at a random moment: at once, after some turns, by a timer, as the bytes come.
+  def cancel_somehow(fiber, act)
+    case random.rand(5)
+    when 0 then fiber.stop
+    when 1 then snooze && nil || fiber.stop
+    when 2 then act.call; fiber.stop
+    when 3 then snooze; act.call; fiber.stop
+    else snooze; act.call; snooze; fiber.stop
+    end
+    fiber.await
+  end
+
+  { "a pipe" => :pipe, "a TCP connection" => :tcp_pair, "a UNIX connection" => :unix_pair }.each do |name, pair|
+    describe "of reads on #{name}" do
+      {
+        "readpartial" => ->(io) { io.readpartial(7) }, "gets" => ->(io) { io.gets },
+        "read" => ->(io) { io.read(5) }, "getc" => ->(io) { io.getc }
+      }.each do |method, read|
+        it "keeps every byte for the next reader (#{method})", limit: 40 do
+          reader, writer = public_send(pair)
+          sent = +""
+          got = +""
+          number = 0
+          (ROUNDS / 2).times do
+            write = -> { part = "#{number += 1}\n"; sent << part; writer.write(part) }
+            fiber = spin { (got << read.call(reader)) && nil }
+            cancel_somehow(fiber, write)
+            # Nobody takes as much as is written: the kernel's buffer must not fill up.
+            got << reader.read_nonblock(1 << 20) if (number % 50).zero? && number.positive? && reader.wait_readable(0)
+          end
+          writer.close
+          got << reader.read
+          expect(got == sent).to be(true), "#{sent.bytesize} bytes went in, #{got.bytesize} came out"
+        end
+      end
+    end
+  end
+
+  it "of recv keeps every byte", limit: 40 do
+    reader, writer = tcp_pair
+    sent = +""
+    got = +""
+    ROUNDS.times do |number|
+      write = -> { part = "#{number}\n"; sent << part; writer.write(part) }
+      cancel_somehow(spin { (got << reader.recv(5)) && nil }, write)
+    end
+    writer.close
+    got << reader.read
+    expect(got == sent).to be true
+  end
+
+  it "of a read under a timeout that expires as the bytes come keeps them", limit: 40 do
+    reader, writer = pipe
+    sent = 0
+    got = 0
+    enough = false
+    # It is not stopped: a write that is cancelled may have gone out all the same.
+    feeder = spin { until enough do sent += writer.write("xyz"); sleep(random.rand * 0.0002) end }
+    (ROUNDS / 10).times do
+      data = move_on_after(random.rand * 0.0002) { reader.readpartial(100) }
+      got += data.bytesize if data
+    end
+    enough = true
+    feeder.await
+    writer.close
+    expect(got + reader.read.bytesize).to eq sent
+  end
+
+  it "leaves a caller's buffer alone" do
+    reader, writer = pipe
+    ROUNDS.times do
+      buffer = +"untouched"
+      fiber = spin { reader.readpartial(100, buffer) && nil }
+      snooze
+      fiber.stop
+      fiber.await
+      writer.write("bytes that come late")
+      snooze
+      expect(buffer).to eq "untouched" if random.rand(100).zero?
+      raise "written after return" unless buffer == "untouched"
+
+      reader.readpartial(100)
+    end
+  end
+
+  it "of accept closes the connection that nobody took", limit: 40 do
+    server = listen
+    port = server.addr[1]
+    before = Dir.children("/proc/self/fd").size
+    accepted = 0
+    (ROUNDS / 10).times do
+      client = nil
+      fiber = spin { server.accept.close; accepted += 1; nil }
+      cancel_somehow(fiber, -> { client ||= TCPSocket.new("127.0.0.1", port) })
+      client&.close
+    end
+    while (left = server.accept_nonblock(exception: false)) != :wait_readable do left.close end
+    expect(Dir.children("/proc/self/fd").size).to eq before
+  end
+
+  it "of pop gives the item to the next", limit: 40 do
+    queue = Queue.new
+    got = []
+    ROUNDS.times do |number|
+      fiber = spin { (got << queue.pop) && nil }
+      other = spin { got << queue.pop } if number.even?
+      cancel_somehow(fiber, -> { queue << number })
+      queue << -1 if other
+      other&.await
+    end
+    got.concat(queue.shift_all)
+    numbers = got.reject(&:negative?)
+    expect(numbers).to eq numbers.uniq
+    expect(got.count(&:negative?)).to eq ROUNDS / 2
+  end
+
+  it "of lock leaves the lock to the next", limit: 40 do
+    mutex = Mutex.new
+    ROUNDS.times do
+      mutex.lock
+      fiber = spin { mutex.synchronize { nil } }
+      other = spin { mutex.synchronize { :locked } }
+      case random.rand(3)
+      when 0 then fiber.stop
+      when 1 then snooze && nil || fiber.stop
+      else snooze
+      end
+      mutex.unlock
+      fiber.stop
+      raise "lost" unless other.await == :locked
+
+      fiber.await
+    end
+    expect(mutex).not_to be_locked
+  end
+
+  it "of a sleep leaves no timer" do
+    ROUNDS.times do
+      fiber = spin { sleep 1000 }
+      snooze
+      fiber.stop
+      fiber.await
+    end
+    expect(Thread.current.backend.stats[:timers]).to eq 0
+  end
+
+  it "is heard although the operation ended in the same turn" do
+    reader, writer = pipe
+    1000.times do
+      fiber = spin { reader.readpartial(1); :read }
+      snooze
+      writer.write("x")
+      fiber.stop(:stopped)
+      expect(fiber.await).to eq :stopped
+      expect(reader.readpartial(1)).to eq "x"
+    end
+  end
+
+  it "by a second exception while the first drains remembers the first" do
+    reader, = pipe
+    fiber = spin { reader.read }
+    2.times { snooze }
+    fiber.raise(IOError, "first")
+    fiber.raise(KeyError, "second")
+    expect { fiber.await }.to raise_error KeyError
+  end
+end

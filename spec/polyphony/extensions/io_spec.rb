@@ -1,0 +1,159 @@
+# frozen_string_literal: true
+
+# What every readable stream does; `reader` and `writer` are its two ends.
+RSpec.shared_examples "a readable io" do
+  it "lets others run until there is something" do
+    ticks = 0
+    ticker = spin { loop { ticks += 1; snooze } }
+    line = spin { reader.gets }
+    3.times { snooze }
+    writer << "line\n"
+    expect(line.await).to eq "line\n"
+    expect(ticks).to be > 2
+    ticker.stop
+    ticker.await
+  end
+
+  it "gives a line that comes in pieces, and the last one without its newline" do
+    spin { ["on", "e\ntw", "o\nthree"].each { |part| writer << part; 2.times { snooze } }; writer.close }
+    expect([reader.gets, reader.gets, reader.gets, reader.gets]).to eq ["one\n", "two\n", "three", nil]
+  end
+
+  it "reads exactly so many bytes, or to the end" do
+    spin { %w[abc def ghi].each { |part| writer << part; snooze }; writer.close }
+    expect([reader.read(4), reader.read, reader.read, reader.read(1)]).to eq ["abcd", "efghi", "", nil]
+  end
+
+  it "is one stream through every way of reading" do
+    spin { writer << "one\ntwo three\nfour five six"; writer.close }
+    taken = [
+      reader.gets, reader.getc, reader.readpartial(1), reader.getbyte, reader.eof?, reader.read(1),
+      reader.ungetc("T"), reader.sysread(1), reader.gets, reader.read_nonblock(3), reader.each_byte.first(2),
+      reader.each_char.first(1), reader.read
+    ]
+    expect(taken).to eq ["one\n", "t", "w", 111, false, " ", nil, "T", "three\n", "fou", [114, 32], ["f"], "ive six"]
+  end
+
+  it "is ready for IO.select when something is there or buffered" do
+    expect(IO.select([reader], nil, nil, 0)).to be_nil
+    expect(IO.select([reader], nil, nil, 0.002)).to be_nil
+    spin { snooze; writer << "a\nb" }
+    expect(IO.select([reader], nil, nil, 5)).to eq [[reader], [], []]
+    reader.gets
+    expect(IO.select([reader])).to eq [[reader], [], []]
+  end
+
+  it "gives the bytes to the next reader when a read is cancelled" do
+    victim = spin { reader.readpartial(10) }
+    2.times { snooze }
+    victim.stop
+    victim.await
+    writer << "kept"
+    expect(reader.readpartial(10)).to eq "kept"
+  end
+
+  it "tells a waiting reader that it was closed" do
+    waiting = spin { reader.gets rescue [$!.class, $!.message] }
+    2.times { snooze }
+    reader.close
+    expect(waiting.await).to eq [IOError, "stream closed in another thread"]
+  end
+
+  it "feeds IO.copy_stream, buffered bytes first" do
+    spin { writer << "line\nrest"; writer.close }
+    reader.gets
+    in_directory do |directory|
+      expect(IO.copy_stream(reader, File.join(directory, "copy"))).to eq 4
+      expect(File.read(File.join(directory, "copy"))).to eq "rest"
+    end
+  end
+
+  it "says EOFError where a reader must have something" do
+    writer.close
+    expect { reader.readpartial(1) }.to raise_error EOFError, "end of file reached"
+    expect { reader.readline }.to raise_error EOFError
+    expect { reader.sysread(1) }.to raise_error EOFError
+    expect(reader.eof?).to be true
+  end
+end
+
+RSpec.shared_examples "a writable io" do
+  it "writes all of what does not fit at once" do
+    data = random.bytes(2_000_000)
+    written = spin { writer.write(data).tap { writer.close } }
+    expect(reader.read.b == data).to be true
+    expect(written.await).to eq data.bytesize
+  end
+
+  it "keeps large writes of two fibers apart" do
+    fibers = %w[a b].map { |letter| spin { writer.write(letter * 300_000, letter * 300_000) } }
+    spin { Fiber.await(*fibers); writer.close }
+    expect(reader.read.squeeze.size).to eq 2
+  end
+
+  it "writes what was there when it was called, whatever becomes of the string" do
+    text = "x" * 300_000
+    fiber = spin { writer.write(text); writer.close }
+    snooze
+    text.replace("y" * 300_000)
+    expect(reader.read == "x" * 300_000).to be true
+    fiber.await
+  end
+
+  it "says EPIPE where nobody reads" do
+    reader.close
+    expect { 3.times { writer.write("x" * 100_000) } }.to raise_error(an_instance_of(Errno::EPIPE).or(an_instance_of(Errno::ECONNRESET)))
+  end
+
+  it "stops writing when it is cancelled, and can be used again" do
+    victim = spin { writer.write("x" * 3_000_000) }
+    2.times { snooze }
+    victim.stop
+    victim.await
+    expect(reader.readpartial(3_000_000)).to match(/\Ax+\z/)
+  end
+end
+
+RSpec.describe IO do
+  { "a pipe" => :pipe, "a TCP connection" => :tcp_pair, "a UNIX connection" => :unix_pair }.each do |name, pair|
+    describe name do
+      everywhere do
+        let!(:ends) { public_send(pair) }
+        let(:reader) { ends[0] }
+        let(:writer) { ends[1] }
+
+        it_behaves_like "a readable io"
+        it_behaves_like "a writable io"
+      end
+    end
+  end
+
+  describe "#close" do
+    it "may be called twice, and leaves no descriptor open" do
+      reader, writer = IO.pipe
+      expect([reader.close, reader.close, writer.close]).to eq [nil, nil, nil]
+    end
+
+    it "wakes readers in other threads" do
+      reader, = pipe
+      ready = Queue.new
+      thread = Thread.new { spin { ready << true; reader.read rescue $!.class }.await }
+      ready.pop
+      snooze until thread.stop?
+      reader.close
+      expect(thread.value).to eq IOError
+    end
+  end
+
+  it "reads and writes files" do
+    in_directory do |directory|
+      path = File.join(directory, "file")
+      File.write(path, "one\ntwo\n")
+      File.open(path, "r+") do |file|
+        expect([file.gets, file.pos, file.read, file.eof?]).to eq ["one\n", 4, "two\n", true]
+        file.rewind
+        expect(file.readlines(chomp: true)).to eq %w[one two]
+      end
+    end
+  end
+end

@@ -1,0 +1,111 @@
+# frozen_string_literal: true
+
+LOCKS_MADE_BEFORE = { Mutex => Mutex.new, Monitor => Monitor.new }.freeze
+
+RSpec.describe "Locks" do
+  LOCKS_MADE_BEFORE.each do |klass, made_before|
+    { "a #{klass}" => -> { klass.new }, "a #{klass} made before the scheduler" => -> { made_before } }.each do |name, make|
+      describe name do
+        everywhere do
+          let!(:lock) { make.call }
+
+          it "lets one in at a time, in the order in which they came" do
+            order = []
+            fibers = 3.times.map do |number|
+              spin do
+                lock.synchronize do
+                  order << number
+                  snooze
+                  order << number
+                end
+              end
+            end
+            lock.synchronize { order << :here }
+            Fiber.await(*fibers)
+            expect(order).to eq(order.each_slice(2).flat_map { |slice| slice }.tap { |all| all })
+            expect(order.reject { |entry| entry == :here }.each_slice(2).map(&:uniq).map(&:size)).to eq [1, 1, 1]
+          end
+
+          it "makes the caller wait while another fiber, or a stock thread, has it" do
+            log = []
+            fiber = spin { lock.synchronize { 3.times { snooze }; log << :fiber } }
+            snooze
+            lock.synchronize { log << :caller }
+            thread = Thread.new { lock.synchronize { sleep 0.005; log << :thread } }
+            sleep 0.001 until lock.respond_to?(:locked?) ? lock.locked? || log.include?(:thread) : lock.mon_locked? || log.include?(:thread)
+            lock.synchronize { log << :again }
+            fiber.await
+            thread.join
+            expect(log).to eq %i[fiber caller thread again]
+          end
+        end
+      end
+    end
+  end
+
+  describe ConditionVariable do
+    everywhere do
+      it "wakes whoever waits, with the lock held" do
+        mutex = Mutex.new
+        condition = ConditionVariable.new
+        ready = false
+        spin { 2.times { snooze }; mutex.synchronize { ready = true; condition.signal } }
+        mutex.synchronize do
+          condition.wait(mutex) until ready
+          expect(mutex).to be_owned
+        end
+      end
+
+      it "wakes all on a broadcast" do
+        mutex = Mutex.new
+        condition = ConditionVariable.new
+        waiters = 3.times.map { spin { mutex.synchronize { condition.wait(mutex); :woken } } }
+        4.times { snooze }
+        mutex.synchronize { condition.broadcast }
+        expect(Fiber.await(*waiters)).to eq %i[woken woken woken]
+      end
+
+      it "wakes a fiber from a stock thread, and a stock thread from a fiber" do
+        mutex = Mutex.new
+        condition = ConditionVariable.new
+        turn = :thread
+        thread = Thread.new do
+          mutex.synchronize do
+            turn = :fiber
+            condition.signal
+            condition.wait(mutex) until turn == :thread_again
+          end
+          :done
+        end
+        mutex.synchronize do
+          condition.wait(mutex, 5) until turn == :fiber
+          turn = :thread_again
+          condition.signal
+        end
+        expect(thread.value).to eq :done
+      end
+
+      it "gives up when the time is up, with the lock held" do
+        mutex = Mutex.new
+        mutex.synchronize do
+          ConditionVariable.new.wait(mutex, 0.002)
+          expect(mutex).to be_owned
+        end
+      end
+    end
+  end
+
+  it "may be taken twice by one fiber where they are Monitors" do
+    monitor = Monitor.new
+    expect(spin { monitor.synchronize { monitor.synchronize { :twice } } }.await).to eq :twice
+  end
+
+  it "wait on a condition of a Monitor" do
+    monitor = Monitor.new
+    condition = monitor.new_cond
+    ready = false
+    spin { monitor.synchronize { ready = true; condition.signal } }
+    monitor.synchronize { condition.wait_until { ready } }
+    expect(ready).to be true
+  end
+end

@@ -1,0 +1,138 @@
+# frozen_string_literal: true
+
+RSpec.describe Thread do
+  # A thread that runs fibers, and waits in its main fiber until it is told to end.
+  def running(&block)
+    ready = Queue.new
+    thread = Thread.new do
+      Thread.current.report_on_exception = false
+      Thread.current.backend
+      ready << true
+      block.call
+    end
+    ready.pop
+    thread
+  end
+
+  it "has a scheduler of its own" do
+    thread = running { [Thread.current.backend, Fiber.current.main?, spin { Fiber.current.thread }.await] }
+    backend, main, of = thread.value
+    expect([backend.equal?(Thread.current.backend), main, of]).to eq [false, true, thread]
+  end
+
+  it "gets none from what stock Ruby has too" do
+    expect(Thread.new { sleep 0; Queue.new([1]).pop; IO.pipe.each(&:close); Polyphony.scheduler }.value).to be_nil
+  end
+
+  everywhere "the main fiber", "a spun fiber" do
+    it "gives its value, while others run" do
+      ticks = 0
+      ticker = spin { loop { ticks += 1; sleep 0.0005 } }
+      expect(Thread.new { sleep 0.01; :value }.value).to eq :value
+      expect(ticks).to be > 1
+      ticker.stop
+      ticker.await
+    end
+
+    it "is joined: the block's value; with a limit the thread, or nil" do
+      expect(Thread.new { :value }.join).to eq :value
+      thread = Thread.new { Thread.stop }
+      expect(thread.join(0.002)).to be_nil
+      snooze until thread.stop?
+      thread.run
+      expect(thread.join(5)).to equal thread
+    end
+
+    it "raises in whoever joins what ended it" do
+      thread = running { raise IOError, "in the thread" }
+      expect { thread.join }.to raise_error IOError, "in the thread"
+      expect { thread.value }.to raise_error IOError, "in the thread"
+    end
+  end
+
+  it "is woken by fibers of other threads" do
+    thread = running { receive }
+    thread << :message
+    expect(thread.value).to eq :message
+    fiber = nil
+    ready = Queue.new
+    thread = running { fiber = spin { ready << true; suspend }; fiber.await }
+    ready.pop
+    fiber.schedule(:scheduled)
+    expect(thread.value).to eq :scheduled
+  end
+
+  it "answers fibers of other threads, thousands of times" do
+    there = Queue.new
+    back = Queue.new
+    thread = running { 2_000.times { back << there.pop + 1 } }
+    2_000.times { |number| there << number; raise "lost" unless back.pop == number + 1 }
+    thread.join
+  end
+
+  it "is raised in, in its main fiber, wherever that waits" do
+    waits = [-> { sleep }, -> { spin { sleep 100 }; suspend }, -> { Queue.new.pop }, -> { receive }, -> { Mutex.new.tap(&:lock).sleep },
+             -> { spin { suspend }.await }]
+    heard = waits.map do |wait|
+      thread = running(&wait)
+      thread.raise(IOError, "from outside")
+      thread.value
+    rescue IOError => e
+      e.message
+    end
+    expect(heard).to eq ["from outside"] * waits.size
+  end
+
+  it "is killed, and its children's clean-up runs" do
+    log = Queue.new
+    ready = Queue.new
+    thread = running do
+      spin do
+        ready << true
+        suspend
+      ensure
+        sleep 0.001
+        log << :child
+      end
+      sleep
+    ensure
+      log << :main
+    end
+    ready.pop
+    thread.kill
+    thread.join
+    expect(log.shift_all).to contain_exactly(:main, :child)
+    expect(thread.status).to be false
+  end
+
+  it "ends its children when its block ends" do
+    log = Queue.new
+    thread = running do
+      spin do
+        suspend
+      ensure
+        log << :ended
+      end
+      snooze
+      :value
+    end
+    expect([thread.value, log.shift_all]).to eq [:value, [:ended]]
+  end
+
+  it "wakes many waiters from many threads" do
+    queue = Queue.new
+    threads = 4.times.map { |number| running { 100.times { spin { queue << number } }; suspend && nil || sleep(0.001) } }
+    expect(400.times.map { queue.pop }.tally.values).to eq [100] * 4
+    threads.each(&:join)
+  end
+
+  it "refuses to have its fibers spun from elsewhere" do
+    main = nil
+    ready = Queue.new
+    thread = running { main = Fiber.current; ready << true; sleep }
+    ready.pop
+    expect { main.spin { nil } }.to raise_error FiberError, /another thread/
+    thread.kill
+    thread.join
+  end
+end

@@ -1,0 +1,65 @@
+# frozen_string_literal: true
+
+# The same work while the collector does its worst.
+RSpec.describe "Garbage collection" do
+  WORK = <<~'RUBY'
+    require "socket"
+    def work(rounds)
+      rounds.times do |round|
+        reader, writer = IO.pipe
+        server = TCPServer.new("127.0.0.1", 0)
+        queue = Queue.new
+        fibers = [
+          spin { reader.gets }, spin { sleep 0.0005; writer.puts "line #{round}"; :wrote },
+          spin { move_on_after(0.001, with_value: :late) { sleep } },
+          spin { a = server.accept; a.write(a.gets); a.close; :served },
+          spin { c = TCPSocket.new("127.0.0.1", server.addr[1]); c.puts "x" * 300; c.read.tap { c.close } },
+          spin { queue.pop }, spin { queue << Object.new.class; :pushed },
+          spin { Enumerator.new { |y| sleep 0; y << 1 }.next },
+          spin { Mutex.new.synchronize { snooze; :locked } }
+        ]
+        victim = spin { reader.read }
+        snooze
+        victim.stop
+        got = Fiber.await(*fibers)
+        want = ["line #{round}\n", :wrote, :late, :served, "#{"x" * 300}\n", Object, :pushed, 1, :locked]
+        abort "#{got.inspect} is wrong" unless got == want
+        [reader, writer, server].each(&:close)
+      end
+    end
+  RUBY
+
+  it "at every allocation changes nothing (GC.stress)", limit: 40 do
+    expect(Child.ruby!("#{WORK}\nwork(1); GC.stress = true; work(1); GC.stress = false; print :ok")).to eq "ok"
+  end
+
+  it "that moves everything changes nothing (GC.compact, GC.auto_compact)", limit: 40 do
+    expect(Child.ruby!("#{WORK}\nGC.auto_compact = true\n20.times { work(2); GC.start; GC.compact }; print :ok")).to eq "ok"
+  end
+
+  it "that moves what fibers are parked with changes nothing", limit: 40 do
+    expect(Child.ruby!(<<~RUBY)).to eq "ok"
+      pipes = Array.new(50) { IO.pipe }
+      fibers = pipes.each_with_index.map { |(reader, _), n| spin { "value \#{n}" + receive + reader.read(2) + suspend } }
+      2.times { snooze }
+      GC.compact
+      fibers.each { |fiber| fiber << "-message-" }
+      3.times { snooze }
+      GC.compact
+      pipes.each { |_, writer| writer << "ab" }
+      sleep 0 until fibers.all? { |fiber| fiber.state == :waiting } && Thread.current.backend.stats[:pending_ops].zero?
+      GC.compact
+      fibers.each_with_index { |fiber, n| fiber.schedule("tail \#{n}") }
+      print fibers.each_with_index.all? { |fiber, n| fiber.await == "value \#{n}-message-abtail \#{n}" } ? :ok : :wrong
+    RUBY
+  end
+
+  it "frees fibers that nobody can wake" do
+    expect(Child.ruby!(<<~RUBY)).to eq "ok"
+      200.times { Thread.new { spin { suspend }; snooze }.join }
+      GC.start
+      left = ObjectSpace.each_object(Fiber).count(&:alive?)
+      print left < 50 ? :ok : left
+    RUBY
+  end
+end

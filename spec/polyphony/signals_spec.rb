@@ -1,0 +1,109 @@
+# frozen_string_literal: true
+
+RSpec.describe "Signals" do
+  # Runs a script that prints READY, then sends it signals.
+  def signalled(script, *signals)
+    reader, writer = IO.pipe
+    errors, complaints = IO.pipe
+    pid = spawn("timeout", "-k", "1", "20", *Child::RUBY, "-I", Child::LIBRARY, "-rpolyphony", "-e", "$stdout.sync = true\n#{script}",
+                out: writer, err: complaints, pgroup: true)
+    [writer, complaints].each(&:close)
+    number = Integer(reader.gets[/\d+/])
+    signals.each { |signal| Process.kill(signal, number) }
+    out = reader.read
+    _, status = Process.wait2(pid)
+    [out, errors.read, status.exitstatus]
+  ensure
+    [reader, errors].each(&:close)
+  end
+
+  it "are handled in a fiber, which may do I/O and sleep, while the main fiber waits" do
+    out, err, status = signalled(<<~RUBY, :USR1)
+      r, w = IO.pipe
+      trap(:USR1) { sleep 0.001; w.puts spin { Fiber.current.tag.inspect }.await; w.puts "handled" }
+      puts "READY \#{$$}"
+      r.gets
+      puts r.gets
+    RUBY
+    expect([out, err, status]).to eq ["handled\n", "", 0]
+  end
+
+  {
+    "sleep" => "sleep", "a read" => "IO.pipe[0].read", "suspend" => "spin { sleep 100 }; suspend", "a queue" => "Queue.new.pop",
+    "await" => "spin { sleep }.await", "accept" => "TCPServer.new('127.0.0.1', 0).accept", "wait" => "Process.wait(spawn('sleep 5', %i[out err] => '/dev/null'))",
+    "a lock" => "m = Mutex.new; spin { m.lock; sleep }; snooze; m.lock", "backticks" => "`sleep 5 2>/dev/null`",
+    "busy fibers" => "spin { loop { snooze } }; loop { snooze }"
+  }.each do |name, wait|
+    it "raise Interrupt in the main fiber where it waits in #{name}" do
+      out, _, status = signalled(<<~RUBY, :INT)
+        Polyphony.scheduler!
+        begin
+          spin { sleep }
+          puts "READY \#{$$}"
+          #{wait}
+        rescue Interrupt => e
+          puts e.class
+          exit!(3)
+        end
+      RUBY
+      expect([out, status]).to eq ["Interrupt\n", 3]
+    end
+  end
+
+  it "end children with the main fiber on SIGTERM, their clean-up run" do
+    out, = signalled(<<~RUBY, :TERM)
+      spin do
+        sleep
+      ensure
+        puts "cleaned"
+      end
+      snooze
+      begin
+        puts "READY \#{$$}"
+        sleep
+      rescue SignalException => e
+        puts e.message
+        exit 0
+      end
+    RUBY
+    expect(out).to eq "SIGTERM\ncleaned\n"
+  end
+
+  it "are none of them lost where they are many" do
+    out, = signalled(<<~RUBY)
+      seen = 0
+      trap(:USR1) { sleep 0; seen += 1 }
+      Polyphony.scheduler!
+      puts "READY \#{$$}"
+      300.times { |n| Process.kill(:USR1, $$); sleep 0 until seen == n + 1 }
+      puts seen
+    RUBY
+    expect(out).to eq "300\n"
+  end
+
+  it "kill by default a child that waits in the ring" do
+    out = Child.ruby!("pid = fork { spin { sleep }.await }; Process.kill(:TERM, pid); print Process.wait2(pid)[1].termsig")
+    expect(out).to eq "15"
+  end
+
+  it "whose handler raises, raise in the main fiber" do
+    out, = signalled(<<~RUBY, :USR1)
+      trap(:USR1) { raise IOError, "from the handler" }
+      begin
+        spin { nil }.await
+        puts "READY \#{$$}"
+        sleep
+      rescue IOError => e
+        puts e.message
+      end
+    RUBY
+    expect(out).to eq "from the handler\n"
+  end
+
+  it "give back the earlier handler" do
+    earlier = proc { nil }
+    trap(:USR2, earlier)
+    expect(trap(:USR2, "DEFAULT")).to respond_to(:call)
+    expect(trap(:USR2, "DEFAULT")).to eq "DEFAULT"
+  end
+end

@@ -1,0 +1,103 @@
+# frozen_string_literal: true
+
+# What every queue does, whichever class, wherever it is used.
+RSpec.shared_examples "a queue" do
+  it "gives items in the order in which they came" do
+    3.times { |number| queue << number }
+    expect([queue.pop, queue.shift, queue.deq, queue.empty?]).to eq [0, 1, 2, true]
+  end
+
+  it "makes a popper wait for an item" do
+    popper = spin { queue.pop }
+    2.times { snooze }
+    expect([popper.state, queue.num_waiting]).to eq [:waiting, 1]
+    queue << :item
+    expect([popper.await, queue.num_waiting]).to eq [:item, 0]
+  end
+
+  it "serves poppers in the order in which they came" do
+    served = []
+    poppers = 3.times.map { |number| spin { queue.pop; served << number } }
+    3.times { snooze }
+    3.times { queue << :item }
+    Fiber.await(*poppers)
+    expect(served).to eq [0, 1, 2]
+  end
+
+  it "lets no newcomer take what was promised" do
+    served = []
+    first = spin { queue.pop; served << :first }
+    2.times { snooze }
+    queue << :item
+    second = spin { queue.pop; served << :second }
+    queue << :item
+    Fiber.await(first, second)
+    expect(served).to eq %i[first second]
+  end
+
+  it "leaves the item to the next waiter when the first is cancelled" do
+    first = spin { queue.pop }
+    second = spin { queue.pop }
+    2.times { snooze }
+    queue << :item
+    first.stop(:stopped)
+    expect([first.await, second.await]).to eq %i[stopped item]
+  end
+
+  it "wakes everybody when it is closed" do
+    poppers = 3.times.map { spin { queue.pop } }
+    2.times { snooze }
+    queue.close
+    expect(Fiber.await(*poppers)).to eq [nil, nil, nil]
+    expect(queue.pop).to be_nil
+    expect { queue << 1 }.to raise_error ClosedQueueError, "queue closed"
+  end
+
+  it "gives what is left after it was closed" do
+    queue << 1
+    queue.close
+    expect([queue.pop, queue.pop]).to eq [1, nil]
+  end
+
+  it "refuses to wait where it is told not to" do
+    expect { queue.pop(true) }.to raise_error ThreadError, "queue empty"
+  end
+
+  it "gives up when the time is up" do
+    expect(queue.pop(timeout: 0.002)).to be_nil
+    queue << 1
+    expect(queue.pop(timeout: 0.002)).to eq 1
+    expect(queue.num_waiting).to eq 0
+  end
+
+  it "passes items between fibers and stock threads, both ways" do
+    thread = Thread.new { 3.times.map { queue.pop } }
+    3.times { |number| queue << number }
+    expect(thread.value).to eq [0, 1, 2]
+    thread = Thread.new { 3.times { |number| queue << number } }
+    expect(Array.new(3) { queue.pop }).to eq [0, 1, 2]
+    thread.join
+  end
+
+  it "loses and doubles nothing among fibers, threads and cancellations", limit: 20 do
+    taken = []
+    take = -> { while (item = queue.pop) do taken << item end }
+    fibers = 4.times.map { spin(&take) }
+    threads = 2.times.map { Thread.new(&take) }
+    threads << Thread.new { Fiber.await(*3.times.map { spin(&take) }) }
+    2_000.times do |number|
+      queue << number
+      snooze if random.rand(3).zero?
+      next unless random.rand(5).zero?
+
+      victim = random.rand(fibers.size)
+      fibers[victim].stop
+      fibers << spin(&take)
+      fibers.delete_at(victim).await
+    end
+    queue.close
+    Fiber.await(*fibers)
+    threads.each(&:join)
+    expect(taken.sort).to eq [*0...2_000]
+  end
+end
