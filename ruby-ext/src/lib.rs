@@ -4,6 +4,8 @@
 //! the extension changes no class of Ruby's: it defines the module `Polyphony`, and in it the modules that
 //! the drop-in prepends.
 
+#![allow(missing_docs, reason = "the only public item is the entry point that the macro makes")]
+
 mod errors;
 mod fork;
 mod gvl;

@@ -44,7 +44,8 @@ impl OpenFile {
         Self::of(value).ok_or_else(|| errors::io(ruby, "closed stream"))
     }
 
-    fn get(&self) -> &mut rb_io_t {
+    /// Ruby's record, until the next switch.
+    fn get<'a>(self) -> &'a mut rb_io_t {
         // SAFETY: found by `of` since the last switch; only this thread has the GVL.
         unsafe { &mut *self.0 }
     }

@@ -26,8 +26,8 @@ pub(super) fn define(module: RModule) -> Result<(), Error> {
 
 fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
-    // SAFETY: `io` is the receiver; the answer is it or the IO that it writes through.
     let target = if OpenFile::of(io).is_some() {
+        // SAFETY: `io` is the receiver, and open; the answer is it or the IO that it writes through.
         unsafe { Value::from_raw(rb_sys::rb_io_get_write_io(io.as_raw())) }
     } else {
         io
