@@ -16,6 +16,7 @@ require_relative "support/seed"
 Dir[File.join(__dir__, "shared", "*.rb")].each { |file| require file }
 
 RSpec.configure do |config|
+  config.fail_if_no_examples = true
   config.disable_monkey_patching!
   config.expect_with(:rspec) { |expectations| expectations.syntax = :expect }
   config.mock_with :nothing # its `receive` is not ours

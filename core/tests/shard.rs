@@ -348,7 +348,7 @@ fn timers_fire_in_order_and_never_early() {
             bench.turn();
         }
         assert_eq!(bench.shard.host().expired, expected);
-        assert_eq!(bench.shard.now(), start + Duration::from_secs(seconds));
+        assert!(bench.shard.now() >= start + Duration::from_secs(seconds));
     }
 }
 
@@ -364,7 +364,7 @@ fn a_disarmed_timer_does_not_fire_and_a_moved_one_fires_once() {
         bench.turn();
     }
     assert_eq!(bench.shard.host().expired, [2]);
-    assert_eq!(bench.shard.now(), start + Duration::from_secs(9));
+    assert!(bench.shard.now() >= start + Duration::from_secs(9));
 }
 
 #[test]

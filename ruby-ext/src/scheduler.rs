@@ -2,11 +2,13 @@
 //!
 //! Whichever fiber parks asks the shard what next and transfers there itself; there is no loop fiber.
 //!
-//!     fiber A          shard              fiber B
-//!       │ park           │                  │ (parked)
-//!       ├─ next() ──────▶│                  │
-//!       │◀─ Run(B) ──────┤                  │
-//!       ├─ transfer ─────┼─────────────────▶│ granted
+//! ```text
+//! fiber A          shard              fiber B
+//!   │ park           │                  │ (parked)
+//!   ├─ next() ──────▶│                  │
+//!   │◀─ Run(B) ──────┤                  │
+//!   ├─ transfer ─────┼─────────────────▶│ granted
+//! ```
 //!
 //! The shard is borrowed in [`Scheduler::with`] only, and no Ruby call is made inside: `mark` counts on it.
 //! A fiber may be resumed for nothing (a fiber that ends by returning lands in the root's innermost one),
@@ -31,13 +33,13 @@ use magnus::{
 };
 use polyphony_core::{
     backend::{
-        Backend, Time, Wait, Waker,
+        Backend, Wait, Waker,
         any::{Any, AnyWait, Choice},
         uring::UringOptions,
     },
     op::{Op, Outcome},
     run_queue::RunQueue,
-    shard::{Next, Shard},
+    shard::{Next, Shard, shut_down},
     stats::Stats,
     timers::TimerKey,
 };
@@ -55,7 +57,8 @@ pub(crate) type RubyShard = Shard<Roots, Any>;
 #[derive(TypedData)]
 #[magnus(class = "Polyphony::Scheduler", free_immediately, mark, size)]
 pub(crate) struct Scheduler {
-    shard: RefCell<RubyShard>,
+    /// Gone once the thread has ended.
+    shard: RefCell<Option<RubyShard>>,
     waker: RefCell<Waker>,
     /// The fiber that was granted last: the one that runs, or the one that resumed it.
     running: Cell<Name>,
@@ -78,7 +81,7 @@ impl DataTypeFunctions for Scheduler {
     fn mark(&self, marker: &gc::Marker) {
         // A collection starts in a Ruby call, and none is made while the shard is borrowed.
         let shard = self.shard.try_borrow().expect("no Ruby call is made while the shard is borrowed");
-        shard.host().mark(marker);
+        shard.iter().for_each(|shard| shard.host().mark(marker));
         // SAFETY: the thread was alive when the scheduler was made and is marked here ever since.
         marker.mark(unsafe { Value::from_raw(self.thread) });
     }
@@ -87,7 +90,7 @@ impl DataTypeFunctions for Scheduler {
         unregister(&self);
         forget_cached();
         if self.fork.get() != fork::generation() {
-            self.shard.into_inner().disown();
+            self.shard.into_inner().into_iter().for_each(RubyShard::disown);
         }
     }
 }
@@ -169,7 +172,7 @@ impl Scheduler {
         let thread = unsafe { rb_sys::rb_thread_current() };
         let scheduler = Scheduler {
             waker: RefCell::new(backend.waker()),
-            shard: RefCell::new(Shard::new(Roots::new(main.as_raw()), backend)),
+            shard: RefCell::new(Some(Shard::new(Roots::new(main.as_raw()), backend))),
             running: Cell::new(Name::MAIN),
             thread,
             fork: Cell::new(fork::generation()),
@@ -188,10 +191,16 @@ impl Scheduler {
         Ok(object)
     }
 
+    /// [`with`](Self::with) for what may come after the thread has ended: then the answer is `closed`.
+    #[inline]
+    fn with_open<R>(&self, closed: R, f: impl FnOnce(&mut RubyShard) -> R) -> R {
+        self.shard.borrow_mut().as_mut().map_or(closed, f)
+    }
+
     /// The only way to the shard. No Ruby call inside.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut RubyShard) -> R) -> R {
-        f(&mut self.shard.borrow_mut())
+        f(self.shard.borrow_mut().as_mut().expect("a closed scheduler is nobody's current one"))
     }
 
     /// The name of the fiber that calls. A fiber that nobody spun gets one for as long as it is parked.
@@ -538,7 +547,7 @@ impl Scheduler {
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
-        self.with(|shard| {
+        self.with_open((), |shard| {
             if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
                 shard.queue_mut().remove(running);
                 shard.host_mut().forget(running);
@@ -561,7 +570,7 @@ impl Scheduler {
     pub(crate) fn schedule(&self, name: Name, value: Value, first: bool) -> bool {
         let scheduled = Scheduled { value: value.as_raw(), raises: roots::is_exception(value) };
         let local = self.is_local();
-        self.with(|shard| {
+        self.with_open(false, |shard| {
             let name = shard.host_mut().innermost(name);
             if shard.host_mut().record(name).is_none() {
                 return false;
@@ -582,7 +591,7 @@ impl Scheduler {
     /// Ends a `block`. Any thread; never raises.
     pub(crate) fn unblock(&self, blocker: Value, name: Name) {
         let local = self.is_local();
-        self.with(|shard| {
+        self.with_open((), |shard| {
             let name = shard.host_mut().innermost(name);
             let Some(record) = shard.host_mut().record(name) else { return };
             record.unblocked = Some(blocker.as_raw());
@@ -603,7 +612,7 @@ impl Scheduler {
     /// which has not been raised yet: then that is taken back.
     pub(crate) fn disarm(&self, timer: TimerKey, marker: Option<Value>) -> bool {
         let running = self.running.get();
-        self.with(|shard| {
+        self.with_open(false, |shard| {
             shard.host_mut().clear_alarm(timer);
             if shard.disarm(timer) {
                 return true;
@@ -632,11 +641,11 @@ impl Scheduler {
     }
 
     pub(crate) fn is_queued(&self, name: Name) -> bool {
-        self.with(|shard| shard.queue().contains(name))
+        self.with_open(false, |shard| shard.queue().contains(name))
     }
 
     pub(crate) fn rearm(&self, timer: TimerKey, span: Duration) -> bool {
-        self.with(|shard| {
+        self.with_open(false, |shard| {
             let deadline = shard.now() + span;
             shard.rearm(timer, deadline)
         })
@@ -681,13 +690,15 @@ impl Scheduler {
     }
 
     pub(crate) fn stats(&self) -> (Stats, usize, usize, usize, (usize, usize)) {
-        self.with(|shard| {
+        self.with_open((Stats::default(), 0, 0, 0, (0, 0)), |shard| {
             (shard.stats(), shard.queue().len(), shard.in_flight(), shard.timers(), shard.host().population())
         })
     }
 
     pub(crate) fn describe(&self) -> (&'static str, String) {
-        self.with(|shard| (shard.backend().name(), shard.backend().describe()))
+        self.with_open(("closed", "closed: its thread has ended".to_owned()), |shard| {
+            (shard.backend().name(), shard.backend().describe())
+        })
     }
 
     /// The thread ends: cancels what is in flight and waits for it, for a bounded time.
@@ -695,17 +706,9 @@ impl Scheduler {
         if self.closed.replace(true) {
             return;
         }
-        let limit = Time::monotonic() + Duration::from_secs(1);
-        self.with(|shard| {
-            shard.cancel_all();
-            while shard.in_flight() > 0 && Time::monotonic() < limit {
-                let mut wait = shard.wait_for_inbox(Some(limit));
-                if wait.block().is_err() {
-                    return;
-                }
-                shard.harvest(wait);
-            }
-        });
+        // The ring goes now, not when the collector comes: short threads would use up the descriptors.
+        let shard = self.shard.borrow_mut().take();
+        shard.map(|shard| shut_down(shard, Duration::from_secs(1)));
         // SAFETY: the thread is alive: the scheduler marks it.
         unsafe { rb_sys::rb_ivar_set(self.thread, scheduler_id(), NIL) };
         forget_cached();
@@ -719,7 +722,7 @@ impl Scheduler {
         let main = unsafe { rb_sys::rb_fiber_current() };
         *self.waker.borrow_mut() = backend.waker();
         let fresh = Shard::new(Roots::new(main), backend);
-        self.shard.replace(fresh).disown();
+        self.shard.replace(Some(fresh)).into_iter().for_each(RubyShard::disown);
         self.running.set(Name::MAIN);
         self.interrupted.set(false);
         self.turns.take();
