@@ -26,6 +26,8 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("let_go", function!(let_go, 1))?;
     let class = polyphony.define_class("Scheduler", ruby.class_object())?;
     class.undef_default_alloc_func();
+    // Looked up now, for later it might be in a place where a pending signal is heard: a child of a fork.
+    let _ = <Scheduler as magnus::TypedData>::class(ruby);
     class.define_singleton_method("start", function!(start, -1))?;
     class.define_method("adopt", method!(adopt, 1))?;
     class.define_method("enter", method!(enter, 0))?;

@@ -59,7 +59,8 @@ pub(crate) type RubyShard = Shard<Roots, Any>;
 pub(crate) struct Scheduler {
     /// Gone once the thread has ended.
     shard: RefCell<Option<RubyShard>>,
-    waker: RefCell<Waker>,
+    /// Ends the shard's waits; gone with it.
+    waker: RefCell<Option<Waker>>,
     /// The fiber that was granted last: the one that runs, or the one that resumed it.
     running: Cell<Name>,
     thread: VALUE,
@@ -171,7 +172,7 @@ impl Scheduler {
         // SAFETY: called with the GVL.
         let thread = unsafe { rb_sys::rb_thread_current() };
         let scheduler = Scheduler {
-            waker: RefCell::new(backend.waker()),
+            waker: RefCell::new(Some(backend.waker())),
             shard: RefCell::new(Some(Shard::new(Roots::new(main.as_raw()), backend))),
             running: Cell::new(Name::MAIN),
             thread,
@@ -295,7 +296,7 @@ impl Scheduler {
 
     fn wait(&self, mut wait: AnyWait, me: Name) -> Result<(), Error> {
         let blocked = if wait.may_sleep() {
-            let waker = self.waker.borrow().clone();
+            let waker = self.waker.borrow().clone().expect("a scheduler that waits is open");
             gvl::block(&mut wait, &waker)
         } else {
             wait.block().map(|()| true)
@@ -708,6 +709,7 @@ impl Scheduler {
         }
         // The ring goes now, not when the collector comes: short threads would use up the descriptors.
         let shard = self.shard.borrow_mut().take();
+        self.waker.take();
         shard.map(|shard| shut_down(shard, Duration::from_secs(1)));
         // SAFETY: the thread is alive: the scheduler marks it.
         unsafe { rb_sys::rb_ivar_set(self.thread, scheduler_id(), NIL) };
@@ -720,7 +722,7 @@ impl Scheduler {
         let Ok(backend) = backend(self.choice, self.options) else { return };
         // SAFETY: called with the GVL, from the only fiber that the child has.
         let main = unsafe { rb_sys::rb_fiber_current() };
-        *self.waker.borrow_mut() = backend.waker();
+        *self.waker.borrow_mut() = Some(backend.waker());
         let fresh = Shard::new(Roots::new(main), backend);
         self.shard.replace(Some(fresh)).into_iter().for_each(RubyShard::disown);
         self.running.set(Name::MAIN);
