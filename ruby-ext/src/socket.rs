@@ -5,7 +5,7 @@
 //! meanwhile is closed.
 
 use magnus::{
-    Error, RArray, RModule, RString, Ruby, Value,
+    Error, RModule, RString, Ruby, Value,
     prelude::*,
     rb_sys::{AsRawValue, FromRawValue},
 };
@@ -26,7 +26,6 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
     module.define_singleton_method("connect", magnus::function!(connect, 2))?;
     module.define_singleton_method("recv", magnus::function!(recv, 3))?;
     module.define_singleton_method("send", magnus::function!(send, 4))?;
-    module.define_singleton_method("recvfrom", magnus::function!(recvfrom, 3))?;
     module.define_singleton_method("buffered?", magnus::function!(is_buffered, 1))?;
     module.define_singleton_method("become_socket", magnus::function!(become_socket, 2))?;
     Ok(())
@@ -153,46 +152,6 @@ fn send(ruby: &Ruby, io: Value, data: Value, flags: i32, address: Option<RString
     }
 }
 
-/// Receives one message: `[string, packed address]`.
-fn recvfrom(ruby: &Ruby, io: Value, len: usize, flags: i32) -> Result<Value, Error> {
-    let scheduler = scheduler(ruby)?;
-    let fd = OpenFile::expect(ruby, io)?.fd();
-    let (data, address) = (hidden(len), hidden(ADDRESS));
-    // The kernel writes the length of the address into the header, which goes when the operation does: a
-    // string keeps it for us.
-    let header = hidden(size_of::<Message>());
-    let message = string_bytes(header).0.cast_mut().cast::<Message>();
-    // SAFETY: the string has room for a message and is allocated apart from its object, so aligned for it;
-    // the message points into strings that are kept as long as it is.
-    unsafe {
-        Message::write(
-            message,
-            string_bytes(data).0.cast_mut(),
-            len,
-            string_bytes(address).0.cast_mut(),
-            ADDRESS,
-        );
-    }
-    // SAFETY: written above.
-    let op = Op::RecvMsg { fd, msg: unsafe { &raw mut (*message).header }, flags };
-    let kept = |roots: &crate::roots::Roots| {
-        Keep::Memory(Box::new(()), vec![roots.keep(data), roots.keep(address), roots.keep(header)])
-    };
-    let performed = scheduler.perform(op, kept);
-    // SAFETY: the header string stands on this stack still.
-    let address_len = unsafe { (*message).header.msg_namelen } as usize;
-    std::hint::black_box(header);
-    match result(ruby, performed, "recvfrom(2)")? {
-        Ended::Result(read) => {
-            let pair: RArray = ruby.ary_new_capa(2);
-            pair.push(shown(data, read as usize))?;
-            pair.push(shown(address, address_len.min(ADDRESS)))?;
-            Ok(pair.as_value())
-        }
-        Ended::Woken(value) => Ok(value),
-    }
-}
-
 /// Whether Ruby holds bytes of an IO that nobody has taken.
 fn is_buffered(io: Value) -> bool {
     OpenFile::of(io).is_some_and(|file| !file.buffered().is_empty())
@@ -203,9 +162,6 @@ fn become_socket(ruby: &Ruby, io: Value, no_reverse_lookup: bool) -> Result<(), 
     OpenFile::expect(ruby, io)?.become_socket(no_reverse_lookup);
     Ok(())
 }
-
-/// The largest address: a `sockaddr_storage`.
-const ADDRESS: usize = size_of::<libc::sockaddr_storage>();
 
 /// A message header and its only part, in one place.
 struct Message {

@@ -55,6 +55,21 @@ RSpec.describe "Cancellation" do
     expect(got == sent).to be true
   end
 
+  it "of recvfrom leaves the datagram to the next", limit: 40 do
+    receiver = UDPSocket.new.tap { |socket| socket.bind("127.0.0.1", 0) }
+    sender = UDPSocket.new
+    (ROUNDS / 10).times do |number|
+      send = -> { send = -> {}; sender.send(number.to_s, 0, "127.0.0.1", receiver.addr[1]) }
+      got = cancel_somehow(spin { receiver.recvfrom(9) }, -> { send.call })
+      send.call
+      got ||= receiver.recvfrom(9)
+      expect(got[0]).to eq number.to_s
+    end
+  ensure
+    receiver.close
+    sender.close
+  end
+
   it "of a read under a timeout that expires as the bytes come keeps them", limit: 40 do
     reader, writer = pipe
     sent = 0

@@ -40,6 +40,15 @@ module Polyphony
 
       private
 
+      # Takes a message once one is there: a wait that is cancelled has taken none.
+      def __message__
+        until (message = yield) != :wait_readable
+          woken = wait_readable
+          return woken unless woken.equal?(self)
+        end
+        message
+      end
+
       # What earlier reads left, so that `recv` and `gets` see one stream.
       def __buffered__(maxlen)
         data = read_nonblock(maxlen, exception: false) if Polyphony::Native.buffered?(self)
@@ -84,8 +93,7 @@ module Polyphony
       def recvfrom(maxlen, flags = 0)
         return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
-        data, address = Native.recvfrom(self, maxlen, flags)
-        [data, ::Addrinfo.new(address.empty? ? getpeername : address, nil, local_address.socktype)]
+        __message__ { recvfrom_nonblock(maxlen, flags, exception: false) }
       end
     end
 
@@ -201,6 +209,11 @@ module Polyphony
         numeric = host.nil? || host.match?(/\A[\h.:]+(%\w+)?\z/)
         lookup = ::Kernel.proc { ::Addrinfo.getaddrinfo(host, port, nil, :STREAM) }
         numeric ? lookup.call : ::Thread.new { ::Thread.current.report_on_exception = false; lookup.call }.value
+      rescue ::SocketError => e
+        # Ruby 3.4 says what TCPSocket.new called in other words than Addrinfo does.
+        raise e if ::RUBY_VERSION < "3.4"
+
+        raise e.exception(e.message.sub("getaddrinfo:", "getaddrinfo(3):"))
       end
     end
 
@@ -264,9 +277,7 @@ module Polyphony
       def recvfrom(maxlen, flags = 0)
         return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
-        data, address = Native.recvfrom(self, maxlen, flags)
-        sender = ::Addrinfo.new(address)
-        [data, [sender.ipv6? ? "AF_INET6" : "AF_INET", sender.ip_port, sender.ip_address, sender.ip_address]]
+        __message__ { recvfrom_nonblock(maxlen, flags, exception: false) }
       end
     end
   end
