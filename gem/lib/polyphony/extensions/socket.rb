@@ -210,8 +210,8 @@ module Polyphony
         lookup = ::Kernel.proc { ::Addrinfo.getaddrinfo(host, port, nil, :STREAM) }
         numeric ? lookup.call : ::Thread.new { ::Thread.current.report_on_exception = false; lookup.call }.value
       rescue ::SocketError => e
-        # Ruby 3.4 says what TCPSocket.new called in other words than Addrinfo does.
-        raise e if ::RUBY_VERSION < "3.4"
+        # Of a name, Ruby 3.4 says in other words than Addrinfo what TCPSocket.new called.
+        raise e if numeric || ::RUBY_VERSION < "3.4"
 
         raise e.exception(e.message.sub("getaddrinfo:", "getaddrinfo(3):"))
       end
