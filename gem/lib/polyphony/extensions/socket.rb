@@ -65,19 +65,29 @@ module Polyphony
       end
     end
 
+    # What every listener does with its connections.
+    module Accepting
+      # @api private
+      def self.wrap(accepted, klass)
+        accepted.is_a?(::Integer) ? klass.for_fd(accepted) : accepted
+      end
+
+      # Yields each connection, until the block breaks.
+      def accept_loop
+        loop { yield accept }
+      end
+    end
+
     # @see ::Socket
     module Socket
+      include Accepting
+
       # @note Suspends the calling fiber until there is a connection.
       # @return [TCPSocket] where a scheduler runs; `[Socket, Addrinfo]` where none does
       def accept
         return super unless Polyphony.scheduler
 
         Accepting.wrap(Native.accept(self), ::TCPSocket)
-      end
-
-      # Yields each connection.
-      def accept_loop
-        loop { yield accept }
       end
 
       # @note Suspends the calling fiber until the connection stands.
@@ -97,17 +107,10 @@ module Polyphony
       end
     end
 
-    # What a listener makes of a new descriptor.
-    #
-    # @api private
-    module Accepting
-      def self.wrap(accepted, klass)
-        accepted.is_a?(::Integer) ? klass.for_fd(accepted) : accepted
-      end
-    end
-
     # @see ::TCPServer
     module TCPServer
+      include Accepting
+
       # @note Suspends the calling fiber until there is a connection.
       # @return [TCPSocket]
       def accept
@@ -115,26 +118,18 @@ module Polyphony
 
         Accepting.wrap(Native.accept(self), ::TCPSocket)
       end
-
-      # Yields each connection.
-      def accept_loop
-        loop { yield accept }
-      end
     end
 
     # @see ::UNIXServer
     module UNIXServer
+      include Accepting
+
       # @note Suspends the calling fiber until there is a connection.
       # @return [UNIXSocket]
       def accept
         return super unless Polyphony.scheduler
 
         Accepting.wrap(Native.accept(self), ::UNIXSocket)
-      end
-
-      # Yields each connection.
-      def accept_loop
-        loop { yield accept }
       end
     end
 
