@@ -12,7 +12,7 @@ end
 
 # Every member of the workspace goes in, the C library too: without its manifest cargo does not resolve the
 # workspace, and without the same members Cargo.lock does not hold.
-rust = Dir.glob("{core,ffi,ruby-ext}/**/*.{rs,toml,h}", base: root).reject { |file| file.include?("/target/") }
+rust = Dir.glob("{core,ffi,ruby-ext}/**/*.{rs,toml,h}", base: root).grep_v(%r{/target/|/benches/peers/})
 
 Gem::Specification.new do |spec|
   spec.name = "polyphony"
