@@ -184,6 +184,19 @@ impl Roots {
         }
     }
 
+    /// Whose turn it is when it is `name`'s: a fiber that has resumed another goes on when that one does, so
+    /// its turn goes there, with whatever was scheduled for it before.
+    #[inline]
+    pub(crate) fn hand_down(&mut self, name: Name) -> Name {
+        let inner = self.innermost(name);
+        if inner != name
+            && let Some(scheduled) = self.record(name).and_then(|record| record.scheduled.take())
+        {
+            self.schedule(inner, scheduled);
+        }
+        inner
+    }
+
     /// Remembers what a timer schedules.
     pub(crate) fn set_alarm(&mut self, timer: TimerKey, value: VALUE) {
         self.alarms.insert(timer.number(), value);
@@ -246,7 +259,6 @@ impl Host for Roots {
 
     fn expired(&mut self, fiber: Name, timer: TimerKey) -> Then {
         let alarm = self.alarms.remove(&timer.number());
-        let fiber = self.innermost(fiber);
         let Some(record) = self.record(fiber) else { return Then::Nothing };
         if record.alarm == Some(timer) {
             record.alarm = None;

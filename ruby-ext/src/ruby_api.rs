@@ -13,7 +13,7 @@ use crate::{
     errors,
     io::{Polled, let_go, poll},
     open_file::OpenFile,
-    scheduler::{Scheduler, name_of, scheduler_id},
+    scheduler::{Scheduler, name_of, schedule_early, scheduler_id, unblock_early},
     time,
 };
 
@@ -109,8 +109,8 @@ fn park(this: Obj<Scheduler>) -> Result<Value, Error> {
     this.suspend(false)
 }
 
-/// Schedules a fiber with a value, or an exception to raise, from any thread. False where it has ended or
-/// was never spun.
+/// Schedules a fiber with a value, or an exception to raise, from any thread. False where it has ended, or
+/// nobody spun it and it does not wait: then it finds the value when it does.
 fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool, Error> {
     if Fiber::from_value(fiber).is_none() {
         // SAFETY: a live object.
@@ -118,9 +118,14 @@ fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool
         let message = format!("only a Fiber can be scheduled, not {class}");
         return Err(Error::new(ruby.exception_type_error(), message));
     }
-    let Some(name) = name_of(fiber) else { return Ok(false) };
-    let Some(scheduler) = scheduler_of(fiber) else { return Ok(false) };
-    Ok(scheduler.schedule(name, value, first))
+    let scheduled = match (name_of(fiber), scheduler_of(fiber)) {
+        (Some(name), Some(scheduler)) => scheduler.schedule(name, value, first),
+        _ => false,
+    };
+    if !scheduled {
+        schedule_early(fiber, value);
+    }
+    Ok(scheduled)
 }
 
 /// The scheduler that a fiber was adopted by.
@@ -132,8 +137,12 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
 }
 
 fn unblock(blocker: Value, fiber: Value) {
-    if let (Some(name), Some(scheduler)) = (name_of(fiber), scheduler_of(fiber)) {
-        scheduler.unblock(blocker, name);
+    let unblocked = match (name_of(fiber), scheduler_of(fiber)) {
+        (Some(name), Some(scheduler)) => scheduler.unblock(blocker, name),
+        _ => false,
+    };
+    if !unblocked {
+        unblock_early(fiber, blocker);
     }
 }
 
