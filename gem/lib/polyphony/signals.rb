@@ -12,7 +12,8 @@ module Polyphony
     # @return [Proc] what Ruby calls
     def self.wrap(handler)
       ::Kernel.proc do |*signal|
-        scheduler = Polyphony.scheduler_of(::Thread.main)
+        # Signal 0 is the end of the process, which no fiber sees.
+        scheduler = Polyphony.scheduler_of(::Thread.main) unless signal.first == 0 # rubocop:disable Style/NumericPredicate
         scheduler ? spin(scheduler, handler, signal) : handler.call(*signal)
       end
     end

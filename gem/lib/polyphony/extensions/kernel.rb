@@ -44,11 +44,11 @@ module Polyphony
       # @see ::Kernel#trap
       # @note Where the main thread runs fibers, the handler is a fiber: it may wait, and what it raises is
       #   raised in the main fiber.
-      def trap(signal, command = nil, &block)
-        handler = command || block
-        return command ? super(signal, command) : super(signal, &block) unless handler.respond_to?(:call)
+      def trap(*arguments, &block)
+        handler = arguments.size == 2 ? arguments.last : block
+        return super unless arguments.size.between?(1, 2) && handler.respond_to?(:call)
 
-        super(signal, &Signals.wrap(handler))
+        super(arguments.first, &Signals.wrap(handler))
       end
     end
 
