@@ -80,6 +80,13 @@ pub(crate) struct Record {
     pub(crate) unblocked: Option<VALUE>,
     /// The fiber sits in `suspend`, which ends when nothing can happen any more.
     pub(crate) may_idle: bool,
+    /// The wait in a line that the fiber is in; 0 for none. No two waits of a process have the same.
+    pub(crate) ticket: u64,
+    /// Somebody called the fiber for that wait.
+    pub(crate) called: bool,
+    /// A value that was scheduled while the fiber waited for something else: the next `suspend`, `snooze` or
+    /// `sleep` returns it.
+    pub(crate) kept: Option<VALUE>,
 }
 
 /// Outcomes that a fiber has not looked at. Nearly always none or one.
@@ -176,6 +183,24 @@ impl Roots {
         true
     }
 
+    /// Ends the wait in a line that has that ticket; false where it is over.
+    #[inline]
+    pub(crate) fn call(&mut self, name: Name, ticket: u64) -> bool {
+        let Some(record) = self.record(name).filter(|record| record.ticket == ticket) else { return false };
+        record.called = true;
+        true
+    }
+
+    /// A value that came while the fiber waited for something else is due now; one that came since is newer.
+    /// Says whether there is one.
+    #[inline]
+    pub(crate) fn bring_kept(&mut self, name: Name) -> bool {
+        let Some(record) = self.record(name) else { return false };
+        let Some(value) = record.kept.take() else { return false };
+        record.scheduled.get_or_insert(Scheduled { value, raises: false });
+        true
+    }
+
     /// The name that what is scheduled for `name` really goes to.
     pub(crate) fn innermost(&mut self, name: Name) -> Name {
         match self.record(name).and_then(|record| record.inner) {
@@ -223,7 +248,7 @@ impl Roots {
         for record in self.records.iter().filter(|record| record.fiber != 0) {
             mark(record.fiber);
             record.scheduled.iter().for_each(|scheduled| mark(scheduled.value));
-            record.unblocked.iter().for_each(|&blocker| mark(blocker));
+            record.unblocked.iter().chain(&record.kept).for_each(|&value| mark(value));
         }
         self.alarms.values().for_each(|&value| mark(value));
         self.keeps.values.borrow().iter().filter(|&&value| value != 0).for_each(|&value| mark(value));
@@ -242,6 +267,9 @@ impl Record {
             inner: None,
             unblocked: None,
             may_idle: false,
+            ticket: 0,
+            called: false,
+            kept: None,
         }
     }
 }
@@ -273,7 +301,9 @@ impl Host for Roots {
     fn notified(&mut self, fiber: Name) -> Then {
         match self.record(fiber) {
             Some(record) if record.scheduled.is_some_and(|scheduled| scheduled.raises) => Then::ReadyFirst,
-            Some(record) if record.scheduled.is_some() || record.unblocked.is_some() => Then::Ready,
+            Some(record) if record.scheduled.is_some() || record.unblocked.is_some() || record.called => {
+                Then::Ready
+            }
             _ => Then::Nothing,
         }
     }

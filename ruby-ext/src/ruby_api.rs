@@ -136,6 +136,7 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
     Obj::try_convert(unsafe { <Value as magnus::rb_sys::FromRawValue>::from_raw(object) }).ok()
 }
 
+/// Ends a `block`. What comes too early for a fiber that nobody spun is kept for it.
 fn unblock(blocker: Value, fiber: Value) {
     let unblocked = match (name_of(fiber), scheduler_of(fiber)) {
         (Some(name), Some(scheduler)) => scheduler.unblock(blocker, name),
