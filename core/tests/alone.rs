@@ -24,6 +24,7 @@ use polyphony_core::{
 };
 use support::{
     Bench,
+    busy::{Hogs, stay_on_one_cpu},
     fds::{self, Mode},
     memory,
 };
@@ -95,45 +96,18 @@ fn cancelled_reads_into_pooled_buffers_lose_no_byte<B: Backend>(make: fn() -> Be
 }
 
 fn nothing_is_lost_on_one_busy_cpu<B: Backend>(make: fn() -> Bench<B>) {
-    let busy = Arc::new(AtomicBool::new(true));
-    let hogs: Vec<_> = (0..2)
-        .map(|_| {
-            let busy = busy.clone();
-            thread::spawn(move || {
-                stay_on_one_cpu();
-                // Bounded, should the test fail before it says stop.
-                let start = std::time::Instant::now();
-                while busy.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(20) {
-                    std::hint::spin_loop();
-                }
-            })
-        })
-        .collect();
+    let _hogs = Hogs::new(2);
     // A thread of its own, for the pinning to go with it.
     let tried = thread::scope(|scope| {
         scope
             .spawn(|| {
-                stay_on_one_cpu();
+                stay_on_one_cpu().unwrap();
                 let ends = fds::pipe(Mode::Nonblocking);
                 race(make(), ends, 500, |fd, buf| Op::Read { fd, buf, len: 4, offset: POSITION });
             })
             .join()
     });
-    busy.store(false, Ordering::Relaxed);
-    hogs.into_iter().for_each(|hog| hog.join().unwrap());
     tried.unwrap();
-}
-
-fn stay_on_one_cpu() {
-    // SAFETY: plain data, filled by the kernel and by the macros that are made for it.
-    unsafe {
-        let mut mine: libc::cpu_set_t = std::mem::zeroed();
-        libc::sched_getaffinity(0, size_of_val(&mine), &mut mine);
-        let first = (0..1024).find(|&cpu| libc::CPU_ISSET(cpu, &mine)).unwrap();
-        let mut one: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(first, &mut one);
-        assert_eq!(libc::sched_setaffinity(0, size_of_val(&one), &one), 0);
-    }
 }
 
 /// Another thread writes numbers while reads are submitted and cancelled: the reads must return all of

@@ -13,6 +13,25 @@ mod columns;
 mod rows;
 mod stories;
 
+use std::{env, os::unix::process::CommandExt, process::Command};
+
+use support::busy::{Hogs, stay_on_one_cpu};
+
+/// Everything in this binary once more, in a process whose threads have one CPU, which they share.
+#[test]
+fn all_of_this_holds_on_one_busy_cpu() {
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--skip", "all_of_this_holds_on_one_busy_cpu", "--test-threads", "4"]);
+    // SAFETY: it makes system calls only: nothing that the parent's threads may hold locked.
+    unsafe { child.pre_exec(stay_on_one_cpu) };
+    let hogs = Hogs::new(2);
+    let output = child.output().unwrap();
+    drop(hogs);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains(" passed; 0 failed") && !said.contains(" 0 passed"), "{said}");
+}
+
 macro_rules! tell {
     ($($story:ident)*) => { $(mod $story {
         use crate::{stories, support};

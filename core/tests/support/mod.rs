@@ -2,6 +2,7 @@
 //! every word spoken to it, and descriptors of all kinds.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part of this")]
 
+pub mod busy;
 pub mod fds;
 
 use std::{
