@@ -58,6 +58,8 @@ macro_rules! on_each_kernel {
         #[test]
         fn on_a_tiny_ring() { let _turn = alone(); super::$test(support::tiny_uring); }
         #[test]
+        fn on_an_old_ring() { let _turn = alone(); super::$test(support::old_uring); }
+        #[test]
         fn on_epoll() { let _turn = alone(); super::$test(support::epoll); }
     })* };
 }

@@ -55,6 +55,7 @@ pub struct Epoll {
     shape: BufferShape,
     pool: Option<Pool>,
     events: Vec<libc::epoll_event>,
+    nowait: bool,
 }
 
 /// An operation that could not end at once.
@@ -112,7 +113,15 @@ impl Epoll {
             shape: buffers,
             pool: None,
             events: Vec::new(),
+            nowait: true,
         })
+    }
+
+    /// Whether to use RWF_NOWAIT where the kernel has it; only tests of the fallback do not.
+    #[must_use]
+    pub fn with_nowait(mut self, nowait: bool) -> Self {
+        self.nowait = nowait;
+        self
     }
 
     /// Takes an operation as far as it gets; says what it waits for on `here`, where it does.
@@ -364,7 +373,7 @@ impl Backend for Epoll {
             let waiting = self.watches.forget(fd);
             self.bury(waiting.into());
         }
-        let task = Task { op: *op, progress: Progress::new(op), stage: Stage::Thread(None) };
+        let task = Task { op: *op, progress: Progress::new(op, self.nowait), stage: Stage::Thread(None) };
         match op.readiness() {
             Some((fd, events)) if self.watches.is_contended(fd, events) => {
                 self.tasks.insert(key, Task { stage: Stage::Descriptor(fd), ..task });

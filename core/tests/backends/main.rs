@@ -2,7 +2,8 @@
 //!
 //! Each cell of the grid is a test of its own, named `backend::operation::situation`, and plays on
 //! descriptors that block and on ones that do not, ready before and after it is asked for. The backends
-//! are io_uring, io_uring with room for one submission and two completions, epoll, and the simulation.
+//! are io_uring, io_uring with room for one submission and two completions, io_uring that any thread may
+//! enter, io_uring and epoll as old kernels have them, epoll, and the simulation.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
@@ -40,7 +41,13 @@ macro_rules! tell {
         #[test]
         fn on_a_tiny_ring() { stories::$story(&mut support::tiny_uring()); }
         #[test]
+        fn on_a_shared_ring() { stories::$story(&mut support::shared_uring()); }
+        #[test]
+        fn on_an_old_ring() { stories::$story(&mut support::old_uring()); }
+        #[test]
         fn on_epoll() { stories::$story(&mut support::epoll()); }
+        #[test]
+        fn on_old_epoll() { stories::$story(&mut support::old_epoll()); }
     })* };
 }
 
@@ -56,6 +63,7 @@ tell! {
     pooled_reads_say_when_buffers_run_out
     parked_pooled_reads_own_no_buffer
     a_receive_that_wants_everything_gets_it_or_tells_what_came
+    a_write_in_parts_says_how_much_it_wrote
     a_receive_that_must_not_wait_does_not
     no_descriptor_changes_its_mode
 }
@@ -64,7 +72,10 @@ macro_rules! grid {
     ($($row:ident: $($column:ident)*;)*) => {
         play!(uring $($row: $($column)*;)*);
         play!(tiny_uring $($row: $($column)*;)*);
+        play!(shared_uring $($row: $($column)*;)*);
+        play!(old_uring $($row: $($column)*;)*);
         play!(epoll $($row: $($column)*;)*);
+        play!(old_epoll $($row: $($column)*;)*);
     };
 }
 

@@ -16,7 +16,7 @@ use polyphony_core::{
 use crate::support::{
     BUFFERS, Bench,
     fds::{self, Mode},
-    memory,
+    forever, memory,
 };
 
 fn read(fd: &OwnedFd, buf: &mut [u8]) -> Op {
@@ -211,11 +211,30 @@ pub fn a_receive_that_wants_everything_gets_it_or_tells_what_came<B: Backend>(be
     }
 }
 
+/// However a write is cut, what it says that it wrote is what the other side gets.
+pub fn a_write_in_parts_says_how_much_it_wrote<B: Backend>(bench: &mut Bench<B>) {
+    for sizes in [[0, 1000, 0], [100, 200, 300], [300, 0, 5]] {
+        for (from, to) in [fds::pipe(Mode::Blocking), fds::terminal(Mode::Blocking)] {
+            let parts = forever(sizes.map(|size| {
+                let part = memory(size);
+                (0..).zip(part.iter_mut()).for_each(|(number, byte)| *byte = number as u8);
+                libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: size }
+            }));
+            let op = Op::Writev { fd: to.as_raw_fd(), iov: parts.as_ptr(), count: 3, offset: POSITION };
+            let count = bench.perform(op) as usize;
+            let all = sizes.iter().flat_map(|&size| (0..size).map(|number| number as u8));
+            assert!((1..=sizes.iter().sum()).contains(&count), "{count} of {sizes:?}");
+            assert_eq!(fds::read(&from, count), all.take(count).collect::<Vec<_>>());
+        }
+    }
+}
+
 /// Asking not to wait is answered with EAGAIN rather than waited for.
 pub fn a_receive_that_must_not_wait_does_not<B: Backend>(bench: &mut Bench<B>) {
     let (here, _there) = fds::socket_pair(libc::SOCK_STREAM, Mode::Blocking);
     let (fd, buf) = (here.as_raw_fd(), memory(8).as_mut_ptr());
     assert_eq!(bench.perform(Op::Recv { fd, buf, len: 8, flags: libc::MSG_DONTWAIT }), -libc::EAGAIN);
+    assert_eq!(bench.perform(Op::RecvPooled { fd, len: 8, flags: libc::MSG_DONTWAIT }), -libc::EAGAIN);
 }
 
 /// No operation changes whether a user's descriptor blocks.

@@ -3,7 +3,10 @@
 
 use std::{io, os::fd::RawFd};
 
-use super::super::{Time, Wait};
+use super::{
+    super::{Time, Wait},
+    features::Features,
+};
 
 const ENTER_GETEVENTS: u32 = 1 << 0;
 const ENTER_EXT_ARG: u32 = 1 << 3;
@@ -20,10 +23,12 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// `absolute` says whether the kernel takes deadlines as they are, which saves reading the clock.
-    pub(super) fn new(fd: RawFd, no_iowait: bool, absolute: bool) -> Self {
-        let no_iowait = if no_iowait { ENTER_NO_IOWAIT } else { 0 };
-        let waiting = no_iowait | if absolute { ENTER_ABS_TIMER } else { 0 };
+    pub(super) fn new(fd: RawFd, features: Features) -> Self {
+        let no_iowait = if features.no_iowait { ENTER_NO_IOWAIT } else { 0 };
+        let waiting = no_iowait | if features.absolute_deadlines { ENTER_ABS_TIMER } else { 0 };
+        if !features.registered_ring {
+            return Ring { fd, flags: waiting };
+        }
         #[repr(C)]
         struct Update {
             offset: u32,
