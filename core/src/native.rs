@@ -360,7 +360,8 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Performs an operation: suspends the calling fiber until its last completion, or blocks the thread
-/// where no fiber runs. The result is a value or a negative errno.
+/// where no fiber runs. The result is a value or a negative errno; `EINVAL` for what tells more than once
+/// or reads into a shard's own buffers, for a call returns one number, once.
 ///
 /// # Safety
 /// What the operation points to is valid until this returns.
@@ -370,6 +371,9 @@ pub unsafe fn perform(op: &Op) -> i32 {
         // SAFETY: passed on.
         return unsafe { plain::perform(op) };
     };
+    if !op.returns_once() {
+        return -libc::EINVAL;
+    }
     if let Err(errno) = cancel::point(fiber) {
         return -errno.number();
     }

@@ -269,10 +269,16 @@ impl Backend for Uring {
         if self.offload.cancel(key) {
             return Taken::Yes;
         }
-        let polled = matches!(op, Op::ReadPooled { .. } | Op::RecvPooled { .. })
-            && self.polled.contains_key(&key.number());
+        let pooled = matches!(op, Op::ReadPooled { .. } | Op::RecvPooled { .. });
+        let polled = pooled && self.polled.contains_key(&key.number());
         let target = if polled { key.number() | POLLED } else { key.number() };
-        self.push(opcode::AsyncCancel::new(target).build().user_data(key.number() | CANCEL))
+        let taken = self.push(opcode::AsyncCancel::new(target).build().user_data(key.number() | CANCEL));
+        if polled && taken == Taken::Yes {
+            // Should its descriptor be ready already: whoever cancels may close it, and the number may be
+            // another's when we would read.
+            self.polled.remove(&key.number());
+        }
+        taken
     }
 
     #[inline]
@@ -400,7 +406,8 @@ fn read_polled(
 ) -> Outcome {
     match (polled.remove(&key.number()), provided) {
         (Some(op), Some(provided)) if result >= 0 => provided.read_now(&op),
-        _ => Outcome::last(result),
+        (None, _) => Outcome::last(-libc::ECANCELED),
+        (Some(_), _) => Outcome::last(result),
     }
 }
 

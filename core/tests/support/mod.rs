@@ -310,7 +310,7 @@ impl<B: Backend> Bench<B> {
 }
 
 /// Ends a test binary that hangs where no timer of a shard can help.
-fn watchdog() {
+pub fn watchdog() {
     // SAFETY: takes no pointers; SIGALRM ends the process.
     unsafe { libc::alarm(300) };
 }
