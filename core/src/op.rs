@@ -144,6 +144,14 @@ impl Op {
         }
     }
 
+    /// The directory that the operation's path starts at.
+    pub(crate) fn directory(&self) -> Option<RawFd> {
+        match *self {
+            Op::OpenAt { dir, .. } | Op::Statx { dir, .. } => Some(dir),
+            _ => None,
+        }
+    }
+
     /// What to wait for when the operation's descriptor says `EAGAIN`; nothing where that is an answer.
     pub(crate) fn readiness(&self) -> Option<(RawFd, u32)> {
         const IN: u32 = libc::POLLIN as u32;

@@ -91,6 +91,9 @@ const EVENTS: usize = 256;
 /// How many connections one look at a listener brings, so that others get their turn.
 const ACCEPTS: usize = 64;
 
+/// How long until a close is tried again whose descriptor a thread of the pool uses.
+const IN_USE: Duration = Duration::from_millis(1);
+
 impl Epoll {
     /// An epoll for the calling thread.
     pub fn new(buffers: BufferShape) -> Result<Self, Error> {
@@ -153,6 +156,8 @@ impl Epoll {
         match task.op {
             Op::ReadPooled { .. } | Op::RecvPooled { .. } => self.attempt_pooled(key, task),
             Op::AcceptMany { .. } => self.attempt_many(key, task),
+            // A thread that got to it later would find the number gone, or another's.
+            Op::Close { fd } if self.offload.uses(fd) => Attempt::Later(IN_USE),
             _ => {
                 let attempt = attempt(&task.op, &mut task.progress, None);
                 if let Attempt::Done(result) = attempt {

@@ -78,6 +78,7 @@ tell! {
     a_receive_that_wants_everything_gets_it_or_tells_what_came
     a_write_in_parts_says_how_much_it_wrote
     a_receive_that_must_not_wait_does_not
+    a_descriptor_is_closed_after_those_who_use_it
     no_descriptor_changes_its_mode
 }
 

@@ -59,13 +59,9 @@ pub trait Stage {
 
 /// What a scene's operation has read into its memory, where it has any.
 fn read_into_memory(scene: &Scene) -> Vec<u8> {
-    match scene.bytes {
-        // SAFETY: the memory of the tests lives for ever, and the operation has ended.
-        Some((buf, bytes)) if !buf.is_null() => {
-            unsafe { std::slice::from_raw_parts(buf, bytes.len()) }.to_vec()
-        }
-        _ => Vec::new(),
-    }
+    let Some((buf, bytes)) = scene.bytes.filter(|(buf, _)| !buf.is_null()) else { return Vec::new() };
+    // SAFETY: the memory of the tests lives for ever, and the operation has ended.
+    unsafe { std::slice::from_raw_parts(buf, bytes.len()) }.to_vec()
 }
 
 /// Takes a step of a scene out of it, to be played once.

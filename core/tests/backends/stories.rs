@@ -2,8 +2,10 @@
 //! that run out.
 
 use std::{
+    ffi::CString,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -235,6 +237,63 @@ pub fn a_receive_that_must_not_wait_does_not<B: Backend>(bench: &mut Bench<B>) {
     let (fd, buf) = (here.as_raw_fd(), memory(8).as_mut_ptr());
     assert_eq!(bench.perform(Op::Recv { fd, buf, len: 8, flags: libc::MSG_DONTWAIT }), -libc::EAGAIN);
     assert_eq!(bench.perform(Op::RecvPooled { fd, len: 8, flags: libc::MSG_DONTWAIT }), -libc::EAGAIN);
+}
+
+/// A thread that gets to a read late must not find another file under the number.
+pub fn a_descriptor_is_closed_after_those_who_use_it<B: Backend>(bench: &mut Bench<B>) {
+    let fifo = Fifo::new();
+    let path = fifo.0.as_ptr();
+    let open = Op::OpenAt { dir: libc::AT_FDCWD, path, flags: libc::O_RDONLY | libc::O_CLOEXEC, mode: 0 };
+    // More than there are threads for such work, each waiting for somebody who writes.
+    let opens: Vec<OpKey> = (0..16).map(|_| bench.submit(open)).collect();
+    let (file, other) = (fds::file(b"the file"), fds::file(b"another!"));
+    let (fd, buf) = (file.into_raw_fd(), memory(8));
+    let bytes = buf.as_ptr();
+    let reading = bench.submit(Op::Read { fd, buf: buf.as_mut_ptr(), len: 8, offset: 0 });
+    let closing = bench.submit(Op::Close { fd });
+    bench.settle();
+    // SAFETY: no pointers. Where the number is free it is ours to give, for nobody else makes files of it.
+    let given = unsafe { libc::fcntl(other.as_raw_fd(), libc::F_DUPFD_CLOEXEC, fd) };
+    let writer = fifo.open();
+    assert_eq!(bench.result(reading), 8);
+    // SAFETY: the memory of the tests lives for ever, and the operation has ended.
+    assert_eq!(unsafe { std::slice::from_raw_parts(bytes, 8) }, b"the file");
+    assert_eq!(bench.result(closing), 0);
+    for key in opens {
+        // SAFETY: a descriptor made for us.
+        drop(unsafe { OwnedFd::from_raw_fd(bench.result(key)) });
+    }
+    // SAFETY: as above.
+    drop((writer, unsafe { OwnedFd::from_raw_fd(given) }));
+}
+
+/// A named pipe, for as long as this lives.
+struct Fifo(CString);
+
+impl Fifo {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("polyphony-{}-{count}", std::process::id());
+        let path =
+            CString::new(std::env::temp_dir().join(name).into_os_string().into_encoded_bytes()).unwrap();
+        // SAFETY: a path that ends with a zero byte.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        Fifo(path)
+    }
+
+    /// Opens it for reading and writing, which waits for nobody.
+    fn open(&self) -> OwnedFd {
+        // SAFETY: a path that ends with a zero byte, and a descriptor made for us.
+        unsafe { OwnedFd::from_raw_fd(libc::open(self.0.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC)) }
+    }
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        // SAFETY: a path that ends with a zero byte.
+        unsafe { libc::unlink(self.0.as_ptr()) };
+    }
 }
 
 /// No operation changes whether a user's descriptor blocks.
