@@ -56,7 +56,9 @@ pub enum Op {
     Shutdown { fd: RawFd, how: i32 },
     /// Waits until one of `events` (`POLLIN`, …); the result is the set that is ready.
     Poll { fd: RawFd, events: u32 },
-    /// [`Poll`](Op::Poll) for ever: an outcome each time the descriptor becomes ready.
+    /// [`Poll`](Op::Poll) for ever: an outcome each time the descriptor becomes ready, until it is cancelled
+    /// or fails. What is ready already is told; what has been told may be told once more where the kernel
+    /// ran out of room to tell. `EPERM` for what is always ready, as from epoll_ctl(2).
     PollMany { fd: RawFd, events: u32 },
     /// splice(2); offsets as in the system call, [`POSITION`] for none.
     Splice { from: RawFd, from_offset: u64, to: RawFd, to_offset: u64, len: u32, flags: u32 },

@@ -441,7 +441,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
             // How an operation ends whose thread in the kernel was interrupted, or that would wait again.
             outcome.result = -libc::ECANCELED;
         }
-        if matches!(entry.op, Op::AcceptMany { .. })
+        if matches!(entry.op, Op::AcceptMany { .. } | Op::PollMany { .. })
             && outcome.result >= 0
             && !outcome.more
             && !entry.cancelled

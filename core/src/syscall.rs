@@ -334,6 +334,18 @@ pub(crate) fn open_flags(fd: RawFd) -> i32 {
     unsafe { libc::fcntl(fd, libc::F_GETFL) }
 }
 
+/// Whether a descriptor never becomes ready because it always is: files, directories and some devices.
+pub(crate) fn is_always_ready(fd: RawFd) -> bool {
+    if Nature::of(fd) == Nature::Socket {
+        return false;
+    }
+    // Only an epoll says so.
+    let epoll = epoll_create();
+    let added = epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, 0, 0);
+    close(epoll);
+    added == -libc::EPERM
+}
+
 /// An epoll of our own.
 pub(crate) fn epoll_create() -> i32 {
     // SAFETY: no pointers.

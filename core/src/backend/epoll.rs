@@ -235,14 +235,18 @@ impl Epoll {
     /// A descriptor that epoll has no use for, because it is always ready.
     fn never_waits(&mut self, waiter: Waiter) {
         let Some(mut task) = self.tasks.remove(&waiter.key) else { return };
-        if matches!(task.op, Op::Poll { .. } | Op::PollMany { .. }) {
-            let ready = waiter.events & (libc::POLLIN | libc::POLLOUT) as u32;
-            return self.finish(waiter.key, ready as i32);
+        match task.op {
+            Op::Poll { .. } => {
+                let ready = waiter.events & (libc::POLLIN | libc::POLLOUT) as u32;
+                self.finish(waiter.key, ready as i32);
+            }
+            Op::PollMany { .. } => self.finish(waiter.key, -libc::EPERM),
+            op => {
+                task.stage = Stage::Thread(None);
+                self.tasks.insert(waiter.key, task);
+                self.offload.submit(waiter.key, op);
+            }
         }
-        task.stage = Stage::Thread(None);
-        let op = task.op;
-        self.tasks.insert(waiter.key, task);
-        self.offload.submit(waiter.key, op);
     }
 
     fn wait_until(&mut self, key: OpKey, mut task: Task, at: Time) {

@@ -242,6 +242,8 @@ impl Backend for Uring {
                     .nsec((deadline.0 % 1_000_000_000) as u32);
                 self.timespecs.insert(key.number(), Box::new(at));
             }
+            // The kernel would tell of it, end the poll, be asked again, and so on.
+            Op::PollMany { fd, .. } if syscall::is_always_ready(fd) => return self.finish(key, -libc::EPERM),
             Op::WaitId { .. } if !self.features.wait_id => {
                 self.offload.submit(key, *op);
                 return Taken::Yes;

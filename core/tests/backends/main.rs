@@ -69,6 +69,8 @@ tell! {
     both_directions_of_a_descriptor_wait_apart
     accepting_for_ever_brings_every_connection
     polling_for_ever_tells_of_changes
+    polling_for_ever_outlives_a_flood
+    polling_a_file_for_ever_is_refused
     polling_for_ever_leaves_readers_alone
     a_nearer_timer_fires_first_though_it_was_armed_last
     a_disarmed_timer_is_soon_forgotten

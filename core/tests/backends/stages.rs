@@ -150,7 +150,9 @@ impl<B: Kernel> Stage for Bench<B> {
         let outcome = self.outcomes_of(key, 1)[0];
         if outcome.more {
             self.shard.cancel(key);
-            assert_eq!(self.result(key), -libc::ECANCELED);
+            let last = self.result(key);
+            // Or the same news once more, which were faster.
+            assert!([-libc::ECANCELED, outcome.result].contains(&last), "{last} of {:?}", scene.op);
         }
         let Some(id) = outcome.buffer else {
             return End { result: outcome.result, bytes: read_into_memory(scene) };

@@ -94,6 +94,38 @@ pub fn polling_for_ever_tells_of_changes<B: Backend>(bench: &mut Bench<B>) {
     assert_eq!(bench.result(key), -libc::ECANCELED);
 }
 
+/// More changes at once than any queue holds: all are told, and none of those who hear of them has to
+/// begin anew.
+pub fn polling_for_ever_outlives_a_flood<B: Backend>(bench: &mut Bench<B>) {
+    let pipes: Vec<_> = (0..24).map(|_| fds::pipe(Mode::Blocking)).collect();
+    let keys: Vec<OpKey> = (pipes.iter())
+        .map(|(from, _)| bench.submit(Op::PollMany { fd: from.as_raw_fd(), events: libc::POLLIN as u32 }))
+        .collect();
+    for _ in 0..10 {
+        bench.settle();
+        let told: Vec<usize> = keys.iter().map(|&key| bench.outcomes(key).len()).collect();
+        pipes.iter().for_each(|(_, to)| fds::write(to, b"!"));
+        for (&key, told) in keys.iter().zip(told) {
+            bench.outcomes_of(key, told + 1);
+        }
+        pipes.iter().for_each(|(from, _)| drop(fds::read(from, 1)));
+    }
+    for key in keys {
+        let told = bench.outcomes(key);
+        assert!(told.iter().all(|told| told.more && told.result == i32::from(libc::POLLIN)), "{told:?}");
+        bench.shard.cancel(key);
+        bench.outcome(key);
+    }
+}
+
+/// What is always ready has no changes to tell.
+pub fn polling_a_file_for_ever_is_refused<B: Backend>(bench: &mut Bench<B>) {
+    let (file, null) = (fds::file(b""), OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+    for fd in [&file, &null].map(AsRawFd::as_raw_fd) {
+        assert_eq!(bench.perform(Op::PollMany { fd, events: libc::POLLIN as u32 }), -libc::EPERM);
+    }
+}
+
 /// A poll that goes on for ever and a read beside it both get what is theirs.
 pub fn polling_for_ever_leaves_readers_alone<B: Backend>(bench: &mut Bench<B>) {
     let (here, there) = fds::socket_pair(libc::SOCK_STREAM, Mode::Nonblocking);
