@@ -381,8 +381,9 @@ pub unsafe fn perform(op: &Op) -> i32 {
     fiber.outcome.get()
 }
 
-/// Closes a descriptor, after ending every operation on it: their calls answer `EBADF`. It is closed
-/// also when the fiber has been cancelled.
+/// Closes a descriptor, after ending every operation on it by a fiber of the caller's worker: their calls
+/// answer `EBADF`. Fibers elsewhere, of another runtime say, go on waiting for the file that was closed
+/// until they are cancelled. It is closed also when the fiber has been cancelled.
 pub fn close(fd: i32) -> Result<()> {
     let op = Op::Close { fd };
     if let Some(fiber) = current::fiber() {

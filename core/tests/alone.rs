@@ -363,6 +363,26 @@ fn a_forked_child_makes_its_own_backend_and_leaves_its_parent_s_alone<B: Backend
     assert_eq!(read_file(&mut bench), 9);
 }
 
+/// Where each were looked for behind all others this would take minutes, and the bench would say so.
+#[test]
+fn very_many_operations_are_cancelled_in_time() {
+    fn on<B: Backend>(mut bench: Bench<B>) {
+        let pipes: Vec<_> = (0..400).map(|_| fds::pipe(Mode::Blocking)).collect();
+        for (from, _) in pipes.iter().cycle().take(200_000) {
+            bench.submit(Op::Poll { fd: from.as_raw_fd(), events: libc::POLLIN as u32 });
+        }
+        bench.settle();
+        assert_eq!(bench.shard.cancel_fd(pipes[0].0.as_raw_fd()), 500);
+        bench.shard.cancel_all();
+        while bench.shard.in_flight() > 0 {
+            bench.turn();
+        }
+    }
+    let _turn = alone();
+    on(support::uring());
+    on(support::epoll());
+}
+
 /// A signal that comes while the shard sleeps ends the wait, and nothing else.
 #[test]
 fn a_signal_ends_a_wait() {

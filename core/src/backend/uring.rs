@@ -81,6 +81,8 @@ pub struct Uring {
     offload: offload::Lane,
     /// Entries whose last completion has not come, but for cancellations.
     outstanding: usize,
+    /// Cancellations that the next wait will bring the answers of.
+    cancels: u32,
     /// Whose ring this is: a forked child has it too, and must not touch it.
     pid: i32,
 }
@@ -132,6 +134,7 @@ impl Uring {
             ready: VecDeque::new(),
             offload: offload::Lane::new(waker),
             outstanding: 0,
+            cancels: 0,
             pid: syscall::pid(),
         })
     }
@@ -274,7 +277,15 @@ impl Backend for Uring {
         let pooled = matches!(op, Op::ReadPooled { .. } | Op::RecvPooled { .. });
         let polled = pooled && self.polled.contains_key(&key.number());
         let target = if polled { key.number() | POLLED } else { key.number() };
-        let taken = self.push(opcode::AsyncCancel::new(target).build().user_data(key.number() | CANCEL));
+        let entry = opcode::AsyncCancel::new(target).build().user_data(key.number() | CANCEL);
+        // Where the queue is full a turn comes first, in which the kernel takes what it was told to cancel out
+        // of its lists: it would look through all of that for each further one.
+        // SAFETY: the entry points to nothing.
+        let taken = match unsafe { self.ring.submission().push(&entry) } {
+            Ok(()) => Taken::Yes,
+            Err(_) => Taken::Full,
+        };
+        self.cancels += u32::from(taken == Taken::Yes);
         if polled && taken == Taken::Yes {
             // Should its descriptor be ready already: whoever cancels may close it, and the number may be
             // another's when we would read.
@@ -303,7 +314,8 @@ impl Backend for Uring {
         let deadline = if pending || !armed { Some(Time(0)) } else { self.entrust(deadline) };
         let queued = self.ring.submission().len() as u32;
         let overflowed = self.ring.submission().cq_overflow();
-        self.entered.wait(queued, deadline, pending && queued == 0 && !overflowed)
+        let told = std::mem::take(&mut self.cancels);
+        self.entered.wait(queued, deadline, told, pending && queued == 0 && !overflowed)
     }
 
     fn harvest(&mut self, _wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {

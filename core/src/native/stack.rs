@@ -203,7 +203,7 @@ impl Slab {
     }
 
     /// The records of all slots that have ever been used.
-    pub(crate) fn fibers(&self) -> impl Iterator<Item = FiberRef> + '_ {
+    pub(crate) fn fibers(&self) -> impl DoubleEndedIterator<Item = FiberRef> + '_ {
         (0..self.used.load(Ordering::Acquire)).map(|index| self.fiber(index))
     }
 

@@ -247,7 +247,8 @@ impl Worker {
 
     /// The runtime shuts down: ends what every fiber waits for, now and from now on.
     fn stop(&self) {
-        for fiber in self.shared.slab.fibers() {
+        // The latest first, for the kernel's sake: see `Shard::cancel_all`.
+        for fiber in self.shared.slab.fibers().rev() {
             if self.owns(fiber) {
                 cancel::stop(fiber);
                 self.interrupt(fiber, Errno::CANCELED);

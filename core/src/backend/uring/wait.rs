@@ -52,9 +52,10 @@ impl Ring {
         unsafe { libc::syscall(libc::SYS_io_uring_enter, self.fd, queued, 0, flags, 0, 0) };
     }
 
-    /// A wait that submits `queued` entries; `needless` where completions are there already.
-    pub(super) fn wait(self, queued: u32, deadline: Option<Time>, needless: bool) -> UringWait {
-        UringWait { ring: self, queued, deadline, needless }
+    /// A wait that submits `queued` entries, of which `told` are answered at once; `needless` where
+    /// completions are there already.
+    pub(super) fn wait(self, queued: u32, deadline: Option<Time>, told: u32, needless: bool) -> UringWait {
+        UringWait { ring: self, queued, deadline, told, needless }
     }
 }
 
@@ -64,6 +65,7 @@ pub struct UringWait {
     ring: Ring,
     queued: u32,
     deadline: Option<Time>,
+    told: u32,
     needless: bool,
 }
 
@@ -89,7 +91,8 @@ impl Wait for UringWait {
         }
         let at = if left.is_some() { (&raw const timespec) as u64 } else { 0 };
         let arg = Arg { sigmask: 0, sigmask_size: 8, min_wait: 0, timespec: at };
-        let wanted = u32::from(left != Some(std::time::Duration::ZERO));
+        // Whoever wants few completions has the kernel do little of the work that it has put off.
+        let wanted = self.told.max(u32::from(left != Some(std::time::Duration::ZERO)));
         let flags = ENTER_GETEVENTS | ENTER_EXT_ARG | self.ring.flags;
         // SAFETY: `arg` and the timespec that it names have the kernel's layout and outlive the call.
         let entered = unsafe {
