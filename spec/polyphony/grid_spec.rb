@@ -49,7 +49,8 @@ RSpec.describe "The grid" do
     when "IO#getc" then reading(at, pipe, all: "p", nothing: nil, &:getc)
     when "IO#sysread" then reading(at, pipe) { |io| io.sysread(8) }
     when "IO#eof?" then reading(at, pipe, all: false, nothing: true, &:eof?)
-    when "IO#wait_readable" then pipe.then { |ends| reading(at, ends, all: ends[0], nothing: ends[0], &:wait_readable) }
+    when "IO#wait_readable"
+      pipe.then { |ends| reading(at, ends, all: ends[0], nothing: ends[0], &:wait_readable) }
     when "IO.select"
       pipe.then do |ends|
         ready = [[ends[0]], [], []]
@@ -133,7 +134,9 @@ RSpec.describe "The grid" do
 
   def sending(at)
     there = datagrams[1]
-    at == :error ? scene(there, Errno::EMSGSIZE) { there.send("." * 70_000, 0) } : scene(there, 8) { there.send("polyphon", 0) }
+    return scene(there, Errno::EMSGSIZE) { there.send("." * 70_000, 0) } if at == :error
+
+    scene(there, 8) { there.send("polyphon", 0) }
   end
 
   def accepting(server, &visit) = scene(server, true, -> { visit.(server) }) { !closing(server.accept).nil? }
