@@ -5,6 +5,8 @@
 # pairs are taken, because there the noise is as large as the difference.
 #
 # usage: rows.rb [PATTERN]
+require_relative "pairs"
+
 Row = Struct.new(:name, :script, :unit, :reference, :goal)
 ROWS = [
   *[2, 100, 1_000, 10_000].map do |count|
@@ -26,23 +28,12 @@ rescue ArgumentError
   abort "#{row.name}, #{who}: the process printed no figure"
 end
 
-def pairs(row, count) = Array.new(count) { [figure(row, "reference"), figure(row, "ours")] }
-
-def median(numbers) = numbers.sort[numbers.size / 2]
-
-# The order statistics between which the median lies with 95 %.
-def interval(numbers)
-  low = [((numbers.size / 2.0) - (0.98 * Math.sqrt(numbers.size))).floor - 1, 0].max
-  numbers.sort.values_at(low, -1 - low)
-end
+def pairs(row, count) = Pairs.take(count) { |who| figure(row, who) }
 
 pattern = Regexp.new(ARGV.fetch(0, "."))
 ROWS.select { |row| pattern.match?(row.name) }.each do |row|
   pairs = pairs(row, 5)
-  pairs += pairs(row, 16) if median(pairs.map { |reference, ours| ours / reference }) < 1.2
-  ratios = pairs.map { |reference, ours| ours / reference }
-  puts ["row", row.name, row.unit, median(pairs.map(&:last)).round(1), row.reference,
-        median(pairs.map(&:first)).round(1), median(ratios).round(2), interval(ratios).map { |x| x.round(2) }.join("-"),
-        row.goal].join("\t")
+  pairs += pairs(row, 16) if pairs.ratio < 1.2
+  puts pairs.row(row.name, row.unit, row.reference, row.goal)
   $stdout.flush
 end
