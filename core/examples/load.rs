@@ -78,8 +78,15 @@ impl Options {
         };
         let port = args.next().and_then(|port| port.parse().ok()).ok_or("which port?")?;
         let patience = Duration::from_secs(120);
-        let mut options =
-            Options { protocol, port, connections: 1000, requests: 100_000, size: None, patience, server: None };
+        let mut options = Options {
+            protocol,
+            port,
+            connections: 1000,
+            requests: 100_000,
+            size: None,
+            patience,
+            server: None,
+        };
         while let Some(name) = args.next() {
             let value: usize =
                 args.next().and_then(|value| value.parse().ok()).ok_or(format!("{name}: which number?"))?;

@@ -23,6 +23,7 @@ mod cancel;
 mod current;
 mod errno;
 mod fiber;
+mod foresight;
 pub mod io;
 mod lock;
 mod park;

@@ -98,7 +98,10 @@ impl Connection {
 
 fn accept(listener: &TcpListener) -> squeue::Entry {
     let (addr, len) = (std::ptr::null_mut(), std::ptr::null_mut());
-    opcode::Accept::new(Fd(listener.as_raw_fd()), addr, len).flags(libc::SOCK_CLOEXEC).build().user_data(ACCEPT)
+    opcode::Accept::new(Fd(listener.as_raw_fd()), addr, len)
+        .flags(libc::SOCK_CLOEXEC)
+        .build()
+        .user_data(ACCEPT)
 }
 
 fn push(ring: &mut IoUring, entry: &squeue::Entry) {
