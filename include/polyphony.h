@@ -622,7 +622,8 @@ int poly_socket(int domain, int kind, int protocol);
 int poly_shutdown(int fd, int how);
 
 /**
- * Closes a descriptor. Calls of other fibers on it end first, with -EBADF.
+ * Closes a descriptor. Calls of the runtime's other fibers on it end first, with -EBADF; those of another
+ * runtime, and of threads, are not told.
  *
  * Suspends. It closes also when the calling fiber has been cancelled, and never answers -ECANCELED.
  * Returns 0 or a negative error number. Any thread. Since 2.0.

@@ -44,11 +44,21 @@ const CHILD: &str = "POLYPHONY_TEST_CHILD";
 
 /// From now on io_uring_setup fails with EPERM, as in a container with a strict profile.
 fn refuse_io_uring() -> io::Result<()> {
+    refuse(libc::SYS_io_uring_setup)
+}
+
+/// A ring can be made, but not entered.
+fn refuse_entering() -> io::Result<()> {
+    refuse(libc::SYS_io_uring_enter)
+}
+
+/// From now on a system call fails with EPERM.
+fn refuse(call: libc::c_long) -> io::Result<()> {
     let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [
         // The number of the system call stands first in what the filter is shown.
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
@@ -102,6 +112,19 @@ fn auto_falls_back_to_epoll_and_says_so_in_one_line() {
              Set POLYPHONY_BACKEND=epoll to silence this."
         )
     );
+    works(backend);
+}
+
+#[test]
+fn a_ring_that_may_be_made_but_not_entered_is_a_refusal_too() {
+    if !is_child() {
+        return in_child("a_ring_that_may_be_made_but_not_entered_is_a_refusal_too", refuse_entering);
+    }
+    let (backend, note) = Any::new(Choice::Auto, UringOptions::default()).unwrap();
+    let note = note.unwrap();
+    let expected =
+        "polyphony: io_uring is not permitted here (io_uring_enter: EPERM); falling back to epoll.";
+    assert!(note.starts_with(expected), "{note}");
     works(backend);
 }
 

@@ -173,7 +173,8 @@ pub extern "C" fn poly_shutdown(fd: c_int, how: c_int) -> c_int {
     int(Op::Shutdown { fd, how })
 }
 
-/// Closes a descriptor. Calls of other fibers on it end first, with -EBADF.
+/// Closes a descriptor. Calls of the runtime's other fibers on it end first, with -EBADF; those of another
+/// runtime, and of threads, are not told.
 ///
 /// Suspends. It closes also when the calling fiber has been cancelled, and never answers -ECANCELED.
 /// Returns 0 or a negative error number. Any thread. Since 2.0.

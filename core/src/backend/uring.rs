@@ -23,8 +23,8 @@ use std::{
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
-pub use self::{features::Features, wait::UringWait};
 use self::{alarm::Alarm, provided::Provided, wait::Ring};
+pub use self::{features::Features, wait::UringWait};
 use super::{Backend, Eventfd, Taken, Time, Waker};
 use crate::{
     buffers::{BufferId, BufferShape},
@@ -116,6 +116,8 @@ impl Uring {
             let old = io::Error::from_raw_os_error(libc::ENOSYS);
             return Err(fail("io_uring is too old here, Linux 5.13 is needed", "io_uring_setup")(old));
         }
+        // A profile may allow making a ring and refuse using it: better known now than at the first wait.
+        ring.submitter().submit().map_err(|error| fail(why(&error), "io_uring_enter")(error))?;
         let eventfd = Eventfd::new().map_err(fail("io_uring cannot be woken", "eventfd"))?;
         let entered = Ring::new(ring.as_raw_fd(), features);
         let waker = Waker::eventfd(eventfd.clone());
