@@ -11,6 +11,7 @@ mod close;
 mod lines;
 mod poll;
 mod read;
+pub(crate) mod splice;
 mod turns;
 mod write;
 

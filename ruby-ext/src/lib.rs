@@ -33,6 +33,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     let native = polyphony.define_module("Native")?;
     socket::define(native)?;
     process::define(native)?;
+    io::splice::define(native)?;
     let extensions = polyphony.define_module("Extensions")?;
     queue::define(ruby, polyphony, extensions)?;
     mailbox::define(polyphony, extensions)?;

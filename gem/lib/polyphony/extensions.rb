@@ -13,11 +13,20 @@ module Polyphony
     require_relative "gathering"
     require_relative "signals"
     require_relative "verbs"
+    require_relative "looping"
+    require_relative "elsewhere"
     require_relative "extensions/exception"
     require_relative "extensions/fiber"
     require_relative "extensions/kernel"
     require_relative "extensions/io"
+    require_relative "extensions/io/buffers"
+    require_relative "extensions/io/moving"
+    require_relative "extensions/io/files"
+    require_relative "pipe"
     require_relative "extensions/socket"
+    require_relative "extensions/socket/options"
+    require_relative "extensions/socket/messages"
+    require_relative "extensions/socket/resolving"
     require_relative "extensions/queue"
     require_relative "extensions/mutex"
     require_relative "extensions/thread"
@@ -30,7 +39,7 @@ module Polyphony
       ::BasicSocket => Extensions::BasicSocket, ::Socket => Extensions::Socket,
       ::TCPSocket => Extensions::TCPSocket, ::TCPServer => Extensions::TCPServer,
       ::UNIXSocket => Extensions::UNIXSocket, ::UNIXServer => Extensions::UNIXServer,
-      ::UDPSocket => Extensions::UDPSocket, ::IPSocket => Extensions::ReceivingFrom,
+      ::UDPSocket => Extensions::UDPSocket, ::IPSocket => Extensions::IPSocket,
       ::Thread::Queue => Extensions::Queue, ::Thread::SizedQueue => Extensions::SizedQueue,
       ::Thread::Mutex => Extensions::Mutex, ::Thread::ConditionVariable => Extensions::ConditionVariable,
       ::Monitor => Extensions::Monitor, ::Thread => Extensions::Thread
@@ -38,7 +47,9 @@ module Polyphony
 
     SINGLETONS = {
       ::IO => Extensions::IO::Singleton, ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
-      ::Process => Extensions::Process, ::Timeout => Extensions::Timeout
+      ::Process => Extensions::Process, ::Timeout => Extensions::Timeout,
+      ::Socket => Extensions::Resolving::OfSocket, ::Addrinfo => Extensions::Resolving::OfAddrinfo,
+      ::IPSocket => Extensions::Resolving::OfIPSocket
     }.freeze
 
     private_constant :INSTANCES, :SINGLETONS

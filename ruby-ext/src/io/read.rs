@@ -4,7 +4,7 @@
 //! bytes are copied behind those that Ruby holds already. So nothing of a Ruby object is ever lent to
 //! the kernel for reading, and what a cancelled read brought is found by the next one.
 
-use magnus::{Error, RModule, Ruby, Value, method, prelude::*};
+use magnus::{Error, Integer, RModule, RString, Ruby, Value, method, prelude::*};
 use polyphony_core::op::{Op, Outcome};
 
 use super::original;
@@ -102,7 +102,23 @@ pub(super) fn define(module: RModule) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a call has a form that only Polyphony knows: a place in the buffer, or a buffer that is no string.
+fn names_a_place(args: &[Value]) -> bool {
+    let Some(&buffer) = args.get(1) else { return false };
+    args.get(2).is_some_and(|place| Integer::from_value(*place).is_some())
+        || !buffer.is_nil() && RString::from_value(buffer).is_none() && is_memory(buffer)
+}
+
+/// Whether a value is memory that bytes may be put into, and no string.
+fn is_memory(value: Value) -> bool {
+    // SAFETY: a live object.
+    matches!(&*unsafe { value.classname() }, "Polyphony::RawBuffer" | "IO::Buffer")
+}
+
 fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    if names_a_place(args) {
+        return io.funcall("__read_at__", args);
+    }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
         Some(len) => when(ruby, io, args, CHUNK, |file| file.buffered().len() >= len as usize),
         None if args.first().is_none_or(|len| len.is_nil()) => when(ruby, io, args, CHUNK, |_| false),
@@ -112,6 +128,9 @@ fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 
 /// Takes what is there, and asks for no more than is wanted, so that nothing is left in the buffer.
 fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    if names_a_place(args) {
+        return io.funcall("__readpartial_at__", args);
+    }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
         Some(len) if len > 0 => when(ruby, io, args, len, |file| !file.buffered().is_empty()),
         _ => original(ruby, args),

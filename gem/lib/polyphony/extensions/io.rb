@@ -70,17 +70,6 @@ module Polyphony
         each_char { |char| yield char.ord }
       end
 
-      # Yields what is read, until the end of the stream.
-      #
-      # @return [self]
-      def read_loop(maxlen = 8192)
-        while (data = readpartial(maxlen))
-          yield data
-        end
-      rescue ::EOFError
-        self
-      end
-
       # `IO.copy_stream` and `IO.select`.
       module Singleton
         # @note Suspends the calling fiber until everything is copied.

@@ -206,41 +206,6 @@ module Polyphony
       Timeouts.raise_after(limit, [::Errno::ETIMEDOUT, "user specified timeout"], &block)
     end
 
-    # Names to addresses, off the loop.
-    #
-    # @api private
-    module Resolving
-      def self.addresses(host, port)
-        # What is neither a name nor a number is for the lookup to refuse.
-        numeric = !host.respond_to?(:to_str) || host.to_str.match?(/\A[\h.:]+(%\w+)?\z/)
-        lookup = ::Kernel.proc { ::Addrinfo.getaddrinfo(host, port, nil, :STREAM) }
-        numeric ? lookup.call : ::Thread.new { ::Thread.current.report_on_exception = false; lookup.call }.value
-      rescue ::SocketError => e
-        # Of a name, Ruby 3.4 says in other words than Addrinfo what TCPSocket.new called.
-        raise e if numeric || ::RUBY_VERSION < "3.4"
-
-        raise e.exception(e.message.sub("getaddrinfo:", "getaddrinfo(3):"))
-      end
-    end
-
-    # `recvfrom` of the sockets that have no `recvfrom_nonblock`.
-    #
-    # @see ::IPSocket
-    # @see ::UNIXSocket
-    module ReceivingFrom
-      # @note Suspends the calling fiber until something is there.
-      # @return [Array(String, Array)] the message, and its sender; of a TCPSocket nil
-      def recvfrom(maxlen, flags = 0)
-        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
-
-        data = __buffered__(maxlen)
-        return [data, is_a?(::UNIXSocket) ? ["AF_UNIX", ""] : nil] if data
-
-        woken = wait_readable
-        woken.equal?(self) ? super : woken
-      end
-    end
-
     # @see ::UNIXSocket
     module UNIXSocket
       include Connecting

@@ -1,0 +1,81 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    module IO
+      # Reading and writing what a path names.
+      #
+      # A file is there at once, and Ruby's own methods take it at once: nothing is gained by waiting. A FIFO
+      # or a device may hold the thread, from open(2) on; such a call is made in a thread of its own.
+      module Files
+        # @!method read(name, length = nil, offset = 0, **options)
+        #   @see ::IO.read
+        #   @note Suspends the calling fiber where the path names a FIFO, a device or a command.
+        %i[read binread readlines write binwrite].each do |name|
+          define_method(name) do |path, *arguments, **options|
+            next super(path, *arguments, **options) unless Polyphony.scheduler && Files.waits?(path)
+
+            Polyphony.elsewhere { super(path, *arguments, **options) }
+          end
+        end
+
+        # @see ::IO.foreach
+        # @note Suspends the calling fiber where the path names a FIFO, a device or a command.
+        def foreach(path, *arguments, **options, &block)
+          return super unless block && Polyphony.scheduler && Files.waits?(path)
+
+          chomp = options.key?(:chomp) ? { chomp: options.delete(:chomp) } : {}
+          io = Polyphony.elsewhere { ::Kernel.open(path, **options) }
+          begin
+            io.each_line(*arguments, **chomp, &block)
+          ensure
+            io.close
+          end
+          nil
+        end
+
+        # @see ::IO.popen
+        # @note With a block, suspends the calling fiber after it until the command has ended.
+        def popen(*command, **options)
+          return super unless block_given? && Polyphony.scheduler && !command.include?("-")
+
+          io = super(*command, **options, &nil)
+          begin
+            yield io
+          ensure
+            io.close
+          end
+        end
+
+        # Whether opening or reading a path may take as long as somebody else likes.
+        # @api private
+        def self.waits?(path)
+          return path.start_with?("|") || pipe_or_device?(path) if path.is_a?(::String)
+
+          path.respond_to?(:to_path) && pipe_or_device?(path)
+        end
+
+        def self.pipe_or_device?(path)
+          ::File.pipe?(path) || ::File.chardev?(path)
+        rescue ::ArgumentError, ::TypeError
+          false # for the original to refuse
+        end
+        private_class_method :pipe_or_device?
+      end
+
+      # Commands that an IO runs.
+      module Commands
+        # @see ::IO#close
+        # @note Suspends the calling fiber until the command has ended.
+        def close
+          return super if Polyphony.scheduler.nil? || closed? || pid.nil?
+
+          Polyphony.aside { super }
+        end
+      end
+
+      include Commands
+      Singleton.include(Files)
+    end
+  end
+end

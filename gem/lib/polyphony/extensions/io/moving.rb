@@ -1,0 +1,186 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # Moving bytes between descriptors inside the kernel, for IO and for {Pipe}.
+    #
+    # What Ruby holds in its read buffer goes first. A move that is cancelled loses nothing: what was taken
+    # and not delivered is given back to the source.
+    module Moving
+      # The most that goes through the kernel's pipe at once.
+      CHUNK = 64 * 1024
+      private_constant :CHUNK
+
+      # Moves bytes here from a source; one of the two has to be a pipe.
+      #
+      # @note Suspends the calling fiber until something could be moved.
+      # @param source [IO, Pipe, Integer]
+      # @param maxlen [Integer] the most to move; where negative, everything is moved, so much at once
+      # @return [Integer] bytes moved; 0 at the end of the source
+      # @raise [Errno::EINVAL] where neither is a pipe
+      def splice_from(source, maxlen) = Moving.splice(source, self, maxlen)
+
+      # Copies bytes here from a pipe, and leaves them there; both have to be pipes.
+      #
+      # @note Suspends the calling fiber until something is there.
+      # @param source [IO, Pipe, Integer]
+      # @param maxlen [Integer] the most to copy
+      # @return [Integer] bytes copied; 0 at the end of the source
+      def tee_from(source, maxlen) = Moving.tee(source, self, maxlen)
+
+      # `IO.splice` and its kin.
+      module Singleton
+        # @see Moving#splice_from
+        def splice(source, target, maxlen) = Moving.splice(source, target, maxlen)
+
+        # @see Moving#tee_from
+        def tee(source, target, maxlen) = Moving.tee(source, target, maxlen)
+
+        # Moves everything from one IO to another through a pipe of its own; neither has to be one.
+        #
+        # @note Suspends the calling fiber until the source has ended.
+        # @return [Integer] bytes moved
+        # @raise [Errno::EPIPE] where nobody reads the target any more
+        def double_splice(source, target) = Moving.through(source, target)
+
+        # Sends a source as the body of an HTTP/1.1 message in chunks, the last one empty.
+        #
+        # @note Suspends the calling fiber until the source has ended.
+        # @param maxlen [Integer] the most that goes into one chunk
+        # @return [IO] the target
+        def http1_splice_chunked(source, target, maxlen = CHUNK)
+          Moving.chunks(source, maxlen) do |size, pass_on|
+            target << "#{size.to_s(16)}\r\n"
+            pass_on.call(target)
+            target << "\r\n"
+          end
+          target << "0\r\n\r\n"
+          target
+        end
+      end
+
+      class << self
+        # @api private
+        def splice(source, target, maxlen)
+          return once(source, target, maxlen) unless maxlen.negative?
+
+          total = 0
+          until (moved = once(source, target, -maxlen)) == 0 # rubocop:disable Style/NumericPredicate
+            return moved unless moved.is_a?(::Integer) # somebody scheduled the fiber with it
+
+            total += moved
+          end
+          total
+        end
+
+        # @api private
+        def tee(source, target, maxlen)
+          raise ::ArgumentError, "tee leaves the bytes in the pipe: no length is the end of it" if maxlen.negative?
+
+          source, target = ends(source, target)
+          if (early = buffered(source, maxlen))
+            source.ungetbyte(early)
+            return target.write(early)
+          end
+          Native.tee(source, target, maxlen)
+        end
+
+        # @api private
+        def through(source, target)
+          source, target = ends(source, target)
+          total = 0
+          chunks(source, CHUNK) do |size, pass_on|
+            pass_on.call(target)
+            total += size
+          end
+          total
+        end
+
+        # Yields the size of each piece of a source, and what passes the piece on.
+        # @api private
+        def chunks(source, maxlen)
+          source = source_of(source)
+          Polyphony.scheduler!
+          outlet, inlet = ::IO.pipe
+          begin
+            while (size = take(source, inlet, outlet, maxlen))
+              yield size, ->(target) { pass(outlet, target_of(target), size) }
+            end
+          ensure
+            inlet.close
+            give_back(outlet, source)
+            outlet.close
+          end
+        end
+
+        private
+
+        def once(source, target, maxlen)
+          source, target = ends(source, target)
+          early = buffered(source, maxlen)
+          early ? target.write(early) : Native.splice(source, target, maxlen)
+        end
+
+        def ends(source, target)
+          Polyphony.scheduler!
+          source = source_of(source)
+          target = target_of(target)
+          target.flush if target.is_a?(::IO)
+          [source, target.is_a?(::Integer) ? ::IO.for_fd(target, "w", autoclose: false) : target]
+        end
+
+        # Brings a piece into the pipe; its size, or nil at the end of the source.
+        def take(source, inlet, outlet, maxlen)
+          early = buffered(source, maxlen)
+          return early.bytesize.tap { outlet.ungetbyte(early) } if early
+
+          size = Native.splice(source, inlet, maxlen)
+          size if size.positive?
+        rescue ::Errno::EINVAL # what cannot be spliced can be read
+          data = (source.readpartial([maxlen, CHUNK].min) rescue return) # rubocop:disable Style/RescueModifier
+          data.bytesize.tap { outlet.ungetbyte(data) }
+        end
+
+        def pass(outlet, target, size)
+          target.flush
+          while size.positive?
+            early = buffered(outlet, size)
+            size -= early ? target.write(early) : Native.splice(outlet, target, size)
+          end
+        rescue ::Errno::EINVAL # what cannot be spliced to can be written to
+          target.write(outlet.readpartial(size).tap { |data| size -= data.bytesize }) while size.positive?
+        end
+
+        # A piece of what Ruby holds of a source; nil where that is nothing.
+        def buffered(source, maxlen)
+          return if source.is_a?(::Integer) || !Native.buffered?(source) || maxlen.zero?
+
+          source.read_nonblock([maxlen, CHUNK].min)
+        end
+
+        # What was taken and not passed on.
+        def give_back(outlet, source)
+          rest = outlet.read
+          source.ungetbyte(rest) unless rest.empty? || source.is_a?(::Integer) || source.closed?
+        end
+
+        def source_of(io)
+          io.is_a?(Pipe) ? io.__reader__ : io_or_number(io)
+        end
+
+        def target_of(io)
+          io.is_a?(Pipe) ? io.__writer__ : io_or_number(io)
+        end
+
+        def io_or_number(io)
+          return io if io.is_a?(::Integer) || io.is_a?(::IO)
+
+          ::IO.try_convert(io) or raise ::TypeError, "no implicit conversion of #{io.class} into IO"
+        end
+      end
+    end
+
+    IO.include(Moving)
+    IO::Singleton.include(Moving::Singleton)
+  end
+end

@@ -1,0 +1,109 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # Messages with all that belongs to them, and loops over what a socket receives.
+    module Messages
+      # @see ::BasicSocket#recvmsg
+      # @note Suspends the calling fiber until there is a message.
+      # @return [Array(String, Addrinfo, Integer, *Socket::AncillaryData)]
+      def recvmsg(*arguments, **options)
+        return super unless Polyphony.scheduler
+
+        __message__ { recvmsg_nonblock(*arguments, exception: false, **options) }
+      end
+
+      # @see ::BasicSocket#sendmsg
+      # @note Suspends the calling fiber until the kernel has taken the message.
+      # @return [Integer] bytes sent
+      def sendmsg(*arguments)
+        return super unless Polyphony.scheduler
+
+        until (sent = sendmsg_nonblock(*arguments, exception: false)) != :wait_writable
+          woken = wait_writable
+          return woken unless woken.equal?(self)
+        end
+        sent
+      end
+
+      # Yields what is received, until the peer has ended; a datagram may be empty.
+      #
+      # @note Suspends the calling fiber until something is there.
+      # @param maxlen [Integer] the most that is yielded at once
+      # @yieldparam data [String]
+      # @return [self]
+      def recv_loop(maxlen = 8192)
+        stream = __stream__?
+        ::Kernel.loop do
+          data = recv(maxlen)
+          return self if data.nil? || (stream && data.empty?)
+
+          yield data
+        end
+      end
+
+      # {Looping#feed_loop}, by `recv`.
+      #
+      # @return [self]
+      def recv_feed_loop(receiver, method = :call, &block)
+        recv_loop { |data| receiver.__send__(method, data, &block) }
+      end
+
+      # @return [Symbol] the backend's method for reading
+      # @api private
+      def __read_method__ = :backend_recv
+
+      # @return [Symbol] the backend's method for writing
+      # @api private
+      def __write_method__ = :backend_send
+
+      private
+
+      def __stream__?
+        getsockopt(:SOCKET, :TYPE).int == ::Socket::SOCK_STREAM
+      end
+
+      # Waits until one call of the original will not.
+      def __await_message__
+        ::Kernel.loop do
+          woken = wait_readable
+          return woken unless woken.equal?(self)
+          return yield if ::IO.select([self], nil, nil, 0) # nobody was faster
+        end
+      end
+    end
+
+    # @see ::IPSocket
+    module IPSocket
+      # @note Suspends the calling fiber until there is a message.
+      # @return [Array(String, Array)]
+      def recvfrom(maxlen, flags = 0)
+        return super unless Polyphony.scheduler
+
+        __await_message__ { super(maxlen, flags) }
+      end
+    end
+
+    # What UNIX sockets do besides.
+    module UNIXMessages
+      # @see ::UNIXSocket#recvfrom
+      # @note Suspends the calling fiber until there is a message.
+      def recvfrom(maxlen, flags = 0)
+        return super unless Polyphony.scheduler
+
+        __await_message__ { super(maxlen, flags) }
+      end
+
+      # @see ::UNIXSocket#recv_io
+      # @note Suspends the calling fiber until there is a message.
+      def recv_io(*arguments)
+        return super unless Polyphony.scheduler
+
+        __await_message__ { super(*arguments) }
+      end
+    end
+
+    BasicSocket.include(Messages)
+    UNIXSocket.include(UNIXMessages)
+  end
+end

@@ -1,0 +1,85 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # Names to addresses and back, off the loop: getaddrinfo(3) holds its thread for as long as a name
+    # server likes.
+    #
+    # @api private
+    module Resolving
+      class << self
+        # Where a TCP connection to a host may go.
+        #
+        # @return [Array<Addrinfo>]
+        def addresses(host, port)
+          ::Addrinfo.getaddrinfo(host, port, nil, :STREAM)
+        rescue ::SocketError => e
+          # Of a name, Ruby 3.4 says in other words than Addrinfo what TCPSocket.new called.
+          raise e if numeric?(host) || ::RUBY_VERSION < "3.4"
+
+          raise e.exception(e.message.sub("getaddrinfo:", "getaddrinfo(3):"))
+        end
+
+        # Runs a look-up elsewhere, unless it is no more than reading a number.
+        def apart(host, &lookup)
+          Polyphony.scheduler.nil? || numeric?(host) ? lookup.call : Polyphony.elsewhere(&lookup)
+        end
+
+        # Whether a host is written as an address, as far as can be seen; what is no string is not ours to
+        # understand.
+        def numeric?(host)
+          !host.is_a?(::String) || host.empty? || host.match?(/\A[\d.]+\z|:/)
+        end
+      end
+
+      # @see ::Socket
+      module OfSocket
+        # @note Suspends the calling fiber until a name is resolved.
+        def getaddrinfo(host, *rest)
+          rest.size > 5 ? Resolving.apart("name") { super } : Resolving.apart(host) { super }
+        end
+
+        # @note Suspends the calling fiber until the address is resolved.
+        def getnameinfo(...)
+          Resolving.apart("name") { super(...) }
+        end
+
+        # @note Suspends the calling fiber until a name is resolved.
+        def gethostbyname(host)
+          Resolving.apart(host) { super }
+        end
+      end
+
+      # @see ::IPSocket
+      module OfIPSocket
+        # @note Suspends the calling fiber until a name is resolved.
+        def getaddress(host)
+          Resolving.apart(host) { super }
+        end
+      end
+
+      # @see ::Addrinfo
+      module OfAddrinfo
+        # @note Suspends the calling fiber until a name is resolved.
+        def getaddrinfo(host, *rest, **options)
+          Resolving.apart(host) { super }
+        end
+
+        # @note Suspends the calling fiber until a name is resolved.
+        def tcp(host, port)
+          Resolving.apart(host) { super }
+        end
+
+        # @note Suspends the calling fiber until a name is resolved.
+        def udp(host, port)
+          Resolving.apart(host) { super }
+        end
+
+        # @note Suspends the calling fiber until a name is resolved.
+        def ip(host)
+          Resolving.apart(host) { super }
+        end
+      end
+    end
+  end
+end

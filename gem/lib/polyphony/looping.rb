@@ -1,0 +1,62 @@
+# frozen_string_literal: true
+
+module Polyphony
+  # Loops over a stream.
+  #
+  # Each yields until the stream ends, and is then self. `break` ends it with the break's value,
+  # StopIteration with its result; what the block raises goes through. Needs `gets` and `readpartial`.
+  module Looping
+    # Yields what is read, as it comes.
+    #
+    # @note Suspends the calling fiber until something is there.
+    # @param maxlen [Integer] the most that is yielded at once
+    # @yieldparam data [String]
+    # @return [self]
+    # @example
+    #   socket.read_loop { |data| socket << data }
+    def read_loop(maxlen = 8192)
+      ::Kernel.loop do
+        data = __piece__(maxlen)
+        return self unless data
+
+        yield data
+      end
+    end
+
+    # Yields every line.
+    #
+    # @note Suspends the calling fiber until a line is there.
+    # @param args as for IO#gets
+    # @yieldparam line [String]
+    # @return [self]
+    def gets_loop(*args, **options)
+      ::Kernel.loop do
+        line = gets(*args, **options)
+        return self unless line
+
+        yield line
+      end
+    end
+
+    # Hands what is read to a receiver, as it comes, with the block.
+    #
+    # @note Suspends the calling fiber until something is there.
+    # @param receiver [Object]
+    # @param method [Symbol] what to call of it
+    # @return [self]
+    # @example
+    #   io.feed_loop(unpacker, :feed_each) { |message| handle(message) }
+    def feed_loop(receiver, method = :call, &block)
+      read_loop { |data| receiver.__send__(method, data, &block) }
+    end
+
+    private
+
+    # The next piece; nil at the end of the stream.
+    def __piece__(maxlen)
+      readpartial(maxlen)
+    rescue ::EOFError
+      nil
+    end
+  end
+end
