@@ -27,6 +27,10 @@ module Polyphony
     require_relative "extensions/socket/options"
     require_relative "extensions/socket/messages"
     require_relative "extensions/socket/resolving"
+    require_relative "extensions/late"
+    require_relative "compression"
+    require_relative "net"
+    require_relative "backend_io"
     require_relative "extensions/queue"
     require_relative "extensions/mutex"
     require_relative "extensions/thread"
@@ -66,6 +70,7 @@ module Polyphony
       ::Kernel.include(Verbs)
       ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
       ::Kernel.at_exit { Polyphony.finish }
+      Late.install
     end
   end
 end

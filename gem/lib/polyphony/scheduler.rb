@@ -34,6 +34,7 @@ module Polyphony
     end
 
     scheduler = Scheduler.start(**options)
+    Extensions::Late.install if defined?(Extensions::Late)
     ::Fiber.current.setup_main_fiber if ::Fiber.current.respond_to?(:setup_main_fiber)
     ::Fiber.set_scheduler(FiberScheduler.new(scheduler)) unless ::Fiber.scheduler
     scheduler

@@ -1,0 +1,248 @@
+# frozen_string_literal: true
+
+module Polyphony
+  # `IO.gzip` and its kin: from a source to a destination, a piece at a time.
+  #
+  # A source is a String, whatever answers `readpartial` or `read` (IO, {Pipe}, StringIO …), or whatever
+  # answers `call` with the next piece and nil at the end. A destination is a String that is appended to, or
+  # whatever answers `write`, `<<` or `call`. What is truncated or damaged raises Zlib's own errors.
+  #
+  # Zlib lets go of Ruby's lock while it works; between two pieces of a String other fibers run.
+  module Compression
+    # Bytes that are asked for at once.
+    PIECE = 64 * 1024
+    # Of the header: a name follows, a comment follows; the system is Unix.
+    NAME = 8
+    COMMENT = 16
+    UNIX = 3
+    private_constant :PIECE, :NAME, :COMMENT, :UNIX
+
+    # Compresses in the format of gzip(1).
+    #
+    # @note Suspends the calling fiber while the source has nothing, or the destination has no room.
+    # @param source [Object]
+    # @param destination [Object]
+    # @param options [Hash]
+    # @option options [Time, Integer, false, nil] :mtime when the source was changed; by default now, false
+    #   for not telling
+    # @option options [String] :orig_name
+    # @option options [String] :comment
+    # @return [Integer] bytes written
+    # @example
+    #   File.open("log") { |log| IO.gzip(log, socket, orig_name: "log") }
+    def gzip(source, destination, options = {})
+      Compression.load
+      sink = Sink.new(destination)
+      sink.write(Compression.header(**options))
+      crc, length = 0, 0
+      Compression.deflate(Source.new(source), sink, -::Zlib::MAX_WBITS) do |piece|
+        crc = ::Zlib.crc32(piece, crc)
+        length += piece.bytesize
+      end
+      sink.write([crc, length & 0xffff_ffff].pack("VV"))
+      sink.count
+    end
+
+    # Decompresses what gzip(1) makes, also several such files in a row; length and checksum are verified.
+    #
+    # @note Suspends the calling fiber while the source has nothing, or the destination has no room.
+    # @param info [Hash, nil] is told `:mtime` (Time), `:orig_name` and `:comment` (nil where there is none)
+    # @return [Integer] bytes written
+    # @raise [Zlib::Error]
+    def gunzip(source, destination, info = nil)
+      Compression.load
+      source = Source.new(source)
+      sink = Sink.new(destination)
+      Compression.member(source, sink, info)
+      Compression.member(source, sink, nil) while source.another?
+      sink.count
+    end
+
+    # Compresses in the format of zlib.
+    #
+    # @note Suspends the calling fiber while the source has nothing, or the destination has no room.
+    # @return [Integer] bytes written
+    def deflate(source, destination)
+      Compression.load
+      sink = Sink.new(destination)
+      Compression.deflate(Source.new(source), sink, ::Zlib::MAX_WBITS)
+      sink.count
+    end
+
+    # Decompresses the format of zlib; the checksum is verified.
+    #
+    # @note Suspends the calling fiber while the source has nothing, or the destination has no room.
+    # @return [Integer] bytes written
+    # @raise [Zlib::Error]
+    def inflate(source, destination)
+      Compression.load
+      sink = Sink.new(destination)
+      source = Source.new(source)
+      Compression.with(::Zlib::Inflate.new) do |stream|
+        stream.inflate(source.piece) { |piece| sink.write(piece) } until stream.finished? || source.ended?
+        stream.finish # says Zlib::BufError where the end is missing
+      end
+      sink.count
+    end
+
+    class << self
+      # @api private
+      def load
+        require "zlib"
+      end
+
+      # @api private
+      def header(mtime: nil, orig_name: nil, comment: nil)
+        flags = (orig_name ? NAME : 0) | (comment ? COMMENT : 0)
+        head = [0x1f, 0x8b, 8, flags, mtime == false ? 0 : (mtime || ::Time.now).to_i, 0, UNIX].pack("C4VCC")
+        [orig_name, comment].compact.each { |text| head << [text.b].pack("Z*") }
+        head
+      end
+
+      # Compresses; yields what goes in.
+      # @api private
+      def deflate(source, sink, window)
+        with(::Zlib::Deflate.new(::Zlib::DEFAULT_COMPRESSION, window)) do |stream|
+          until source.ended?
+            piece = source.piece
+            yield piece if block_given?
+            sink.write(stream.deflate(piece))
+          end
+          sink.write(stream.finish)
+        end
+      end
+
+      # One of the files in a row.
+      # @api private
+      def member(source, sink, info)
+        reader = ::Zlib::GzipReader.new(source)
+        info&.update(mtime: reader.mtime, orig_name: text(reader.orig_name), comment: text(reader.comment))
+        while (piece = next_piece(reader))
+          sink.write(piece)
+        end
+        source.give_back(reader.unused)
+      ensure
+        reader&.finish
+      end
+
+      # @api private
+      def with(stream)
+        yield stream
+      ensure
+        stream.reset unless stream.finished? # one that is left in the middle would complain
+        stream.close
+      end
+
+      private
+
+      def next_piece(reader)
+        reader.readpartial(PIECE)
+      rescue ::EOFError
+        nil
+      end
+
+      def text(field) = field.nil? || field.empty? ? nil : field
+    end
+
+    # Where bytes come from.
+    #
+    # @api private
+    class Source
+      def initialize(given)
+        @given = given
+        @early = +""
+        @place = 0
+        @ended = false
+        @next = reader
+      end
+
+      # Whether everything was taken.
+      def ended?
+        @early = take || (@ended = true; "") if @early.empty? && !@ended
+        @ended && @early.empty?
+      end
+
+      # What is there next; only where the source has not ended.
+      def piece
+        return "" if ended?
+
+        piece = @early
+        @early = +""
+        piece
+      end
+
+      # What was taken and not needed.
+      def give_back(bytes)
+        @early = bytes + @early if bytes
+      end
+
+      # Whether another file follows; zeros behind the last one are padding.
+      def another?
+        @early = piece.sub(/\A\0+/n, "") while !ended? && @early.start_with?("\0")
+        !ended?
+      end
+
+      # What Zlib::GzipReader calls.
+      def readpartial(_length, buffer = nil)
+        raise ::EOFError, "end of file reached" if ended?
+
+        buffer ? buffer.replace(piece) : piece
+      end
+
+      private
+
+      def take
+        piece = @next.call
+        piece = @next.call while piece && piece.empty?
+        piece&.b
+      end
+
+      def reader
+        return method(:slice) if @given.is_a?(::String)
+        return -> { @given.readpartial(PIECE) rescue end_of_file($!) } if @given.respond_to?(:readpartial) # rubocop:disable Style/RescueModifier
+        return -> { @given.read(PIECE) } if @given.respond_to?(:read)
+        return @given if @given.respond_to?(:call)
+
+        raise ::TypeError, "cannot read from #{@given.class}"
+      end
+
+      def end_of_file(error)
+        raise error unless error.is_a?(::EOFError)
+      end
+
+      def slice
+        piece = @given.byteslice(@place, PIECE)
+        @place += PIECE
+        Polyphony.scheduler && ::Kernel.instance_method(:snooze).bind_call(self)
+        piece unless piece.nil? || piece.empty?
+      end
+    end
+
+    # Where bytes go.
+    #
+    # @api private
+    class Sink
+      # @return [Integer] bytes written
+      attr_reader :count
+
+      def initialize(given)
+        raise ::FrozenError, "can't modify frozen String: #{given.inspect}" if given.is_a?(::String) && given.frozen?
+
+        @given = given
+        @count = 0
+        @way = %i[write call <<].find { |name| given.respond_to?(name) } or
+          raise ::TypeError, "cannot write to #{given.class}"
+      end
+
+      def write(bytes)
+        return if bytes.empty?
+
+        bytes = bytes.dup.force_encoding(@given.encoding) if @given.is_a?(::String)
+        @given.public_send(@way, bytes)
+        @count += bytes.bytesize
+      end
+    end
+
+    Extensions::IO::Singleton.include(self)
+  end
+end
