@@ -13,6 +13,7 @@ require_relative "support/child"
 require_relative "support/places"
 require_relative "support/descriptors"
 require_relative "support/seed"
+require_relative "support/tls"
 Dir[File.join(__dir__, "shared", "*.rb")].each { |file| require file }
 
 RSpec.configure do |config|
@@ -25,6 +26,7 @@ RSpec.configure do |config|
   config.include Descriptors
   config.include Child
   config.include Seed
+  config.include TLS
 
   config.before(:suite) { Leftovers.warm_up }
   config.around { |example| Watchdog.over(example) { Leftovers.check(example) } }

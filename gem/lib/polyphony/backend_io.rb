@@ -32,8 +32,11 @@ module Polyphony
     # @param place [Integer] where in the buffer to put it; -1 for its end
     # @return [String, Integer, nil] the buffer; of memory the count of bytes; nil at the end
     def read(io, buffer, length, to_eof, place)
-      io = BackendIO.io(io)
-      data = io.__send__(to_eof || length.nil? ? :__read_at__ : :__readpartial_at__, length, buffer, place, *(false unless to_eof || length.nil?))
+      stream = BackendIO.io(io)
+      return place(buffer, place, BackendIO.exactly(stream, length)) if length && to_eof && io.is_a?(::Integer)
+      return stream.readpartial(length, buffer, place, false) if length && !to_eof
+
+      data = stream.read(length, buffer, place)
       data unless length.nil? && data.is_a?(::String) && data.empty?
     end
 
@@ -195,6 +198,16 @@ module Polyphony
       # The IO to write to.
       # @api private
       def target(given) = given.is_a?(Pipe) ? given.__writer__ : io(given).tap { |io| io.sync = true }
+
+      # So many bytes and no more: what were read ahead of a bare descriptor would be lost with its IO.
+      # @api private
+      def exactly(io, length)
+        data = +""
+        while data.bytesize < length && (piece = io.readpartial(length - data.bytesize, +"", 0, false))
+          data << piece
+        end
+        data
+      end
 
       # Refuses what cannot be part of a chain.
       # @api private

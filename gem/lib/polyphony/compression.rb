@@ -5,7 +5,7 @@ module Polyphony
   #
   # A source is a String, whatever answers `readpartial` or `read` (IO, {Pipe}, StringIO …), or whatever
   # answers `call` with the next piece and nil at the end. A destination is a String that is appended to, or
-  # whatever answers `write`, `<<` or `call`. What is truncated or damaged raises Zlib's own errors.
+  # whatever answers `write` or `call`. What is truncated or damaged raises Zlib's own errors.
   #
   # Zlib lets go of Ruby's lock while it works; between two pieces of a String other fibers run.
   module Compression
@@ -121,8 +121,11 @@ module Polyphony
           sink.write(piece)
         end
         source.give_back(reader.unused)
-      ensure
+        reader.finish
+      rescue ::Exception # rubocop:disable Lint/RescueException
+        reader&.rewind # one that is left in the middle would complain
         reader&.finish
+        raise
       end
 
       # @api private
@@ -189,6 +192,9 @@ module Polyphony
         buffer ? buffer.replace(piece) : piece
       end
 
+      # What Zlib::GzipReader calls when it is reset, which is at its end.
+      def seek(*) = nil
+
       private
 
       def take
@@ -230,8 +236,8 @@ module Polyphony
 
         @given = given
         @count = 0
-        @way = %i[write call <<].find { |name| given.respond_to?(name) } or
-          raise ::TypeError, "cannot write to #{given.class}"
+        @way = given.is_a?(::String) ? :<< : %i[write call].find { |name| given.respond_to?(name) }
+        raise ::TypeError, "cannot write to #{given.class}" unless @way
       end
 
       def write(bytes)

@@ -18,7 +18,7 @@ module Polyphony
         return if @installed || ::Object.autoload?(:OpenSSL) || !defined?(::OpenSSL::SSL::SSLServer)
 
         @installed = true
-        require_relative "openssl"
+        require_relative "openssl/sockets"
       end
 
       # OpenSSL says `nonblock=` to what it wraps.

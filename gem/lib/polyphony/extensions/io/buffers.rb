@@ -51,6 +51,14 @@ module Polyphony
       #     io.read(3, buffer, 2)            # from byte 2 on; the buffer ends after what was read
       #     io.readpartial(3, buffer, 0, false)  # nil at the end of the stream
       module Buffers
+        # @return [Symbol] the backend's method for reading
+        # @api private
+        def __read_method__ = :backend_read
+
+        # @return [Symbol] the backend's method for writing
+        # @api private
+        def __write_method__ = :backend_write
+
         private
 
         # `read(length, buffer, place)`.

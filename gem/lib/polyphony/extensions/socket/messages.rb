@@ -78,7 +78,7 @@ module Polyphony
       # @note Suspends the calling fiber until there is a message.
       # @return [Array(String, Array)]
       def recvfrom(maxlen, flags = 0)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
         __await_message__ { super(maxlen, flags) }
       end
@@ -89,7 +89,7 @@ module Polyphony
       # @see ::UNIXSocket#recvfrom
       # @note Suspends the calling fiber until there is a message.
       def recvfrom(maxlen, flags = 0)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
         __await_message__ { super(maxlen, flags) }
       end

@@ -1,0 +1,188 @@
+# frozen_string_literal: true
+
+module Polyphony
+  module Extensions
+    # TLS that waits without holding the thread.
+    #
+    # `require "polyphony"` does not load OpenSSL. Where a program does, before or after, this file is loaded
+    # by {Late}.
+    module OpenSSL
+      # Everything that OpenSSL::Buffering offers stands on `sysread` and `syswrite`; these wait for the
+      # descriptor and not in it.
+      #
+      # @see ::OpenSSL::SSL::SSLSocket
+      module SSLSocket
+        include Looping
+
+        # @note Suspends the calling fiber until both sides agree.
+        # @return [self]
+        def accept
+          return super unless Polyphony.scheduler
+
+          __when_ready__ { accept_nonblock(exception: false) }
+        end
+
+        # @note Suspends the calling fiber until both sides agree.
+        # @return [self]
+        def connect
+          return super unless Polyphony.scheduler
+
+          __when_ready__ { connect_nonblock(exception: false) }
+        end
+
+        # @note Suspends the calling fiber until something is there.
+        def sysread(length, *buffer)
+          return super unless Polyphony.scheduler
+
+          __when_ready__ { __send__(:sysread_nonblock, length, *buffer, exception: false) } or
+            ::Kernel.raise ::EOFError, "end of file reached"
+        end
+
+        # @note Suspends the calling fiber until everything is out.
+        # @return [Integer] bytes written
+        def syswrite(string)
+          return super unless Polyphony.scheduler
+
+          __when_ready__ { __send__(:syswrite_nonblock, string, exception: false) }
+        end
+
+        # @see ::IO#read
+        # @param place [Integer, nil] where in the buffer to put it; -1 for its end
+        def read(length = nil, buffer = nil, place = nil)
+          return super(length, buffer) unless place
+
+          IO::Buffers.check(buffer)
+          IO::Buffers.place(buffer, place, super(length))
+        end
+
+        # @see ::IO#readpartial
+        # @param place [Integer, nil] where in the buffer to put it; -1 for its end
+        # @param raise_on_eof [Boolean] whether the end is an error; else it is nil
+        def readpartial(length, buffer = nil, place = nil, raise_on_eof = true)
+          IO::Buffers.check(buffer)
+          return super(length, buffer) if place.nil?
+
+          IO::Buffers.place(buffer, place, super(length))
+        rescue ::EOFError
+          ::Kernel.raise if raise_on_eof
+        end
+
+        alias recv_loop read_loop
+
+        # @see SocketOptions#dont_linger
+        # @return [self]
+        def dont_linger
+          to_io.dont_linger
+          self
+        end
+
+        # @see SocketOptions#no_delay
+        # @return [self]
+        def no_delay
+          to_io.no_delay
+          self
+        end
+
+        # @see SocketOptions#reuse_addr
+        # @return [self]
+        def reuse_addr
+          to_io.reuse_addr
+          self
+        end
+
+        # @return [Symbol] the method for reading
+        # @api private
+        def __read_method__ = :readpartial
+
+        # @return [Symbol] the method for writing
+        # @api private
+        def __write_method__ = :write
+
+        private
+
+        # Asks anew each time the descriptor is ready for what was missing.
+        def __when_ready__
+          ::Kernel.loop do
+            case answer = yield
+            when :wait_readable then __await__(::IO::READABLE)
+            when :wait_writable then __await__(::IO::WRITABLE)
+            else return answer
+            end
+          end
+        end
+
+        # Not `wait_readable`: what Ruby holds of the descriptor is no use to OpenSSL.
+        def __await__(events)
+          limit = to_io.timeout if to_io.respond_to?(:timeout)
+          ready = Polyphony.scheduler.poll(to_io, events, limit)
+          ::Kernel.raise ::IO::TimeoutError, "Blocking operation timed out!" if limit && !ready
+        end
+      end
+
+      # @see ::OpenSSL::SSL::SSLServer
+      module SSLServer
+        # What {#accept_loop} hands over: a connection, or why there is none.
+        Arrival = ::Struct.new(:socket, :error, :last)
+        private_constant :Arrival
+
+        # Yields each connection once both sides agree. Each handshake has a fiber of its own: a client that
+        # says nothing holds up nobody.
+        #
+        # @note Suspends the calling fiber until there is a connection.
+        # @param ignore_errors [Boolean] whether a handshake that fails is passed over; else it is raised
+        # @yieldparam socket [OpenSSL::SSL::SSLSocket]
+        # @return [Object, nil] what the block breaks with
+        def accept_loop(ignore_errors: true)
+          arrivals = ::Thread::Queue.new
+          acceptor = ::Fiber.current.spin(:accept_loop) { __accept_into__(arrivals) }
+          ::Kernel.loop do
+            arrival = arrivals.shift
+            ::Kernel.raise arrival.error if arrival.error && (arrival.last || !ignore_errors)
+
+            yield arrival.socket if arrival.socket
+          end
+        ensure
+          __end_accepting__(acceptor, arrivals)
+        end
+
+        private
+
+        def __accept_into__(arrivals)
+          ::Kernel.loop do
+            socket, = to_io.accept
+            ::Fiber.current.spin(:handshake) { arrivals << __handshake__(socket) }
+          end
+        rescue ::SystemCallError, ::IOError => e
+          arrivals << Arrival.new(nil, e, true)
+        end
+
+        def __handshake__(socket)
+          return Arrival.new(socket) if socket.is_a?(::OpenSSL::SSL::SSLSocket)
+
+          secure = ::OpenSSL::SSL::SSLSocket.new(socket, @ctx)
+          secure.sync_close = true
+          secure.accept if start_immediately
+          Arrival.new(secure)
+        rescue ::OpenSSL::SSL::SSLError, ::SystemCallError, ::IOError => e
+          socket.close
+          Arrival.new(nil, e)
+        rescue ::Exception # rubocop:disable Lint/RescueException
+          socket.close
+          ::Kernel.raise
+        end
+
+        # Ends the handshakes, and the connections that nobody took.
+        def __end_accepting__(acceptor, arrivals)
+          return unless acceptor
+
+          acceptor.stop
+          acceptor.await
+          arrivals.shift.socket&.close until arrivals.empty?
+        end
+      end
+
+      ::OpenSSL::SSL::SSLSocket.prepend(SSLSocket)
+      ::OpenSSL::SSL::SSLServer.prepend(SSLServer)
+    end
+  end
+end

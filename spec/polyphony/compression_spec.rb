@@ -1,0 +1,140 @@
+# frozen_string_literal: true
+
+require "stringio"
+require "zlib"
+
+RSpec.describe Polyphony::Compression do
+  let(:text) { "foobar" * 10_000 }
+  let(:noise) { random.bytes(300_000) }
+
+  def gzipped(text, **options) = (+"").tap { |made| IO.gzip(text, made, options) }
+
+  everywhere do
+    # The original took a piece that came slowly for the last one.
+    it "compresses all of what comes slowly, in pieces" do
+      reader, writer = pipe
+      spin { noise.each_char.each_slice(9000) { |piece| writer << piece.join; snooze }; writer.close }
+      made = +""
+      expect(IO.gzip(reader, made)).to eq made.bytesize
+      expect(Zlib.gunzip(made) == noise).to be true
+    end
+
+    it "decompresses all of what comes slowly, in pieces" do
+      reader, writer = pipe
+      made = Zlib.gzip(noise)
+      spin { made.each_char.each_slice(7) { |piece| writer << piece.join }; writer.close }
+      out = (+"").b
+      expect(IO.gunzip(reader, out)).to eq noise.bytesize
+      expect(out == noise).to be true
+    end
+
+    it "goes from one stream to another while others run" do
+      (from, feed), (into, drain) = unix_pair, pipe.reverse
+      spin { feed << noise; feed.close }
+      there = Polyphony.pipe
+      packing = spin { IO.deflate(from, there).tap { there.close } }
+      unpacking = spin { IO.inflate(there, into).tap { into.close } }
+      expect(drain.read.b == noise).to be true
+      expect([packing.await > noise.bytesize, unpacking.await]).to eq [true, noise.bytesize]
+      there.close_read
+    end
+  end
+
+  it "gives the counts that Polyphony 1 gives" do
+    made = +""
+    expect(IO.deflate("foobar" * 20, made)).to eq 17
+    expect(IO.deflate(text, +"")).to eq 118
+    expect(IO.inflate(Zlib.deflate("foobar"), +"")).to eq 6
+    expect(IO.inflate(made, out = +"")).to eq 120
+    expect(out).to eq "foobar" * 20
+  end
+
+  it "tells what the header says" do
+    info = {}
+    now = Time.at(1_700_000_000)
+    IO.gunzip(gzipped("x", mtime: now, orig_name: "name", comment: "why"), +"", info)
+    expect(info).to eq mtime: now, orig_name: "name", comment: "why"
+    IO.gunzip(gzipped("x", mtime: false), +"", info)
+    expect(info).to eq mtime: Time.at(0), orig_name: nil, comment: nil
+    IO.gunzip(gzipped("x", mtime: 42), +"", info)
+    expect(info[:mtime]).to eq Time.at(42)
+    before = Time.now.to_i
+    IO.gunzip(gzipped("x"), +"", info)
+    expect(info[:mtime].to_i).to be_between(before, Time.now.to_i)
+  end
+
+  it "makes headers that Zlib understands" do
+    made = Zlib::GzipReader.new(StringIO.new(gzipped(text, mtime: 7, orig_name: "é", comment: "c")))
+    expect([made.read == text, made.mtime, made.orig_name.b, made.comment]).to eq [true, Time.at(7), "é".b, "c"]
+  end
+
+  it "decompresses several files in a row, and zeros behind the last" do
+    out = +""
+    expect(IO.gunzip(gzipped("foo") + gzipped("bar") + "\0" * 512, out)).to eq 6
+    expect(out).to eq "foobar"
+  end
+
+  it "takes whatever can be read or called, and gives to whatever can be written to or called" do
+    pieces = ["foo", "", "bar", nil]
+    taken = []
+    IO.gzip(-> { pieces.shift }, ->(piece) { taken << piece })
+    expect(Zlib.gunzip(taken.join)).to eq "foobar"
+    out = StringIO.new
+    IO.gunzip(StringIO.new(taken.join), out)
+    expect(out.string).to eq "foobar"
+  end
+
+  it "appends to a string, in its encoding" do
+    out = +"é"
+    IO.gunzip(gzipped("ü"), out)
+    expect([out, out.valid_encoding?]).to eq ["éü", true]
+  end
+
+  it "lets others run while it works on a string" do
+    ticks = 0
+    ticker = spin { loop { ticks += 1; snooze } }
+    IO.deflate(noise * 4, +"")
+    ticker.stop
+    ticker.await
+    expect(ticks).to be > 4
+  end
+
+  # The original gave what it had, or nothing, without a word.
+  describe "what is damaged" do
+    {
+      "nothing" => ->(_) { "" }, "garbage" => ->(_) { "garbage" * 9 }, "half a header" => ->(made) { made[0, 5] },
+      "half a body" => ->(made) { made[0, made.size / 2] }, "no footer" => ->(made) { made[0..-9] },
+      "half a footer" => ->(made) { made[0..-3] },
+      "another checksum" => ->(made) { made.dup.tap { |bad| bad.setbyte(-6, bad.getbyte(-6) ^ 1) } },
+      "another length" => ->(made) { made.dup.tap { |bad| bad.setbyte(-1, bad.getbyte(-1) ^ 1) } },
+      "garbage behind the file" => ->(made) { "#{made}garbage" }
+    }.each do |name, damage|
+      it "is an error of Zlib's in gunzip: #{name}" do
+        expect { IO.gunzip(damage.call(Zlib.gzip(noise)), +"".b) }.to raise_error Zlib::Error
+      end
+    end
+
+    it "is an error of Zlib's in inflate" do
+      made = Zlib.deflate(noise)
+      expect { IO.inflate("", +"".b) }.to raise_error Zlib::BufError
+      expect { IO.inflate(made[0..-2], +"".b) }.to raise_error Zlib::BufError
+      expect { IO.inflate("garbage" * 9, +"".b) }.to raise_error Zlib::DataError
+      expect { IO.inflate(made[0..-2] + "x", +"".b) }.to raise_error Zlib::DataError
+    end
+  end
+
+  it "refuses what it cannot read or write" do
+    expect { IO.gzip(3, +"") }.to raise_error TypeError, "cannot read from Integer"
+    expect { IO.gzip("x", 3) }.to raise_error TypeError, "cannot write to Integer"
+    expect { IO.gzip("x", "frozen".freeze) }.to raise_error FrozenError
+    expect { IO.gzip("x", +"", nonsense: 1) }.to raise_error ArgumentError
+  end
+
+  it "leaves nothing behind when it is cancelled" do
+    reader, = pipe
+    victim = spin { IO.gzip(reader, +"") }
+    2.times { snooze }
+    victim.stop
+    expect(victim.await).to be_nil
+  end
+end

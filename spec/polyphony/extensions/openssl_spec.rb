@@ -1,0 +1,155 @@
+# frozen_string_literal: true
+
+RSpec.describe "TLS" do
+  everywhere do
+    describe "a connection" do
+      let!(:ends) { tls_pair }
+      let(:reader) { ends[0] }
+      let(:writer) { ends[1] }
+
+      it_behaves_like "a looping stream"
+
+      it "lets others run until something comes" do
+        line = spin { reader.gets }
+        2.times { snooze }
+        writer.puts "late"
+        expect(line.await).to eq "late\n"
+      end
+
+      it "carries what does not fit at once, both ways at a time" do
+        data = random.bytes(1_000_000)
+        sending = [spin { writer.write(data) }, spin { reader.write(data) }]
+        expect([reader.read(data.bytesize) == data, writer.read(data.bytesize) == data]).to eq [true, true]
+        expect(sending.map(&:await)).to eq [data.bytesize, data.bytesize]
+      end
+
+      it "can be read on after a read was cancelled" do
+        victim = spin { reader.readpartial(9) }
+        2.times { snooze }
+        victim.stop
+        victim.await
+        writer << "kept"
+        expect(reader.readpartial(9)).to eq "kept"
+      end
+
+      it "says EOFError where a reader must have something" do
+        writer.close
+        expect { reader.readpartial(1) }.to raise_error EOFError
+        expect([reader.gets, reader.read(1)]).to eq [nil, nil]
+      end
+
+      it "has its options set by name" do
+        expect(reader.no_delay.dont_linger.reuse_addr).to equal reader
+        expect(reader.to_io.getsockopt(:TCP, :NODELAY).bool).to be true
+      end
+    end
+  end
+
+  describe "OpenSSL::SSL::SSLServer#accept_loop" do
+    let!(:listener) { tls_server }
+    let(:server) { listener[0] }
+    let(:port) { listener[1] }
+
+    def over(server, **options)
+      serving = spin { server.accept_loop(**options) { |socket| spin { socket.gets_loop { |line| socket << line.upcase }; socket.close } } }
+      yield
+    ensure
+      serving.stop
+      serving.await
+    end
+
+    # The original waited for it in the handshake, and so did every fiber of the thread.
+    it "serves others while a client says nothing" do
+      over(server) do
+        silent = Array.new(3) { closing(TCPSocket.new("127.0.0.1", port)) }
+        client = tls_client(port)
+        client.puts "hello"
+        expect(client.gets).to eq "HELLO\n"
+        client.close
+        silent.each(&:close)
+      end
+    end
+
+    it "passes over clients that speak something else" do
+      over(server) do
+        plain = closing(TCPSocket.new("127.0.0.1", port))
+        plain << "GET / HTTP/1.0\r\n\r\n"
+        expect((plain.read rescue "reset")).not_to start_with "HTTP"
+        client = tls_client(port)
+        client.puts "hello"
+        expect(client.gets).to eq "HELLO\n"
+        client.close
+      end
+    end
+
+    it "raises what a handshake raises where that is asked for" do
+      accepting = spin { server.accept_loop(ignore_errors: false) { nil } rescue $!.class }
+      plain = closing(TCPSocket.new("127.0.0.1", port))
+      plain << "GET / HTTP/1.0\r\n\r\n"
+      expect(accepting.await).to eq OpenSSL::SSL::SSLError
+    end
+
+    it "ends with a break, which gives its value, and closes what nobody took" do
+      accepting = spin { server.accept_loop { |socket| break closing(socket).gets } }
+      silent = closing(TCPSocket.new("127.0.0.1", port))
+      tls_client(port).puts "hello"
+      expect(accepting.await).to eq "hello\n"
+      expect(silent.read).to eq ""
+    end
+
+    it "ends with the error of a listener that was closed" do
+      accepting = spin { server.accept_loop { nil } rescue $!.class }
+      3.times { snooze }
+      server.close
+      expect(accepting.await).to eq IOError
+    end
+  end
+
+  it "may wait in the callback that chooses a certificate by name" do
+    names = []
+    context = server_context
+    context.servername_cb = ->((_, name)) { sleep 0.001; names << name; nil }
+    server, port = tls_server(context)
+    accepting = spin { closing(server.accept).gets }
+    tls_client(port).puts "hello"
+    expect([accepting.await, names]).to eq ["hello\n", ["localhost"]]
+  end
+
+  it "ends a handshake that is cancelled, and the server goes on" do
+    server, port = tls_server
+    silent = closing(TCPSocket.new("127.0.0.1", port))
+    expect(move_on_after(0.01, with_value: :late) { server.accept }).to eq :late
+    accepting = spin { closing(server.accept).gets }
+    tls_client(port).puts "hello"
+    expect(accepting.await).to eq "hello\n"
+    silent.close
+  end
+
+  describe "loading" do
+    ECHO = <<~'RUBY'
+      key = OpenSSL::PKey::EC.generate("prime256v1")
+      certificate = OpenSSL::X509::Certificate.new
+      certificate.subject = certificate.issuer = OpenSSL::X509::Name.parse("/CN=localhost")
+      certificate.public_key, certificate.not_before, certificate.not_after = key, Time.now - 60, Time.now + 60
+      certificate.sign(key, OpenSSL::Digest.new("SHA256"))
+      context = OpenSSL::SSL::SSLContext.new
+      context.cert, context.key = certificate, key
+      server = OpenSSL::SSL::SSLServer.new(TCPServer.new("127.0.0.1", 0), context)
+      client = spin { OpenSSL::SSL::SSLSocket.new(TCPSocket.new("127.0.0.1", server.to_io.addr[1])).connect.puts "through" }
+      puts server.accept_loop { |socket| break socket.gets }
+      client.await
+    RUBY
+
+    it "is not done by Polyphony, and works in any order" do
+      expect(Child.ruby!("p $LOADED_FEATURES.grep(/openssl|zlib/); spin { p defined?(OpenSSL) }.await")).to eq "[]\nnil\n"
+      expect(Child.ruby!("require 'openssl'; #{ECHO}")).to eq "through\n"
+      expect(Child.ruby!("Polyphony.scheduler!; require 'openssl'; #{ECHO}")).to eq "through\n"
+      expect(Child.ruby!("require 'openssl'; require 'polyphony'; #{ECHO}", loaded: nil, before: ["env", "RUBYLIB=#{Child::LIBRARY}"])).to eq "through\n"
+      expect(Child.ruby!("require 'polyphony/extensions/openssl'; #{ECHO}", loaded: nil, before: ["env", "RUBYLIB=#{Child::LIBRARY}"])).to eq "through\n"
+    end
+
+    it "leaves what others promise to load to them" do
+      expect(Child.ruby!("autoload :OpenSSL, 'openssl'; Polyphony.scheduler!; p $LOADED_FEATURES.grep(/openssl/); #{ECHO}")).to eq "[]\nthrough\n"
+    end
+  end
+end
