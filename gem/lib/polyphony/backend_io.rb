@@ -191,7 +191,10 @@ module Polyphony
         when ::IO then given
         when ::Integer then ::IO.for_fd(given, mode(given), autoclose: autoclose)
         when Pipe then given.__reader__
-        else ::IO.try_convert(given) or raise ::TypeError, "no implicit conversion of #{given.class} into IO"
+        else
+          return given if given.respond_to?(:readpartial) # which has more to say than its descriptor
+
+          ::IO.try_convert(given) or raise ::TypeError, "no implicit conversion of #{given.class} into IO"
         end
       end
 

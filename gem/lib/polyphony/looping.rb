@@ -15,12 +15,12 @@ module Polyphony
     # @example
     #   socket.read_loop { |data| socket << data }
     def read_loop(maxlen = 8192)
-      ::Kernel.loop do
-        data = __piece__(maxlen)
-        return self unless data
-
+      while (data = __piece__(maxlen))
         yield data
       end
+      self
+    rescue ::StopIteration => e
+      e.result
     end
 
     # Yields every line.
@@ -30,12 +30,18 @@ module Polyphony
     # @yieldparam line [String]
     # @return [self]
     def gets_loop(*args, **options)
-      ::Kernel.loop do
-        line = gets(*args, **options)
-        return self unless line
-
-        yield line
+      if args.empty? && options.empty? # handing nothing on takes half of the time
+        while (line = gets)
+          yield line
+        end
+      else
+        while (line = gets(*args, **options))
+          yield line
+        end
       end
+      self
+    rescue ::StopIteration => e
+      e.result
     end
 
     # Hands what is read to a receiver, as it comes, with the block.

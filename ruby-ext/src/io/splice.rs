@@ -26,6 +26,9 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
 /// Moves at most `len` bytes, one of the two being a pipe: how many, 0 at the end of the stream.
 fn splice(ruby: &Ruby, from: Value, to: Value, len: u32) -> Result<Value, Error> {
     let (from, to) = (descriptor(ruby, from)?, descriptor(ruby, written_through(to))?);
+    if !is_pipe(from) && !is_pipe(to) {
+        return Err(errors::system(ruby, libc::EINVAL, "splice(2)"));
+    }
     let op = Op::Splice { from, from_offset: POSITION, to, to_offset: POSITION, len, flags: 0 };
     moved(ruby, op, "splice(2)")
 }
@@ -33,6 +36,9 @@ fn splice(ruby: &Ruby, from: Value, to: Value, len: u32) -> Result<Value, Error>
 /// Copies at most `len` bytes from a pipe to a pipe and leaves them where they were.
 fn tee(ruby: &Ruby, from: Value, to: Value, len: u32) -> Result<Value, Error> {
     let (from, to) = (descriptor(ruby, from)?, descriptor(ruby, to)?);
+    if !is_pipe(from) || !is_pipe(to) {
+        return Err(errors::system(ruby, libc::EINVAL, "tee(2)"));
+    }
     moved(ruby, Op::Tee { from, to, len, flags: 0 }, "tee(2)")
 }
 
@@ -55,6 +61,15 @@ fn moved(ruby: &Ruby, op: Op, tried: &str) -> Result<Value, Error> {
             result => return Err(errors::system(ruby, -result, tried)),
         }
     }
+}
+
+/// Whether a descriptor is a pipe's. Asked first, for a backend may wait until it is ready and only then hear
+/// that it will not do. What is no descriptor at all is for the kernel to refuse.
+fn is_pipe(fd: i32) -> bool {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: room for the answer, which is looked at only where the kernel has given one.
+    let mode = unsafe { if libc::fstat(fd, stat.as_mut_ptr()) < 0 { 0 } else { stat.assume_init().st_mode } };
+    mode == 0 || mode & libc::S_IFMT == libc::S_IFIFO
 }
 
 /// The IO that `io` writes through: itself, or the other end of a command's.

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "stringio"
+
 RSpec.describe Polyphony::Extensions::Moving do
   let(:source) { pipe }
   let(:target) { pipe }
@@ -131,6 +133,19 @@ RSpec.describe Polyphony::Extensions::Moving do
     2.times { snooze }
     source[0].close
     expect(moving.await).to eq IOError
+  end
+
+  # The descriptor below a TLS connection speaks TLS.
+  it "reads and writes what is no plain descriptor in its own way" do
+    client, server = tls_pair
+    source[1] << "foobar"
+    source[1].close
+    spin { IO.double_splice(source[0], server); server.close }
+    expect(IO.double_splice(client, target[1])).to eq 6
+    expect(target[0].readpartial(9)).to eq "foobar"
+    text = StringIO.new("from a string")
+    expect([IO.splice(text, target[1], 99), IO.splice(text, target[1], 99)]).to eq [13, 0]
+    expect(target[0].readpartial(99)).to eq "from a string"
   end
 
   # The original closed the pipe's descriptor twice: the second time it was somebody else's.

@@ -8,26 +8,39 @@ module Polyphony
       # A file is there at once, and Ruby's own methods take it at once: nothing is gained by waiting. A FIFO
       # or a device may hold the thread, from open(2) on; such a call is made in a thread of its own.
       module Files
-        # @!method read(name, length = nil, offset = 0, **options)
+        # @!method read(path, length = nil, offset = 0, **options)
         #   @see ::IO.read
         #   @note Suspends the calling fiber where the path names a FIFO, a device or a command.
+        # @!method binread(path, length = nil, offset = 0)
+        #   @see ::IO.binread
+        #   @note Suspends as {#read} does.
+        # @!method readlines(path, separator = $/, limit = nil, chomp: false, **options)
+        #   @see ::IO.readlines
+        #   @note Suspends as {#read} does.
+        # @!method write(path, data, offset = nil, **options)
+        #   @see ::IO.write
+        #   @note Suspends as {#read} does.
+        # @!method binwrite(path, data, offset = nil)
+        #   @see ::IO.binwrite
+        #   @note Suspends as {#read} does.
         %i[read binread readlines write binwrite].each do |name|
-          define_method(name) do |path, *arguments, **options|
-            next super(path, *arguments, **options) unless Polyphony.scheduler && Files.waits?(path)
+          define_method(name) do |*arguments, **options|
+            next super(*arguments, **options) unless Polyphony.scheduler && Files.waits?(arguments.first)
 
-            Polyphony.elsewhere { super(path, *arguments, **options) }
+            Polyphony.elsewhere { super(*arguments, **options) }
           end
         end
 
         # @see ::IO.foreach
         # @note Suspends the calling fiber where the path names a FIFO, a device or a command.
-        def foreach(path, *arguments, **options, &block)
+        def foreach(*arguments, **options, &block)
+          path, *rest = arguments
           return super unless block && Polyphony.scheduler && Files.waits?(path)
 
           chomp = options.key?(:chomp) ? { chomp: options.delete(:chomp) } : {}
           io = Polyphony.elsewhere { ::Kernel.open(path, **options) }
           begin
-            io.each_line(*arguments, **chomp, &block)
+            io.each_line(*rest, **chomp, &block)
           ensure
             io.close
           end

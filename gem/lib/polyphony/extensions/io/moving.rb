@@ -5,7 +5,8 @@ module Polyphony
     # Moving bytes between descriptors inside the kernel, for IO and for {Pipe}.
     #
     # What Ruby holds in its read buffer goes first. A move that is cancelled loses nothing: what was taken
-    # and not delivered is given back to the source.
+    # and not delivered is given back to the source. What is no descriptor (a TLS connection, a StringIO) or
+    # cannot be spliced is read and written instead.
     module Moving
       # The most that goes through the kernel's pipe at once.
       CHUNK = 64 * 1024
@@ -117,39 +118,59 @@ module Polyphony
 
         def once(source, target, maxlen)
           source, target = ends(source, target)
-          early = buffered(source, maxlen)
-          early ? target.write(early) : Native.splice(source, target, maxlen)
+          data = plain?(source) ? buffered(source, maxlen) : piece(source, maxlen)
+          return target.write(data) if data
+          return 0 unless plain?(source)
+          return Native.splice(source, target, maxlen) if plain?(target)
+
+          (data = piece(source, maxlen)) ? target.write(data) : 0
         end
 
         def ends(source, target)
           Polyphony.scheduler!
           source = source_of(source)
           target = target_of(target)
-          target.flush if target.is_a?(::IO)
-          [source, target.is_a?(::Integer) ? ::IO.for_fd(target, "w", autoclose: false) : target]
+          return [source, ::IO.for_fd(target, "w", autoclose: false)] if target.is_a?(::Integer)
+
+          target.flush if target.respond_to?(:flush)
+          [source, target]
         end
 
         # Brings a piece into the pipe; its size, or nil at the end of the source.
         def take(source, inlet, outlet, maxlen)
-          early = buffered(source, maxlen)
-          return early.bytesize.tap { outlet.ungetbyte(early) } if early
+          data = plain?(source) ? buffered(source, maxlen) : piece(source, maxlen)
+          return data.bytesize.tap { outlet.ungetbyte(data) } if data
+          return unless plain?(source)
 
           size = Native.splice(source, inlet, maxlen)
           size if size.positive?
         rescue ::Errno::EINVAL # what cannot be spliced can be read
-          data = (source.readpartial([maxlen, CHUNK].min) rescue return) # rubocop:disable Style/RescueModifier
-          data.bytesize.tap { outlet.ungetbyte(data) }
+          data = piece(source, maxlen)
+          data&.bytesize.tap { outlet.ungetbyte(data) if data }
         end
 
+        # Passes so many bytes of the pipe on.
         def pass(outlet, target, size)
-          target.flush
+          target.flush if target.respond_to?(:flush)
           while size.positive?
-            early = buffered(outlet, size)
-            size -= early ? target.write(early) : Native.splice(outlet, target, size)
+            data = plain?(target) ? buffered(outlet, size) : outlet.readpartial(size)
+            size -= data ? target.write(data) : Native.splice(outlet, target, size)
           end
         rescue ::Errno::EINVAL # what cannot be spliced to can be written to
-          target.write(outlet.readpartial(size).tap { |data| size -= data.bytesize }) while size.positive?
+          while size.positive?
+            size -= target.write(outlet.readpartial(size))
+          end
         end
+
+        # What a source has, by its own way of reading; nil at its end.
+        def piece(source, maxlen)
+          source.readpartial([maxlen, CHUNK].min)
+        rescue ::EOFError
+          nil
+        end
+
+        # Whether the kernel knows it by a number.
+        def plain?(io) = io.is_a?(::Integer) || io.is_a?(::IO)
 
         # A piece of what Ruby holds of a source; nil where that is nothing.
         def buffered(source, maxlen)
@@ -161,7 +182,9 @@ module Polyphony
         # What was taken and not passed on.
         def give_back(outlet, source)
           rest = outlet.read
-          source.ungetbyte(rest) unless rest.empty? || source.is_a?(::Integer) || source.closed?
+          return if rest.empty? || source.is_a?(::Integer) || source.closed?
+
+          source.respond_to?(:ungetbyte) ? source.ungetbyte(rest) : source.ungetc(rest)
         end
 
         def source_of(io)
@@ -173,7 +196,8 @@ module Polyphony
         end
 
         def io_or_number(io)
-          return io if io.is_a?(::Integer) || io.is_a?(::IO)
+          # What reads and writes in its own way has more to say than its descriptor.
+          return io if plain?(io) || io.respond_to?(:readpartial)
 
           ::IO.try_convert(io) or raise ::TypeError, "no implicit conversion of #{io.class} into IO"
         end

@@ -77,10 +77,10 @@ module Polyphony
     module IPSocket
       # @note Suspends the calling fiber until there is a message.
       # @return [Array(String, Array)]
-      def recvfrom(maxlen, flags = 0)
-        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
+      def recvfrom(*arguments)
+        return super unless Polyphony.scheduler && LENGTHS === arguments.first # rubocop:disable Style/CaseEquality
 
-        __await_message__ { super(maxlen, flags) }
+        __await_message__ { super(*arguments) }
       end
     end
 
@@ -88,16 +88,16 @@ module Polyphony
     module UNIXMessages
       # @see ::UNIXSocket#recvfrom
       # @note Suspends the calling fiber until there is a message.
-      def recvfrom(maxlen, flags = 0)
-        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
+      def recvfrom(*arguments)
+        return super unless Polyphony.scheduler && LENGTHS === arguments.first # rubocop:disable Style/CaseEquality
 
-        __await_message__ { super(maxlen, flags) }
+        __await_message__ { super(*arguments) }
       end
 
       # @see ::UNIXSocket#recv_io
       # @note Suspends the calling fiber until there is a message.
       def recv_io(*arguments)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && arguments.size <= 2 # the rest is for it to refuse
 
         __await_message__ { super(*arguments) }
       end

@@ -1,0 +1,50 @@
+# frozen_string_literal: true
+
+require "pty"
+
+# A terminal of its own; other fibers run while the prompt waits.
+RSpec.describe "A terminal" do
+  # The fiber says that it is ready while the prompt waits, and only then is anything typed.
+  SESSION = <<~'RUBY'
+    require "io/console"
+    $stdout.sync = true
+    spin { 5.times { sleep 0.001 }; puts "ready" }
+    answer = ANSWER
+    puts "got #{answer.inspect}"
+  RUBY
+
+  # Runs a session; what it got.
+  def typed(answer, keys, *options)
+    reader, writer, pid = PTY.spawn({ "TERM" => "xterm" }, *Child::RUBY, "-I", Child::LIBRARY, "-rpolyphony", *options, "-e", SESSION.sub("ANSWER", answer))
+    closing(reader, writer)
+    said = +""
+    until said =~ /got (.*?)\r?\n/
+      piece = reader.readpartial(4096)
+      said << piece
+      writer << "\e[1;1R" if piece.include?("\e[6n") # where is the cursor?
+      next unless said.include?("ready") && (said.include?("> ") || !answer.include?("> "))
+
+      writer << keys
+      keys = ""
+    end
+    Regexp.last_match(1)
+  ensure
+    Process.wait(pid) if pid
+  end
+
+  {
+    "$stdin.getch" => ["a", '"a"'], "$stdin.raw { |io| io.getc }" => ["b", '"b"'],
+    "$stdin.noecho(&:gets)" => ["c\n", '"c\n"'], "$stdin.gets" => ["d\n", '"d\n"'],
+    'require("reline") && Reline.readline("> ", false)' => ["e\r", '"e"'],
+    'require("polyphony/adapters/readline") && Readline.readline("> ", false)' => ["f\r", '"f"']
+  }.each do |answer, (keys, got)|
+    it "lets others run while it waits for #{answer}" do
+      expect(typed(answer, keys)).to eq got
+    end
+  end
+
+  it "lets others run behind the prompt of IRB, which can use them" do
+    session = 'require("irb") && IRB.setup(nil) && IRB.conf.store(:SAVE_HISTORY, nil) || IRB::Irb.new.run # > '
+    expect(typed(session, "puts \"g\" + \"ot \#{spin { 6 * 7 }.await}\"\rexit\r")).to eq "42"
+  end
+end

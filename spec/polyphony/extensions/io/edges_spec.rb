@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+# What the tests of Polyphony 1 pin, call by call.
+RSpec.describe "The edges of IO" do
+  let(:ends) { pipe }
+  let(:reader) { ends[0] }
+  let(:writer) { ends[1] }
+
+  it "writes several strings and counts their bytes, and `<<` gives the IO" do
+    expect(writer.write("a", "b", "\n", "c")).to eq 4
+    expect(writer << "d" << "e").to equal writer
+    expect(reader.readpartial(9)).to eq "ab\ncde"
+  end
+
+  it "reads exactly so many bytes" do
+    writer << "foobar"
+    writer.close
+    expect([reader.read(2), reader.read(3), reader.read, reader.read(1), reader.read]).to eq ["fo", "oba", "r", nil, ""]
+  end
+
+  it "can be waited for, and then read without waiting" do
+    waiting = spin { reader.wait_readable; reader.read_nonblock(9) }
+    2.times { snooze }
+    writer << "x"
+    expect(waiting.await).to eq "x"
+  end
+
+  it "gives lines to an enumerator" do
+    spin { writer << "a\nb"; snooze; writer << "\nlast"; writer.close }
+    lines = reader.each_line
+    expect([lines.next, lines.next, lines.next]).to eq ["a\n", "b\n", "last"]
+  end
+
+  it "gives a whole stream in one buffer, however long" do
+    data = "x" * 250_000
+    spin { writer << data; writer.close }
+    expect(reader.read(nil, +"before ", -1)).to eq "before #{data}"
+  end
+
+  describe "IO.copy_stream" do
+    let(:text) { File.read(__FILE__) }
+
+    it "copies all, or so many bytes" do
+      writer << "foobar"
+      writer.close
+      from, to = reader, pipe
+      expect([IO.copy_stream(from, to[1], 3), IO.copy_stream(from, to[1])]).to eq [3, 3]
+      expect(to[0].readpartial(9)).to eq "foobar"
+    end
+
+    it "copies from a path, from a place on, to a path" do
+      in_directory do |directory|
+        copy = File.join(directory, "copy")
+        expect(IO.copy_stream(__FILE__, copy, 34, 4)).to eq 34
+        expect(File.read(copy)).to eq text.byteslice(4, 34)
+        expect(IO.copy_stream(__FILE__, copy)).to eq text.bytesize
+        expect(File.read(copy)).to eq text
+      end
+    end
+
+    it "copies more than any pipe holds while the other end is read" do
+      data = random.bytes(400_000)
+      (from, feed), (into, drain) = unix_pair, unix_pair
+      spin { feed << data; feed.close }
+      copying = spin { IO.copy_stream(from, into).tap { into.close } }
+      expect([drain.read == data, copying.await]).to eq [true, data.bytesize]
+    end
+
+    it "ends with the error of a destination that nobody reads" do
+      (from, feed), (into, drain) = unix_pair, unix_pair
+      drain.close
+      spin { feed << "x" * 100_000 rescue nil }
+      expect { IO.copy_stream(from, into) }.to raise_error(an_instance_of(Errno::EPIPE).or(an_instance_of(Errno::ECONNRESET)))
+      from.close
+    end
+  end
+end
