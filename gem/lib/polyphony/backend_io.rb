@@ -103,7 +103,10 @@ module Polyphony
     # @param buffers [Array<String, RawBuffer, IO::Buffer>]
     # @return [Integer] bytes written
     def write(io, *buffers)
-      BackendIO.target(io).write(*buffers.map { |buffer| buffer.respond_to?(:get_string) ? buffer.get_string : buffer })
+      target = BackendIO.target(io)
+      written = target.write(*buffers.map { |buffer| buffer.respond_to?(:get_string) ? buffer.get_string : buffer })
+      target.flush unless target.sync
+      written
     end
 
     # With an IO: closes it. Without: ends the scheduler.
@@ -200,7 +203,7 @@ module Polyphony
 
       # The IO to write to.
       # @api private
-      def target(given) = given.is_a?(Pipe) ? given.__writer__ : io(given).tap { |io| io.sync = true }
+      def target(given) = given.is_a?(Pipe) ? given.__writer__ : io(given)
 
       # So many bytes and no more: what were read ahead of a bare descriptor would be lost with its IO.
       # @api private

@@ -42,6 +42,13 @@ RSpec.describe Polyphony::Extensions::Moving do
         expect(source[0].readpartial(9)).to eq "kept"
       end
 
+      it "ends with what the fiber is scheduled with" do
+        moving = spin { IO.splice(source[0], target[1], 10) }
+        2.times { snooze }
+        moving.schedule(:enough)
+        expect(moving.await).to eq :enough
+      end
+
       # The original left behind what a `gets` had read ahead.
       it "moves first what was read ahead" do
         source[1] << "line\nrest"

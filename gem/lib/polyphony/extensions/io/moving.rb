@@ -8,9 +8,13 @@ module Polyphony
     # and not delivered is given back to the source. What is no descriptor (a TLS connection, a StringIO) or
     # cannot be spliced is read and written instead.
     module Moving
-      # The most that goes through the kernel's pipe at once.
+      # What a pipe holds, and a piece that is read.
       CHUNK = 64 * 1024
-      private_constant :CHUNK
+      # The most that a pipe can be made to hold without a privilege; each operation costs a change of threads.
+      MOST = 1024 * 1024
+      # fcntl(2): makes a pipe hold so much.
+      SET_SIZE = 1031
+      private_constant :CHUNK, :MOST, :SET_SIZE
 
       # Moves bytes here from a source; one of the two has to be a pipe.
       #
@@ -90,7 +94,7 @@ module Polyphony
         def through(source, target)
           source, target = ends(source, target)
           total = 0
-          chunks(source, CHUNK) do |size, pass_on|
+          chunks(source, MOST) do |size, pass_on|
             pass_on.call(target)
             total += size
           end
@@ -102,7 +106,7 @@ module Polyphony
         def chunks(source, maxlen)
           source = source_of(source)
           Polyphony.scheduler!
-          outlet, inlet = ::IO.pipe
+          outlet, inlet = pipe(maxlen)
           begin
             while (size = take(source, inlet, outlet, maxlen))
               yield size, ->(target) { pass(outlet, target_of(target), size) }
@@ -136,6 +140,15 @@ module Polyphony
           [source, target]
         end
 
+        # A pipe that holds so much, or what one may have.
+        def pipe(maxlen)
+          ends = ::IO.pipe
+          ends.last.fcntl(SET_SIZE, [maxlen, MOST].min) if maxlen > CHUNK
+          ends
+        rescue ::Errno::EPERM # this user has as much in pipes as one may
+          ends
+        end
+
         # Brings a piece into the pipe; its size, or nil at the end of the source.
         def take(source, inlet, outlet, maxlen)
           data = plain?(source) ? buffered(source, maxlen) : piece(source, maxlen)
@@ -143,7 +156,7 @@ module Polyphony
           return unless plain?(source)
 
           size = Native.splice(source, inlet, maxlen)
-          size if size.positive?
+          size if size.is_a?(::Integer) && size.positive? # else somebody scheduled the fiber: enough
         rescue ::Errno::EINVAL # what cannot be spliced can be read
           data = piece(source, maxlen)
           data&.bytesize.tap { outlet.ungetbyte(data) if data }
@@ -154,7 +167,8 @@ module Polyphony
           target.flush if target.respond_to?(:flush)
           while size.positive?
             data = plain?(target) ? buffered(outlet, size) : outlet.readpartial(size)
-            size -= data ? target.write(data) : Native.splice(outlet, target, size)
+            moved = data ? target.write(data) : Native.splice(outlet, target, size)
+            size -= moved if moved.is_a?(::Integer)
           end
         rescue ::Errno::EINVAL # what cannot be spliced to can be written to
           while size.positive?
@@ -181,7 +195,10 @@ module Polyphony
 
         # What was taken and not passed on.
         def give_back(outlet, source)
-          rest = outlet.read
+          rest = +""
+          while (more = outlet.read_nonblock(MOST, exception: false)).is_a?(::String)
+            rest << more
+          end
           return if rest.empty? || source.is_a?(::Integer) || source.closed?
 
           source.respond_to?(:ungetbyte) ? source.ungetbyte(rest) : source.ungetc(rest)

@@ -69,6 +69,9 @@ module Polyphony
 
         alias recv_loop read_loop
 
+        # @see ::IPSocket#peeraddr
+        def peeraddr(*arguments) = to_io.peeraddr(*arguments)
+
         # @see SocketOptions#dont_linger
         # @return [self]
         def dont_linger
