@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "bare"
+
 module Polyphony
   # The operations of Polyphony 1's backend: old names over the methods of IO.
   #

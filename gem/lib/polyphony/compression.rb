@@ -249,6 +249,13 @@ module Polyphony
       end
     end
 
-    Extensions::IO::Singleton.include(self)
+  end
+
+  module Extensions
+    module IO
+      module Singleton
+        include Compression
+      end
+    end
   end
 end

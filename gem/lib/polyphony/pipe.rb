@@ -1,5 +1,8 @@
 # frozen_string_literal: true
 
+require_relative "looping"
+require_relative "extensions/io/moving"
+
 module Polyphony
   # Both ends of a pipe as one stream: what is written can be read.
   #

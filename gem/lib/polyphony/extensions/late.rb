@@ -47,9 +47,18 @@ module Polyphony
         end
       end
 
-      IO.include(Wrapped)
-      TCPServer.include(Listener)
-      Socket.include(Listening)
+    end
+
+    module IO
+      include Late::Wrapped
+    end
+
+    module TCPServer
+      include Late::Listener
+    end
+
+    module Socket
+      include Late::Listening
     end
   end
 end

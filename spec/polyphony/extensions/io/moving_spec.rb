@@ -133,6 +133,13 @@ RSpec.describe Polyphony::Extensions::Moving do
     expect { IO.splice(source[0], target[1], 1) }.to raise_error IOError
     expect { IO.splice("x", target[1], 1) }.to raise_error TypeError
     expect { IO.tee(target[0], source[1], -1) }.to raise_error ArgumentError
+    expect { IO.splice(target[0], source[1], nil) }.to raise_error TypeError
+    expect { IO.http1_splice_chunked(target[0], source[1], 0) }.to raise_error ArgumentError
+  end
+
+  it "takes no length for too large" do
+    source[1] << "foobar"
+    expect(IO.splice(source[0], target[1], 1 << 70)).to eq 6
   end
 
   it "tells whoever waits that its source was closed" do

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "../../looping"
+
 module Polyphony
   # Memory of a fixed size, for reading into without making strings.
   #

@@ -88,7 +88,10 @@ module Polyphony
       end
 
       include Commands
-      Singleton.include(Files)
+
+      module Singleton
+        include Files
+      end
     end
   end
 end

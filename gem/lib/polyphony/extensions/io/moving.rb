@@ -14,7 +14,9 @@ module Polyphony
       MOST = 1024 * 1024
       # fcntl(2): makes a pipe hold so much.
       SET_SIZE = 1031
-      private_constant :CHUNK, :MOST, :SET_SIZE
+      # The most that one call may ask for.
+      GREATEST = 1 << 30
+      private_constant :CHUNK, :MOST, :SET_SIZE, :GREATEST
 
       # Moves bytes here from a source; one of the two has to be a pipe.
       #
@@ -67,6 +69,7 @@ module Polyphony
       class << self
         # @api private
         def splice(source, target, maxlen)
+          maxlen = length(maxlen)
           return once(source, target, maxlen) unless maxlen.negative?
 
           total = 0
@@ -80,6 +83,7 @@ module Polyphony
 
         # @api private
         def tee(source, target, maxlen)
+          maxlen = length(maxlen)
           raise ::ArgumentError, "tee leaves the bytes in the pipe: no length is the end of it" if maxlen.negative?
 
           source, target = ends(source, target)
@@ -104,6 +108,9 @@ module Polyphony
         # Yields the size of each piece of a source, and what passes the piece on.
         # @api private
         def chunks(source, maxlen)
+          maxlen = length(maxlen)
+          raise ::ArgumentError, "a piece of #{maxlen} bytes is none" unless maxlen.positive?
+
           source = source_of(source)
           Polyphony.scheduler!
           outlet, inlet = pipe(maxlen)
@@ -119,6 +126,9 @@ module Polyphony
         end
 
         private
+
+        # A length as a number that the kernel takes.
+        def length(maxlen) = ::Kernel.Integer(maxlen).clamp(-GREATEST, GREATEST)
 
         def once(source, target, maxlen)
           source, target = ends(source, target)
@@ -221,7 +231,12 @@ module Polyphony
       end
     end
 
-    IO.include(Moving)
-    IO::Singleton.include(Moving::Singleton)
+    module IO
+      include Moving
+
+      module Singleton
+        include Moving::Singleton
+      end
+    end
   end
 end

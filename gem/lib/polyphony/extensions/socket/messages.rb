@@ -103,7 +103,12 @@ module Polyphony
       end
     end
 
-    BasicSocket.include(Messages)
-    UNIXSocket.include(UNIXMessages)
+    module BasicSocket
+      include Messages
+    end
+
+    module UNIXSocket
+      include UNIXMessages
+    end
   end
 end

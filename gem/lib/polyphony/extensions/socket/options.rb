@@ -37,6 +37,8 @@ module Polyphony
       end
     end
 
-    BasicSocket.include(SocketOptions)
+    module BasicSocket
+      include SocketOptions
+    end
   end
 end
