@@ -22,6 +22,19 @@ RSpec.describe Polyphony::Net do
     expect([accepting.await.gets, client.alpn_protocol]).to eq ["hello\n", "http/1.1"]
   end
 
+  it "uses one context for many connections" do
+    server = closing(described_class.tcp_listen("127.0.0.1", 0, secure_context: server_context, alpn_protocols: %w[h2]))
+    options = { secure_context: client_context, alpn_protocols: %w[h2] }
+    port = server.to_io.local_address.ip_port
+    chosen = Array.new(2) do
+      accepting = spin { closing(server.accept) }
+      client = closing(described_class.tcp_connect("127.0.0.1", port, options))
+      accepting.await
+      client.alpn_protocol
+    end
+    expect(chosen).to eq %w[h2 h2]
+  end
+
   it "does not trust a stranger, and leaves no socket behind" do
     server = closing(described_class.tcp_listen("127.0.0.1", 0, secure_context: server_context))
     serving = spin { server.accept rescue $!.class }

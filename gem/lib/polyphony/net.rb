@@ -94,7 +94,9 @@ module Polyphony
           context = ::OpenSSL::SSL::SSLContext.new
           yield context if block_given?
         end
-        setup_alpn(context, options[:alpn_protocols]) if options[:alpn_protocols]
+        protocols = options[:alpn_protocols]
+        # A context that was used once is frozen; the same protocols need not be set again.
+        setup_alpn(context, protocols) if protocols && context.alpn_protocols != Array(protocols)
         context
       end
     end

@@ -146,6 +146,16 @@ RSpec.describe Polyphony::Extensions::Messages do
       end
     end
 
+    # The original listened with no room for those who wait.
+    it "take a burst of connections that came before anybody accepted" do
+      server = listen
+      clients = Array.new(60) { closing(TCPSocket.new("127.0.0.1", server.addr[1])) }
+      taken = []
+      server.accept_loop { |socket| taken << closing(socket); break if taken.size == clients.size }
+      clients.each_with_index { |client, index| client << "#{index}\n" }
+      expect(taken.map(&:gets).sort_by(&:to_i)).to eq(clients.each_index.map { |index| "#{index}\n" })
+    end
+
     it "end with the error of a listener that was closed" do
       server = listen
       accepting = spin { server.accept_loop { nil } rescue $!.class }
