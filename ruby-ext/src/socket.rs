@@ -27,6 +27,7 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
     module.define_singleton_method("recv", magnus::function!(recv, 3))?;
     module.define_singleton_method("send", magnus::function!(send, 4))?;
     module.define_singleton_method("buffered?", magnus::function!(is_buffered, 1))?;
+    module.define_singleton_method("datagrams?", magnus::function!(has_datagrams, 1))?;
     module.define_singleton_method("become_socket", magnus::function!(become_socket, 2))?;
     Ok(())
 }
@@ -156,6 +157,15 @@ fn send(ruby: &Ruby, io: Value, data: Value, flags: i32, address: Option<RString
 /// Whether Ruby holds bytes of an IO that nobody has taken.
 fn is_buffered(io: Value) -> bool {
     OpenFile::of(io).is_some_and(|file| !file.buffered().is_empty())
+}
+
+/// Whether a socket carries messages that come whole or not at all.
+fn has_datagrams(ruby: &Ruby, io: Value) -> Result<bool, Error> {
+    let fd = OpenFile::expect(ruby, io)?.fd();
+    let (mut kind, mut len) = (0_i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: the kernel writes at most `len` bytes to `kind`.
+    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut len) };
+    Ok(kind == libc::SOCK_DGRAM)
 }
 
 /// Makes a freshly initialised IO what the socket classes make theirs.

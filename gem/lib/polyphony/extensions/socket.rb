@@ -18,6 +18,10 @@ module Polyphony
         return __stock_empty__(buffer) if maxlen.zero?
 
         buffer << "" if buffer # one that cannot be changed is refused before anything is taken
+        if !is_a?(::TCPSocket) && Native.datagrams?(self)
+          return __message__ { recv_nonblock(maxlen, flags, *buffer, exception: false) }
+        end
+
         data = __buffered__(maxlen) || Native.recv(self, maxlen, flags)
         return data unless data.is_a?(::String)
 

@@ -54,6 +54,17 @@ RSpec.describe Polyphony::Extensions::Messages do
           sender.send("kept", 0)
           expect(receiver.recvmsg[0]).to eq "kept"
         end
+
+        it "are there for every way of receiving when a wait is cancelled as they come" do
+          %i[recv recvfrom recvmsg].each do |name|
+            victim = spin { receiver.recv(10) }
+            2.times { snooze }
+            sender.send("kept", 0)
+            victim.stop
+            victim.await
+            expect([*receiver.public_send(name, 10)].first).to eq "kept"
+          end
+        end
       end
     end
   end
