@@ -144,8 +144,6 @@ module Polyphony
           Polyphony.scheduler!
           source = source_of(source)
           target = target_of(target)
-          return [source, ::IO.for_fd(target, "w", autoclose: false)] if target.is_a?(::Integer)
-
           target.flush if target.respond_to?(:flush)
           [source, target]
         end
@@ -193,12 +191,12 @@ module Polyphony
           nil
         end
 
-        # Whether the kernel knows it by a number.
-        def plain?(io) = io.is_a?(::Integer) || io.is_a?(::IO)
+        # Whether it is no more than its descriptor.
+        def plain?(io) = io.is_a?(::IO)
 
         # A piece of what Ruby holds of a source; nil where that is nothing.
         def buffered(source, maxlen)
-          return if source.is_a?(::Integer) || !Native.buffered?(source) || maxlen.zero?
+          return if !Native.buffered?(source) || maxlen.zero?
 
           source.read_nonblock([maxlen, CHUNK].min)
         end
@@ -209,20 +207,24 @@ module Polyphony
           while (more = outlet.read_nonblock(MOST, exception: false)).is_a?(::String)
             rest << more
           end
-          return if rest.empty? || source.is_a?(::Integer) || source.closed?
+          return if rest.empty? || source.closed?
 
           source.respond_to?(:ungetbyte) ? source.ungetbyte(rest) : source.ungetc(rest)
         end
 
         def source_of(io)
-          io.is_a?(Pipe) ? io.__reader__ : io_or_number(io)
+          return io.__reader__ if io.is_a?(Pipe)
+
+          io.is_a?(::Integer) ? ::IO.for_fd(io, "r", autoclose: false) : io_of(io)
         end
 
         def target_of(io)
-          io.is_a?(Pipe) ? io.__writer__ : io_or_number(io)
+          return io.__writer__ if io.is_a?(Pipe)
+
+          io.is_a?(::Integer) ? ::IO.for_fd(io, "w", autoclose: false) : io_of(io)
         end
 
-        def io_or_number(io)
+        def io_of(io)
           # What reads and writes in its own way has more to say than its descriptor.
           return io if plain?(io) || io.respond_to?(:readpartial)
 
