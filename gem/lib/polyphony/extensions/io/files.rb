@@ -69,7 +69,8 @@ module Polyphony
         end
 
         def self.pipe_or_device?(path)
-          ::File.pipe?(path) || ::File.chardev?(path)
+          # A plain file is the rule, and one question enough for it.
+          !::File.file?(path) && (::File.pipe?(path) || ::File.chardev?(path))
         rescue ::ArgumentError, ::TypeError
           false # for the original to refuse
         end
