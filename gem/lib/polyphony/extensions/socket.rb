@@ -213,7 +213,6 @@ module Polyphony
     # @see ::UNIXSocket
     module UNIXSocket
       include Connecting
-      include ReceivingFrom
 
       # @note Suspends the calling fiber until the connection stands.
       def initialize(path)

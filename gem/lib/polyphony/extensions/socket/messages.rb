@@ -76,11 +76,12 @@ module Polyphony
     # @see ::IPSocket
     module IPSocket
       # @note Suspends the calling fiber until there is a message.
-      # @return [Array(String, Array)]
+      # @return [Array(String, Array)] the message, and its sender; of a TCPSocket nil
       def recvfrom(*arguments)
         return super unless Polyphony.scheduler && LENGTHS === arguments.first # rubocop:disable Style/CaseEquality
 
-        __await_message__ { super(*arguments) }
+        data = __buffered__(arguments.first)
+        data ? [data, nil] : __await_message__ { super(*arguments) }
       end
     end
 
@@ -91,7 +92,8 @@ module Polyphony
       def recvfrom(*arguments)
         return super unless Polyphony.scheduler && LENGTHS === arguments.first # rubocop:disable Style/CaseEquality
 
-        __await_message__ { super(*arguments) }
+        data = __buffered__(arguments.first)
+        data ? [data, ["AF_UNIX", ""]] : __await_message__ { super(*arguments) }
       end
 
       # @see ::UNIXSocket#recv_io
