@@ -68,6 +68,10 @@ pub(crate) struct Scheduler {
     /// Trap handlers are running inside a park: meanwhile every override is the original.
     interrupted: Cell<bool>,
     closed: Cell<bool>,
+    /// Called, with the events of the original's tracing, where it is not nil.
+    tracer: Cell<VALUE>,
+    /// Called by a switch that finds nobody ready, where it is not nil.
+    idler: Cell<VALUE>,
     turns: RefCell<Turns>,
     options: UringOptions,
     choice: Choice,
@@ -85,6 +89,10 @@ impl DataTypeFunctions for Scheduler {
         shard.iter().for_each(|shard| shard.host().mark(marker));
         // SAFETY: the thread was alive when the scheduler was made and is marked here ever since.
         marker.mark(unsafe { Value::from_raw(self.thread) });
+        for hook in [self.tracer.get(), self.idler.get()] {
+            // SAFETY: set by a Ruby call, and marked here ever since.
+            marker.mark(unsafe { Value::from_raw(hook) });
+        }
     }
 
     fn free(self: Box<Self>) {
@@ -179,6 +187,8 @@ impl Scheduler {
             fork: Cell::new(fork::generation()),
             interrupted: Cell::new(false),
             closed: Cell::new(false),
+            tracer: Cell::new(NIL),
+            idler: Cell::new(NIL),
             turns: RefCell::default(),
             options,
             choice,
@@ -210,7 +220,7 @@ impl Scheduler {
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
-        self.with(|shard| {
+        let me = self.with(|shard| {
             let roots = shard.host_mut();
             if roots.record(running).is_some_and(|record| record.fiber == fiber) {
                 return Me { name: running, base: None };
@@ -220,7 +230,16 @@ impl Scheduler {
                 record.inner = Some(name);
             }
             Me { name, base: Some(running) }
-        })
+        });
+        if me.base.is_some() {
+            // Whoever wakes the fiber has nothing but the fiber to find it by.
+            // SAFETY: the running fiber; the scheduler that its thread's variable holds.
+            unsafe {
+                let this = rb_sys::rb_ivar_get(self.thread, scheduler_id());
+                set_name(Value::from_raw(fiber), me.name, this);
+            }
+        }
+        me
     }
 
     /// Ends what `me` began for a foreign fiber.
@@ -239,6 +258,21 @@ impl Scheduler {
 
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     fn park(&self, me: Name) -> Result<(), Error> {
+        if self.tracer.get() != NIL {
+            self.trace_park(me, "block")?;
+        }
+        if self.idler.get() != NIL && self.with(|shard| shard.queue().is_empty()) {
+            self.aside(me, || call(self.idler.get(), &[]))?;
+        }
+        self.park_untraced(me)?;
+        if self.tracer.get() != NIL {
+            self.trace_park(me, "unblock")?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn park_untraced(&self, me: Name) -> Result<(), Error> {
         loop {
             let step = self.with(|shard| {
                 let roots = shard.host_mut();
@@ -246,14 +280,16 @@ impl Scheduler {
                     return Step::Granted;
                 }
                 match shard.next() {
-                    Next::Run(name) if name == me => Step::Granted,
-                    Next::Run(name) => match shard.host_mut().record(name) {
-                        None => Step::Again, // a late wake-up
-                        Some(record) => {
-                            record.granted = true;
-                            Step::Transfer(record.fiber, name)
+                    Next::Run(name) => {
+                        // Nobody's: a late wake-up, or a fiber that is held up.
+                        let Some(name) = shard.host_mut().turn(name) else { return Step::Again };
+                        let Some(record) = shard.host_mut().record(name) else { return Step::Again };
+                        if name == me {
+                            return Step::Granted;
                         }
-                    },
+                        record.granted = true;
+                        Step::Transfer(record.fiber, name)
+                    }
                     Next::Wait(wait) => Step::Wait(wait),
                     Next::Idle => Step::Idle,
                 }
@@ -295,6 +331,11 @@ impl Scheduler {
     }
 
     fn wait(&self, mut wait: AnyWait, me: Name) -> Result<(), Error> {
+        let traced = wait.may_sleep() && self.is_traced();
+        let entered = if traced { self.trace_park(me, "enter_poll") } else { Ok(()) };
+        if traced && self.with(|shard| !shard.queue().is_empty()) {
+            self.wake_up(); // the tracer scheduled somebody
+        }
         let blocked = if wait.may_sleep() {
             let waker = self.waker.borrow().clone().expect("a scheduler that waits is open");
             gvl::block(&mut wait, &waker)
@@ -305,6 +346,9 @@ impl Scheduler {
             self.start_anew();
         }
         self.with(|shard| shard.harvest(wait));
+        if traced {
+            entered.and_then(|()| self.trace_park(me, "leave_poll"))?;
+        }
         let started = blocked.map_err(|error| {
             errors::system(&ruby(), error.raw_os_error().unwrap_or(0), "waiting for completions")
         })?;
@@ -370,12 +414,105 @@ impl Scheduler {
     #[inline]
     fn rest(&self, me: Name) -> Result<Option<Woken>, Error> {
         self.park(me)?;
+        self.run_interjections(me)?;
         Ok(self.take(me))
+    }
+
+    /// Calls what others want called in the middle of this fiber's wait. It may wait, too: under a name of
+    /// its own, so that what the fiber waits for cannot be mistaken for what the call waits for. Says whether
+    /// there was anything.
+    #[inline]
+    fn run_interjections(&self, me: Name) -> Result<bool, Error> {
+        let mut any = false;
+        while let Some((block, inside)) = self.with(|shard| shard.host_mut().begin_aside(me)) {
+            any = true;
+            self.running.set(inside);
+            let called = call(block, &[]);
+            self.running.set(me);
+            self.with(|shard| {
+                shard.queue_mut().remove(inside);
+                if shard.host_mut().end_aside(me, inside) {
+                    shard.queue_mut().wake(me);
+                }
+            });
+            called?;
+        }
+        Ok(any)
+    }
+
+    /// Runs a hook in the middle of a park. It must not wait: meanwhile every override is the original.
+    /// What it raises is raised in the main fiber.
+    fn aside(&self, me: Name, hook: impl FnOnce() -> Result<Value, Error>) -> Result<(), Error> {
+        if self.interrupted.replace(true) {
+            return Ok(());
+        }
+        let called = hook();
+        self.interrupted.set(false);
+        called.map_or_else(|error| self.interrupt(error, me), |_| Ok(()))
+    }
+
+    #[cold]
+    fn trace_park(&self, me: Name, event: &'static str) -> Result<(), Error> {
+        let (fiber, value) = self.with(|shard| {
+            let record = shard.host_mut().record(me);
+            record.map_or((NIL, NIL), |record| {
+                (record.fiber, record.scheduled.map_or(NIL, |scheduled| scheduled.value))
+            })
+        });
+        self.aside(me, || {
+            let ruby = ruby();
+            // SAFETY: the record's own values, which it keeps alive.
+            let (fiber, value) = unsafe { (Value::from_raw(fiber), Value::from_raw(value)) };
+            let event_name = ruby.to_symbol(event).as_value();
+            match event {
+                "block" => self.tell(&[event_name, fiber, caller(&ruby)?]),
+                "unblock" => self.tell(&[event_name, fiber, value, caller(&ruby)?]),
+                _ => self.tell(&[event_name, fiber]),
+            }
+        })
+    }
+
+    /// Tells the tracer of something that Ruby code did.
+    #[cold]
+    pub(crate) fn trace(&self, event: &'static str, arguments: &[Value]) -> Result<(), Error> {
+        if self.interrupted.replace(true) {
+            return Ok(());
+        }
+        let ruby = ruby();
+        let told = match event {
+            "terminate" => self.tell(&[&[ruby.to_symbol(event).as_value()], arguments].concat()),
+            _ => caller(&ruby).and_then(|caller| {
+                self.tell(&[&[ruby.to_symbol(event).as_value()], arguments, &[caller]].concat())
+            }),
+        };
+        self.interrupted.set(false);
+        told.map(|_| ())
+    }
+
+    fn tell(&self, event: &[Value]) -> Result<Value, Error> {
+        call(self.tracer.get(), event)
+    }
+
+    pub(crate) fn is_traced(&self) -> bool {
+        self.tracer.get() != NIL
+    }
+
+    pub(crate) fn set_tracer(&self, tracer: Value) {
+        self.tracer.set(tracer.as_raw());
+    }
+
+    pub(crate) fn set_idler(&self, idler: Value) {
+        self.idler.set(idler.as_raw());
     }
 
     /// `snooze`: to the tail of the queue.
     pub(crate) fn snooze(&self) -> Result<Value, Error> {
         let me = self.me();
+        if self.is_traced() {
+            let ruby = ruby();
+            let (nil, no) = (ruby.qnil().as_value(), ruby.qfalse().as_value());
+            self.trace("schedule", &[ruby.fiber_current().as_value(), nil, no]).ok();
+        }
         self.with(|shard| shard.queue_mut().wake(me.name));
         let rested = self.rest(me.name);
         self.done(me);
@@ -385,12 +522,19 @@ impl Scheduler {
     /// `suspend`: until somebody schedules the fiber. In the main fiber also until nothing can happen.
     pub(crate) fn suspend(&self, may_idle: bool) -> Result<Value, Error> {
         let me = self.me();
-        if may_idle && me.name == Name::MAIN {
-            self.with(|shard| {
-                shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true
-            });
-        }
-        let rested = self.rest(me.name);
+        let rested = loop {
+            if may_idle && me.name == Name::MAIN {
+                self.with(|shard| {
+                    shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true
+                });
+            }
+            let interjected = self.park(me.name).and_then(|()| self.run_interjections(me.name));
+            match interjected.map(|interjected| (interjected, self.take(me.name))) {
+                Ok((true, None)) => {}
+                Ok((_, woken)) => break Ok(woken),
+                Err(error) => break Err(error),
+            }
+        };
         self.done(me);
         value_of(rested)
     }
@@ -540,6 +684,9 @@ impl Scheduler {
     pub(crate) fn adopt(&self, fiber: Value, this: VALUE) -> Name {
         let name = self.with(|shard| shard.host_mut().adopt(fiber.as_raw()));
         set_name(fiber, name, this);
+        if self.is_traced() {
+            self.trace("spin", &[fiber]).ok();
+        }
         name
     }
 
@@ -548,6 +695,12 @@ impl Scheduler {
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
+        if self.is_traced() {
+            // SAFETY: the running fiber.
+            let fiber = unsafe { Value::from_raw(fiber) };
+            let result = fiber.funcall::<_, _, Value>("result", ());
+            result.and_then(|result| self.trace("terminate", &[fiber, result])).ok();
+        }
         self.with_open((), |shard| {
             if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
                 shard.queue_mut().remove(running);
@@ -564,7 +717,94 @@ impl Scheduler {
                 record.granted = false;
             }
         });
+        self.run_interjections(running)?;
         value_of(Ok(self.take(running)))
+    }
+
+    /// Puts a shield around the running fiber; with a limit, a timer that takes it away.
+    pub(crate) fn shield(&self, limit: Option<Duration>) -> Option<TimerKey> {
+        let me = self.running.get();
+        self.with(|shard| {
+            shard.host_mut().shield(me);
+            let timer = shard.at(shard.now() + limit?, me);
+            shard.host_mut().open_shield_at(timer);
+            Some(timer)
+        })
+    }
+
+    /// Takes the shield away, unless the timer has. What was held back is raised: now, or where something
+    /// else is being raised already, at the fiber's next wait.
+    pub(crate) fn unshield(&self, timer: Option<TimerKey>, raises: bool) -> Result<(), Error> {
+        let me = self.running.get();
+        let held = self.with_open(None, |shard| {
+            if let Some(timer) = timer {
+                shard.host_mut().clear_alarm(timer);
+                if !shard.disarm(timer) {
+                    return None;
+                }
+            }
+            let held = shard.host_mut().unshield(me)?;
+            if !raises {
+                shard.host_mut().schedule(me, held);
+                shard.ready(me);
+                return None;
+            }
+            Some(held)
+        });
+        let Some(held) = held else { return Ok(()) };
+        // SAFETY: rooted until now; it stands on this stack.
+        let exception = Exception::from_value(unsafe { Value::from_raw(held.value) });
+        Err(exception.expect("shields hold back only what raises").into())
+    }
+
+    /// No shield helps the fiber any more.
+    pub(crate) fn expose(&self, name: Name) {
+        self.with_open((), |shard| shard.host_mut().expose(name));
+    }
+
+    /// Lets a fiber call `block` at its next turn, in the middle of what it waits for.
+    pub(crate) fn interject(&self, name: Name, block: Value) -> bool {
+        let local = self.is_local();
+        self.with_open(false, |shard| {
+            if shard.host_mut().record(name).is_none() {
+                return false;
+            }
+            shard.host_mut().interject(name, block.as_raw());
+            if local {
+                shard.queue_mut().wake(name)
+            } else {
+                shard.inbox().push(name)
+            }
+            true
+        })
+    }
+
+    /// Holds a fiber up, and lets it go on.
+    pub(crate) fn detain(&self, name: Name, on: bool) {
+        self.with_open((), |shard| {
+            if on {
+                shard.host_mut().detain(name);
+            } else if shard.host_mut().release(name) {
+                shard.ready(name);
+            }
+        });
+    }
+
+    pub(crate) fn is_detained(&self, name: Name) -> bool {
+        self.with_open(false, |shard| shard.host_mut().is_detained(name))
+    }
+
+    /// Takes a fiber out of the run queue, with what was scheduled for it.
+    pub(crate) fn unschedule(&self, name: Name) {
+        self.with_open((), |shard| {
+            shard.queue_mut().remove(name);
+            shard.host_mut().record(name).map(|record| record.scheduled.take());
+        });
+    }
+
+    /// Ends the wait of a thread that is blocked in the kernel. Any thread.
+    pub(crate) fn wake_up(&self) {
+        self.waker.borrow().iter().for_each(Waker::wake);
     }
 
     /// Schedules a fiber of this scheduler, from whichever thread has the GVL.
@@ -572,13 +812,12 @@ impl Scheduler {
         let scheduled = Scheduled { value: value.as_raw(), raises: roots::is_exception(value) };
         let local = self.is_local();
         self.with_open(false, |shard| {
-            let name = shard.host_mut().innermost(name);
             if shard.host_mut().record(name).is_none() {
                 return false;
             }
-            if !shard.host_mut().schedule(name, scheduled) {
-                return true; // an exception stands there; it is stronger
-            }
+            let Some(name) = shard.host_mut().deliver(name, scheduled, 0) else {
+                return true; // an exception stands there, which is stronger; or there is a shield
+            };
             match (local, first) {
                 (false, _) => shard.inbox().push(name),
                 (true, true) => shard.ready_first(name),
@@ -604,7 +843,8 @@ impl Scheduler {
     pub(crate) fn alarm(&self, name: Name, span: Duration, value: Value) -> TimerKey {
         self.with(|shard| {
             let timer = shard.at(shard.now() + span, name);
-            shard.host_mut().set_alarm(timer, value.as_raw());
+            let depth = shard.host_mut().depth(name);
+            shard.host_mut().set_alarm(timer, value.as_raw(), depth);
             timer
         })
     }
@@ -618,11 +858,7 @@ impl Scheduler {
             if shard.disarm(timer) {
                 return true;
             }
-            let (Some(marker), Some(record)) = (marker, shard.host_mut().record(running)) else {
-                return false;
-            };
-            if record.scheduled.is_some_and(|scheduled| scheduled.value == marker.as_raw()) {
-                record.scheduled = None;
+            if marker.is_some_and(|marker| shard.host_mut().take_back(running, marker.as_raw())) {
                 shard.queue_mut().remove(running);
             }
             false
@@ -733,6 +969,17 @@ impl Scheduler {
         // SAFETY: as above.
         set_name(unsafe { Value::from_raw(main) }, Name::MAIN, this);
     }
+}
+
+/// Calls a Ruby block.
+fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
+    // SAFETY: a hook or an interjection, which is kept alive by who holds it, or by this stack.
+    unsafe { Value::from_raw(block) }.funcall("call", arguments)
+}
+
+/// Where Ruby code is, as `Kernel#caller` says.
+fn caller(ruby: &Ruby) -> Result<Value, Error> {
+    ruby.module_kernel().funcall("caller", ())
 }
 
 /// The fiber that parks; `base` is the fiber that resumed it, where nobody spun it.
