@@ -52,7 +52,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("shield", method!(shield, 1))?;
     class.define_method("unshield", method!(unshield, 2))?;
     class.define_method("wake", method!(wake, 0))?;
-    class.define_method("trace_proc=", method!(set_trace_proc, 1))?;
+    class.define_method("trace_hook=", method!(set_trace_hook, 1))?;
     class.define_method("idle_hook=", method!(set_idle_hook, 1))?;
     let verbs = polyphony.define_module("Verbs")?;
     verbs.define_method("snooze", method!(snooze, 0))?;
@@ -188,7 +188,7 @@ fn wake(this: Obj<Scheduler>) {
     this.wake_up();
 }
 
-fn set_trace_proc(this: Obj<Scheduler>, tracer: Value) {
+fn set_trace_hook(this: Obj<Scheduler>, tracer: Value) {
     this.set_tracer(tracer);
 }
 

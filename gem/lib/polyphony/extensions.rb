@@ -11,6 +11,8 @@ module Polyphony
   # place that installs them.
   module Extensions
     require_relative "gathering"
+    require_relative "supervision"
+    require_relative "origin"
     require_relative "signals"
     require_relative "verbs"
     require_relative "extensions/exception"
@@ -23,6 +25,7 @@ module Polyphony
     require_relative "extensions/thread"
     require_relative "extensions/process"
     require_relative "extensions/timeout"
+    require_relative "original_names"
 
     INSTANCES = {
       ::Exception => Extensions::Exception,
@@ -37,6 +40,8 @@ module Polyphony
     }.freeze
 
     SINGLETONS = {
+      ::Exception => Extensions::Exception::Singleton, ::Thread => Extensions::Thread::Singleton,
+      ::Process::Status => Extensions::Process::Status,
       ::IO => Extensions::IO::Singleton, ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
       ::Process => Extensions::Process, ::Timeout => Extensions::Timeout
     }.freeze
@@ -50,6 +55,7 @@ module Polyphony
       return if @installed
 
       @installed = true
+      OriginalNames.define
       INSTANCES.each { |owner, extension| owner.prepend(extension) }
       SINGLETONS.each { |owner, extension| owner.singleton_class.prepend(extension) }
       ::Kernel.include(Verbs)

@@ -2,13 +2,58 @@
 
 module Polyphony
   module Extensions
-    # Exceptions that know where they come from.
+    # Exceptions that know where they come from: their backtraces go on through the `spin`s, and leave out
+    # the gem's own lines.
     #
     # @see ::Exception
     module Exception
+      # The directory whose lines are nobody's business.
+      HOME = File.expand_path("../..", __dir__).freeze
+      private_constant :HOME
+
       # @return [Fiber, nil] the spun fiber that the exception ended; nil where it ended none
-      attr_reader :source_fiber
+      def source_fiber = @__origin__&.fiber
       alias raising_fiber source_fiber
+
+      # @return [Array<String>, nil] the lines below the raise, then those where the fiber was spun, and the
+      #   fibers above it
+      def backtrace
+        raw = super
+        return raw if raw.nil? || ::Exception.__disable_sanitized_backtrace__
+
+        own = raw.reject { |line| line.start_with?(HOME) }
+        own = raw if own.empty?
+        spun = @__origin__ ? @__origin__.lines : Exception.lines_of_spin(raw)
+        spun.empty? && own.size == raw.size ? raw : own + spun
+      end
+
+      # Raises it.
+      def invoke
+        ::Kernel.raise(self)
+      end
+
+      # An exception that has left no fiber yet is looked at in the one that it was raised in.
+      # @api private
+      def self.lines_of_spin(raw)
+        return [] unless raw.last&.start_with?(HOME)
+
+        fiber = ::Fiber.current
+        fiber.thread && !fiber.main? ? fiber.caller : []
+      end
+
+      # What Exception itself learns.
+      module Singleton
+        # @return [Boolean, nil] whether backtraces are left as Ruby makes them
+        attr_accessor :__disable_sanitized_backtrace__
+
+        # Makes an exception of what people give for one.
+        #
+        # @param error [Exception, Class, String, Array(Class, String), nil]
+        # @return [::Exception]
+        def instantiate(error = nil, message = nil)
+          error.nil? ? ::RuntimeError.new : Timeouts.make(error, message)
+        end
+      end
     end
   end
 end
