@@ -21,15 +21,27 @@ module Polyphony
         raw = super
         return raw if raw.nil? || ::Exception.__disable_sanitized_backtrace__
 
-        own = raw.reject { |line| line.start_with?(HOME) }
-        own = raw if own.empty?
         spun = @__origin__ ? @__origin__.lines : Exception.lines_of_spin(raw)
-        spun.empty? && own.size == raw.size ? raw : own + spun
+        lines = Exception.without_home(raw + spun)
+        lines.empty? || lines.size == raw.size ? raw : lines
       end
 
       # Raises it.
       def invoke
         ::Kernel.raise(self)
+      end
+
+      # @api private
+      def self.without_home(lines) = lines.reject { |line| line.start_with?(HOME) }
+
+      # Lets an exception that was raised in one of the gem's own fibers, by what it called there for the
+      # user, come from the user's line.
+      # @api private
+      def self.relocate(exception, lines)
+        return unless without_home(exception.backtrace.to_a).empty?
+
+        exception.instance_variable_set(:@__origin__, nil)
+        exception.set_backtrace(lines)
       end
 
       # An exception that has left no fiber yet is looked at in the one that it was raised in.

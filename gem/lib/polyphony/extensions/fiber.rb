@@ -374,6 +374,8 @@ module Polyphony
         result, failed = __live__(scheduler, block)
         begin
           shutdown_all_children(graceful: graceful_shutdown?)
+        rescue MoveOn, Terminate
+          nil # told once more to end, which it does
         rescue ::Exception => e
           result = e
           failed = true

@@ -12,6 +12,9 @@ module Polyphony
     helper = ::Fiber.current.spin(:aside) { yield }
     begin
       helper.await
+    rescue ::Exception => e
+      Extensions::Exception.relocate(e, caller(2)) if e.equal?(helper.result)
+      raise
     ensure
       ::Fiber.current.__await_ends__([helper.stop]) unless helper.dead?
     end
