@@ -95,6 +95,8 @@ struct Rare {
     interjections: VecDeque<VALUE>,
     /// An interjection runs, under the name that `inner` says.
     aside: bool,
+    /// The fiber was made by `Fiber.new` and has not begun: it will not say when it does.
+    unannounced: bool,
     /// The fiber is held up; whether it would run otherwise.
     detained: Option<bool>,
 }
@@ -300,6 +302,24 @@ impl Roots {
         let record = self.record(name)?;
         record.granted |= record.rare.as_deref().is_some_and(|rare| rare.aside);
         None
+    }
+
+    /// The fiber is one that will not say when it begins.
+    pub(crate) fn unannounced(&mut self, name: Name) {
+        if let Some(record) = self.record(name) {
+            record.rare_mut().unannounced = true;
+        }
+    }
+
+    /// Gives a fiber its turn. One that does not say that it begins cannot take what it is begun with.
+    pub(crate) fn grant(&mut self, name: Name) -> Option<VALUE> {
+        let record = self.record(name)?;
+        record.granted = true;
+        if record.rare.as_deref_mut().is_some_and(|rare| std::mem::take(&mut rare.unannounced)) {
+            record.granted = false;
+            record.scheduled.take_if(|scheduled| !scheduled.raises);
+        }
+        Some(record.fiber)
     }
 
     /// Lets the fiber not run, whatever is scheduled for it, until it is released.

@@ -36,10 +36,11 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     let _ = <Scheduler as magnus::TypedData>::class(ruby);
     class.define_singleton_method("start", function!(start, -1))?;
     class.define_method("adopt", method!(adopt, 1))?;
+    class.define_method("adopt_raw", method!(adopt_raw, 1))?;
     class.define_method("enter", method!(enter, 0))?;
     class.define_method("leave", method!(leave, 0))?;
     class.define_method("block", method!(block, 2))?;
-    class.define_method("poll", method!(poll_io, 3))?;
+    class.define_method("poll", method!(poll_io, -1))?;
     class.define_method("alarm", method!(alarm, 2))?;
     class.define_method("rearm", method!(rearm, 2))?;
     class.define_method("disarm", method!(disarm, -1))?;
@@ -101,6 +102,11 @@ fn adopt(this: Obj<Scheduler>, fiber: Fiber) -> Integer {
     crate::scheduler::ruby().integer_from_u64(name.number())
 }
 
+fn adopt_raw(this: Obj<Scheduler>, fiber: Fiber) -> Integer {
+    let name = this.adopt_raw(fiber.as_value(), this.as_raw());
+    crate::scheduler::ruby().integer_from_u64(name.number())
+}
+
 fn enter(this: Obj<Scheduler>) -> Result<Value, Error> {
     this.enter()
 }
@@ -134,7 +140,7 @@ fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool
     let Some((name, scheduler)) = known(fiber) else { return Ok(false) };
     if scheduler.is_traced() {
         let first = if first { ruby.qtrue().as_value() } else { ruby.qfalse().as_value() };
-        scheduler.trace("schedule", &[fiber, value, first])?;
+        scheduler.trace("schedule", &[fiber, value, first]);
     }
     Ok(scheduler.schedule(name, value, first))
 }
@@ -266,8 +272,18 @@ fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Res
     this.block(blocker, is_stock, limit)
 }
 
-/// Waits for events (`IO::READABLE` …) on an IO; those that are ready, or false when the time is up.
-fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, io: Value, events: u32, limit: Value) -> Result<Value, Error> {
+/// `poll(io, events, limit)` waits for events (`IO::READABLE` …) on an IO: those that are ready, or false when
+/// the time is up. With less it is the original's `poll(blocking = false)`: looks at what has happened.
+fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<Value, Error> {
+    let &[io, events, limit] = args else {
+        let (blocking,) = scan_args::<(), (Option<bool>,), (), (), (), ()>(args)?.optional;
+        match blocking {
+            Some(true) => this.sleep(std::time::Duration::ZERO)?,
+            _ => this.snooze()?,
+        };
+        return Ok(this.as_value());
+    };
+    let events = u32::try_convert(events)?;
     let limit = time::span(ruby, limit)?;
     let fd = match Integer::from_value(io) {
         Some(fd) => fd.to_i32()?,

@@ -283,12 +283,10 @@ impl Scheduler {
                     Next::Run(name) => {
                         // Nobody's: a late wake-up, or a fiber that is held up.
                         let Some(name) = shard.host_mut().turn(name) else { return Step::Again };
-                        let Some(record) = shard.host_mut().record(name) else { return Step::Again };
                         if name == me {
                             return Step::Granted;
                         }
-                        record.granted = true;
-                        Step::Transfer(record.fiber, name)
+                        shard.host_mut().grant(name).map_or(Step::Again, |fiber| Step::Transfer(fiber, name))
                     }
                     Next::Wait(wait) => Step::Wait(wait),
                     Next::Idle => Step::Idle,
@@ -368,9 +366,11 @@ impl Scheduler {
     /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
     /// belongs to the stack where it was heard: it ends that fiber, and Ruby passes it on to the main one.
     fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
-        if me == Name::MAIN {
-            return Err(error);
-        }
+        if me == Name::MAIN { Err(error) } else { self.raise_in_main(error) }
+    }
+
+    /// Raises an exception in the main fiber, before anybody else runs.
+    fn raise_in_main(&self, error: Error) -> Result<(), Error> {
         let ErrorType::Exception(exception) = error.error_type() else { return Err(error) };
         let scheduled = Scheduled { value: exception.as_raw(), raises: true };
         self.with(|shard| {
@@ -472,11 +472,11 @@ impl Scheduler {
         })
     }
 
-    /// Tells the tracer of something that Ruby code did.
+    /// Tells the tracer of something that Ruby code did. What it raises is raised in the main fiber.
     #[cold]
-    pub(crate) fn trace(&self, event: &'static str, arguments: &[Value]) -> Result<(), Error> {
+    pub(crate) fn trace(&self, event: &'static str, arguments: &[Value]) {
         if self.interrupted.replace(true) {
-            return Ok(());
+            return;
         }
         let ruby = ruby();
         let told = match event {
@@ -486,7 +486,8 @@ impl Scheduler {
             }),
         };
         self.interrupted.set(false);
-        told.map(|_| ())
+        // A kill, which cannot be raised elsewhere, comes again at the next wait.
+        told.or_else(|error| self.raise_in_main(error).map(|()| ruby.qnil().as_value())).ok();
     }
 
     fn tell(&self, event: &[Value]) -> Result<Value, Error> {
@@ -511,7 +512,7 @@ impl Scheduler {
         if self.is_traced() {
             let ruby = ruby();
             let (nil, no) = (ruby.qnil().as_value(), ruby.qfalse().as_value());
-            self.trace("schedule", &[ruby.fiber_current().as_value(), nil, no]).ok();
+            self.trace("schedule", &[ruby.fiber_current().as_value(), nil, no]);
         }
         self.with(|shard| shard.queue_mut().wake(me.name));
         let rested = self.rest(me.name);
@@ -685,8 +686,15 @@ impl Scheduler {
         let name = self.with(|shard| shard.host_mut().adopt(fiber.as_raw()));
         set_name(fiber, name, this);
         if self.is_traced() {
-            self.trace("spin", &[fiber]).ok();
+            self.trace("spin", &[fiber]);
         }
+        name
+    }
+
+    /// [`adopt`](Self::adopt) for a fiber that was not made to be spun.
+    pub(crate) fn adopt_raw(&self, fiber: Value, this: VALUE) -> Name {
+        let name = self.adopt(fiber, this);
+        self.with(|shard| shard.host_mut().unannounced(name));
         name
     }
 
@@ -698,8 +706,8 @@ impl Scheduler {
         if self.is_traced() {
             // SAFETY: the running fiber.
             let fiber = unsafe { Value::from_raw(fiber) };
-            let result = fiber.funcall::<_, _, Value>("result", ());
-            result.and_then(|result| self.trace("terminate", &[fiber, result])).ok();
+            let result = fiber.funcall("result", ());
+            self.trace("terminate", &[fiber, result.unwrap_or_else(|_| ruby().qnil().as_value())]);
         }
         self.with_open((), |shard| {
             if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
@@ -977,9 +985,10 @@ fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
     unsafe { Value::from_raw(block) }.funcall("call", arguments)
 }
 
-/// Where Ruby code is, as `Kernel#caller` says.
+/// Where the user's code is, as `Kernel#caller` says.
 fn caller(ruby: &Ruby) -> Result<Value, Error> {
-    ruby.module_kernel().funcall("caller", ())
+    let polyphony: magnus::RModule = ruby.class_object().const_get("Polyphony")?;
+    polyphony.funcall("caller_lines", ())
 }
 
 /// The fiber that parks; `base` is the fiber that resumed it, where nobody spun it.

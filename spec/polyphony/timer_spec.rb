@@ -24,7 +24,7 @@ RSpec.describe Polyphony::Timer do
   end
 
   it "starts the time anew of the calling fiber's innermost timeout" do
-    result = timer.move_on_after(0.02, with_value: :late) { 6.times { sleep 0.01; timer.reset }; :done }
+    result = timer.move_on_after(0.05, with_value: :late) { 8.times { sleep 0.01; timer.reset }; :done }
     expect(result).to eq :done
   end
 

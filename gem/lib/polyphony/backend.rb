@@ -43,15 +43,6 @@ module Polyphony
       [pid, status.to_i]
     end
 
-    # Looks at what has happened, and lets those run whom it concerns.
-    #
-    # @param blocking [Boolean] ask the kernel, too
-    # @return [BackendTiming] self
-    def poll(blocking = false)
-      blocking ? sleep(0) : Polyphony.snooze
-      self
-    end
-
     # Ends the wait of the thread, if it is blocked in the kernel. From any thread.
     #
     # @return [true, nil] nil for the calling thread's own, which runs
@@ -79,7 +70,7 @@ module Polyphony
 
     # @param block [Proc, nil] called with each event: `:spin`, `:schedule`, `:block`, `:unblock`,
     #   `:enter_poll`, `:leave_poll`, `:terminate`. It must not wait; what it raises is raised in the main
-    #   fiber, or in whoever spins or schedules.
+    #   fiber.
     def trace_proc=(block)
       @trace_proc = block
       self.trace_hook = block

@@ -12,6 +12,9 @@ module Polyphony
   #   @return [Hash{Symbol => Integer}] counters since the thread began, and what is queued and in flight
   # @!method kind
   #   @return [Symbol] `:io_uring` or `:epoll`
+  # @!method poll(blocking = false)
+  #   Looks at what has happened, with true also in the kernel, and lets those run whom it concerns.
+  #   @return [Scheduler] self
   # @!method describe
   #   @return [String] the backend and how it was set up
   class Scheduler
@@ -25,6 +28,17 @@ module Polyphony
   def self.scheduler!(**options)
     scheduler || start(**options)
   end
+
+  # The directory whose lines no backtrace names.
+  HOME = "#{File.expand_path("..", __dir__)}/".freeze
+  private_constant :HOME
+
+  # @api private
+  def self.without_home(lines) = lines.reject { |line| line.start_with?(HOME) }
+
+  # Where the user's code is.
+  # @api private
+  def self.caller_lines = without_home(caller(1))
 
   # @api private
   def self.start(**options)

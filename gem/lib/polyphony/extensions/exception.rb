@@ -7,10 +7,6 @@ module Polyphony
     #
     # @see ::Exception
     module Exception
-      # The directory whose lines are nobody's business.
-      HOME = File.expand_path("../..", __dir__).freeze
-      private_constant :HOME
-
       # @return [Fiber, nil] the spun fiber that the exception ended; nil where it ended none
       def source_fiber = @__origin__&.fiber
       alias raising_fiber source_fiber
@@ -22,7 +18,7 @@ module Polyphony
         return raw if raw.nil? || ::Exception.__disable_sanitized_backtrace__
 
         spun = @__origin__ ? @__origin__.lines : Exception.lines_of_spin(raw)
-        lines = Exception.without_home(raw + spun)
+        lines = Polyphony.without_home(raw + spun)
         lines.empty? || lines.size == raw.size ? raw : lines
       end
 
@@ -31,14 +27,11 @@ module Polyphony
         ::Kernel.raise(self)
       end
 
-      # @api private
-      def self.without_home(lines) = lines.reject { |line| line.start_with?(HOME) }
-
       # Lets an exception that was raised in one of the gem's own fibers, by what it called there for the
       # user, come from the user's line.
       # @api private
       def self.relocate(exception, lines)
-        return unless without_home(exception.backtrace.to_a).empty?
+        return unless Polyphony.without_home(exception.backtrace.to_a).empty?
 
         exception.instance_variable_set(:@__origin__, nil)
         exception.set_backtrace(lines)
@@ -47,7 +40,7 @@ module Polyphony
       # An exception that has left no fiber yet is looked at in the one that it was raised in.
       # @api private
       def self.lines_of_spin(raw)
-        return [] unless raw.last&.start_with?(HOME)
+        return [] if raw.empty? || Polyphony.without_home(raw.last(1)).any?
 
         fiber = ::Fiber.current
         fiber.thread && !fiber.main? ? fiber.caller : []

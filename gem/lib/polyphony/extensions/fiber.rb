@@ -315,13 +315,13 @@ module Polyphony
 
       def __parked__? = Polyphony.detained?(self) || nil
 
-      # Makes a fiber of `Fiber.new` that has not begun, or the calling one, one that can be scheduled. It
-      # has no parent, and nobody hears of its end.
+      # Makes a fiber of `Fiber.new` that has not begun one that can be scheduled. It has no parent, and
+      # nobody hears of its end.
       #
       # @return [Fiber] self
       def setup_raw
         @thread = ::Thread.current
-        Polyphony.scheduler!.adopt(self)
+        Polyphony.scheduler!.adopt_raw(self)
         self
       end
 

@@ -71,7 +71,7 @@ module Polyphony
           return Signals.unwrap(command ? super(signal, command) : super(signal, &block))
         end
 
-        Signals.unwrap(super(signal, &Signals.wrap(handler)))
+        Signals.unwrap(super(signal, Signals.wrap(handler)))
       end
     end
 
