@@ -110,7 +110,7 @@ RSpec.describe Polyphony::Backend do
       fiber = nil
       events = traced { fiber = spin { sleep 0.001; :bye }; fiber.await }
       own = events.select { |event| event[1].equal?(fiber) }
-      expect(own.map(&:first)).to eq %i[spin schedule block enter_poll leave_poll unblock terminate]
+      expect(own.map(&:first).uniq).to eq %i[spin schedule block enter_poll leave_poll unblock terminate]
       expect([own[1][2, 2], own.last[2], own[0][2].first]).to match [[nil, false], :bye, /#{__FILE__}/]
     end
 
