@@ -294,7 +294,7 @@ impl Roots {
             *would_run = true;
             return None;
         }
-        let inner = self.innermost(name);
+        let inner = self.hand_down(name);
         if inner == name || self.record(inner).is_some_and(|inner| inner.scheduled.is_some()) {
             return Some(inner);
         }
@@ -338,6 +338,18 @@ impl Roots {
     pub(crate) fn is_detained(&mut self, name: Name) -> bool {
         let rare = self.record(name).and_then(|record| record.rare.as_deref());
         rare.is_some_and(|rare| rare.detained.is_some())
+    }
+
+    /// A fiber that has resumed another goes on when that one does: its turn goes there, with whatever was
+    /// scheduled for it before.
+    fn hand_down(&mut self, name: Name) -> Name {
+        let inner = self.innermost(name);
+        if inner != name
+            && let Some(scheduled) = self.record(name).and_then(|record| record.scheduled.take())
+        {
+            self.schedule(inner, scheduled);
+        }
+        inner
     }
 
     /// The name that what is scheduled for `name` really goes to.

@@ -14,7 +14,7 @@ use crate::{
     io::{Polled, let_go, poll},
     open_file::OpenFile,
     roots::Name,
-    scheduler::{Scheduler, name_of, scheduler_id},
+    scheduler::{Scheduler, name_of, schedule_early, scheduler_id, unblock_early},
     time,
 };
 
@@ -128,8 +128,8 @@ fn park(this: Obj<Scheduler>) -> Result<Value, Error> {
     this.suspend(false)
 }
 
-/// Schedules a fiber with a value, or an exception to raise, from any thread. False where it has ended or
-/// was never spun.
+/// Schedules a fiber with a value, or an exception to raise, from any thread. False where it has ended, or
+/// nobody spun it and it does not wait: then it finds the value when it does.
 fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool, Error> {
     if Fiber::from_value(fiber).is_none() {
         // SAFETY: a live object.
@@ -137,12 +137,17 @@ fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool
         let message = format!("only a Fiber can be scheduled, not {class}");
         return Err(Error::new(ruby.exception_type_error(), message));
     }
-    let Some((name, scheduler)) = known(fiber) else { return Ok(false) };
-    if scheduler.is_traced() {
-        let first = if first { ruby.qtrue().as_value() } else { ruby.qfalse().as_value() };
-        scheduler.trace("schedule", &[fiber, value, first]);
+    let scheduled = known(fiber).is_some_and(|(name, scheduler)| {
+        if scheduler.is_traced() {
+            let first = if first { ruby.qtrue().as_value() } else { ruby.qfalse().as_value() };
+            scheduler.trace("schedule", &[fiber, value, first]);
+        }
+        scheduler.schedule(name, value, first)
+    });
+    if !scheduled {
+        schedule_early(fiber, value);
     }
-    Ok(scheduler.schedule(name, value, first))
+    Ok(scheduled)
 }
 
 /// A fiber's name, and the scheduler that gave it.
@@ -211,8 +216,9 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
 }
 
 fn unblock(blocker: Value, fiber: Value) {
-    if let Some((name, scheduler)) = known(fiber) {
-        scheduler.unblock(blocker, name);
+    let unblocked = known(fiber).is_some_and(|(name, scheduler)| scheduler.unblock(blocker, name));
+    if !unblocked {
+        unblock_early(fiber, blocker);
     }
 }
 

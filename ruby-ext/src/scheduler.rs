@@ -220,26 +220,40 @@ impl Scheduler {
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
-        let me = self.with(|shard| {
+        let known = self.with(|shard| {
+            let record = shard.host_mut().record(running);
+            record.is_some_and(|record| record.fiber == fiber)
+        });
+        if known { Me { name: running, base: None } } else { self.visitor(fiber, running) }
+    }
+
+    /// Names a fiber that nobody spun, which `base` has resumed, so that others can wake it; and gives it
+    /// what they left for it before.
+    #[cold]
+    fn visitor(&self, fiber: VALUE, base: Name) -> Me {
+        let name = self.with(|shard| {
             let roots = shard.host_mut();
-            if roots.record(running).is_some_and(|record| record.fiber == fiber) {
-                return Me { name: running, base: None };
-            }
             let name = roots.adopt(fiber);
-            if let Some(record) = roots.record(running) {
+            if let Some(record) = roots.record(base) {
                 record.inner = Some(name);
             }
-            Me { name, base: Some(running) }
+            name
         });
-        if me.base.is_some() {
-            // Whoever wakes the fiber has nothing but the fiber to find it by.
-            // SAFETY: the running fiber; the scheduler that its thread's variable holds.
-            unsafe {
-                let this = rb_sys::rb_ivar_get(self.thread, scheduler_id());
-                set_name(Value::from_raw(fiber), me.name, this);
+        // SAFETY: the fiber is the running one, the thread is the calling one.
+        let (fiber, this) = unsafe {
+            (Value::from_raw(fiber), rb_sys::rb_ivar_get(rb_sys::rb_thread_current(), scheduler_id()))
+        };
+        set_name(fiber, name, this);
+        let early = Early::take(fiber);
+        self.with(|shard| {
+            let record = shard.host_mut().record(name).expect("adopted above");
+            record.unblocked = early.unblocked;
+            if early.scheduled.is_some() {
+                record.scheduled = early.scheduled;
+                shard.queue_mut().wake(name);
             }
-        }
-        me
+        });
+        Me { name, base: Some(base) }
     }
 
     /// Ends what `me` began for a foreign fiber.
@@ -836,15 +850,20 @@ impl Scheduler {
         })
     }
 
-    /// Ends a `block`. Any thread; never raises.
-    pub(crate) fn unblock(&self, blocker: Value, name: Name) {
+    /// Ends a `block`; false where the fiber has no name now. Any thread; never raises.
+    pub(crate) fn unblock(&self, blocker: Value, name: Name) -> bool {
         let local = self.is_local();
-        self.with_open((), |shard| {
+        self.with_open(false, |shard| {
             let name = shard.host_mut().innermost(name);
-            let Some(record) = shard.host_mut().record(name) else { return };
+            let Some(record) = shard.host_mut().record(name) else { return false };
             record.unblocked = Some(blocker.as_raw());
-            if local { shard.queue_mut().wake(name) } else { shard.inbox().push(name) }
-        });
+            if local {
+                shard.queue_mut().wake(name)
+            } else {
+                shard.inbox().push(name)
+            }
+            true
+        })
     }
 
     /// Schedules a value into the calling fiber at a deadline; the fiber need not be parked.
@@ -1129,7 +1148,55 @@ fn set_name(fiber: Value, name: Name, scheduler: VALUE) {
     }
 }
 
-/// The name that a fiber was given when it was spun; stale once it has ended.
+/// What came for a fiber that nobody spun while it was not parked, and so had no name.
+///
+/// It is about to park: it made itself known as one that waits, and another thread was quicker. What came
+/// stands in variables of the Fiber until then.
+#[derive(Default)]
+struct Early {
+    scheduled: Option<Scheduled>,
+    unblocked: Option<VALUE>,
+}
+
+impl Early {
+    fn take(fiber: Value) -> Early {
+        let scheduled = Self::taken(fiber, "__polyphony_scheduled__")
+            .map(|value| Scheduled { value: value.as_raw(), raises: roots::is_exception(value) });
+        Early {
+            scheduled,
+            unblocked: Self::taken(fiber, "__polyphony_unblocked__").map(|value| value.as_raw()),
+        }
+    }
+
+    /// An Array with what came, so that nil may come too.
+    fn taken(fiber: Value, variable: &'static str) -> Option<Value> {
+        let (fiber, variable) = (fiber.as_raw(), hidden_id(variable));
+        // SAFETY: a live fiber; a variable that is not set reads as nil.
+        let left = unsafe { Value::from_raw(rb_sys::rb_ivar_get(fiber, variable)) };
+        let value = magnus::RArray::from_value(left)?.entry(0).ok()?;
+        // SAFETY: a live fiber.
+        unsafe { rb_sys::rb_ivar_set(fiber, variable, NIL) };
+        Some(value)
+    }
+
+    fn leave(fiber: Value, variable: &'static str, value: Value) {
+        let left = ruby().ary_new_from_values(&[value]);
+        // SAFETY: a live fiber and a live array.
+        unsafe { rb_sys::rb_ivar_set(fiber.as_raw(), hidden_id(variable), left.as_raw()) };
+    }
+}
+
+/// Leaves what is scheduled for a fiber that has no name now.
+pub(crate) fn schedule_early(fiber: Value, value: Value) {
+    Early::leave(fiber, "__polyphony_scheduled__", value);
+}
+
+/// Leaves what unblocks a fiber that has no name now.
+pub(crate) fn unblock_early(fiber: Value, blocker: Value) {
+    Early::leave(fiber, "__polyphony_unblocked__", blocker);
+}
+
+/// The name that a fiber was given when it was spun, or parked last; stale once it has ended, or goes on.
 pub(crate) fn name_of(fiber: Value) -> Option<Name> {
     // SAFETY: a live object; a variable that is not set reads as nil.
     let number = unsafe { Value::from_raw(rb_sys::rb_ivar_get(fiber.as_raw(), name_id())) };

@@ -35,7 +35,8 @@ RSpec.describe "The names of Polyphony 1" do
     "Polyphony::ConditionVariable" => [-> { Polyphony::ConditionVariable }, %i[wait signal broadcast]],
     "Polyphony::Queue" => [
       -> { Polyphony::Queue },
-      %i[push << enq shift pop deq clear size length empty? shift_all num_waiting close closed?]
+      %i[push << enq shift pop deq clear size length empty? shift_all shift_each unshift delete
+         pending? num_waiting close closed?]
     ],
     "Polyphony::ResourcePool" => [-> { Polyphony::ResourcePool }, %i[acquire discard! fill! available size limit method_missing]],
     "Polyphony::Throttler" => [-> { Polyphony::Throttler }, %i[call process]],

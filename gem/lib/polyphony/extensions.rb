@@ -21,6 +21,7 @@ module Polyphony
     require_relative "extensions/io"
     require_relative "extensions/socket"
     require_relative "extensions/queue"
+    require_relative "extensions/queue_extras"
     require_relative "extensions/mutex"
     require_relative "extensions/thread"
     require_relative "extensions/process"
@@ -58,6 +59,7 @@ module Polyphony
       OriginalNames.define
       INSTANCES.each { |owner, extension| owner.prepend(extension) }
       SINGLETONS.each { |owner, extension| owner.singleton_class.prepend(extension) }
+      ::Thread::Queue.include(QueueExtras)
       ::Kernel.include(Verbs)
       ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
       ::Kernel.at_exit { Polyphony.finish }

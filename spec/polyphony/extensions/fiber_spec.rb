@@ -680,6 +680,43 @@ RSpec.describe Fiber do
       end
     end
 
+    everywhere do
+      it "may wait for what others give: a result, an item, a lock, a thread" do
+        lock = Mutex.new
+        items = Queue.new
+        holder = spin { lock.synchronize { snooze } }
+        snooze
+        waits = [
+          -> { spin { snooze; :result }.await },
+          -> { spin { snooze; items << :item }; items.pop },
+          -> { lock.synchronize { :locked } },
+          -> { Thread.new { :value }.value }
+        ]
+        expect(waits.map { |wait| Fiber.new(&wait).resume }).to eq %i[result item locked value]
+        holder.await
+      end
+
+      it "is left when the time is up, by a timeout within and by one around it" do
+        within = Fiber.new { move_on_after(0.001, with_value: :within) { sleep } }
+        endless = Enumerator.new { sleep }
+        expect([within.resume, move_on_after(0.001, with_value: :around) { endless.next }]).to eq %i[within around]
+      end
+
+      it "hears of what was scheduled for the fiber that resumed it before it did" do
+        Fiber.current.schedule(RuntimeError.new("early"))
+        expect { Enumerator.new { sleep }.next }.to raise_error("early")
+      end
+    end
+
+    it "finds what another thread gave before it could wait" do
+      2_000.times do
+        items = Queue.new
+        giver = Thread.new { items << :item }
+        expect(Fiber.new { items.pop }.resume).to eq :item
+        giver.join
+      end
+    end
+
     it "is unwound when the fiber that resumed it is stopped" do
       log = []
       fiber = spin do
