@@ -288,8 +288,12 @@ impl Roots {
     }
 
     /// Whose turn it is when it is `name`'s: its own, or that of the fiber it has resumed.
+    #[inline]
     pub(crate) fn turn(&mut self, name: Name) -> Option<Name> {
         let record = self.record(name)?;
+        if record.rare.is_none() && record.inner.is_none() {
+            return Some(name);
+        }
         if let Some(would_run) = record.rare.as_deref_mut().and_then(|rare| rare.detained.as_mut()) {
             *would_run = true;
             return None;
@@ -312,6 +316,7 @@ impl Roots {
     }
 
     /// Gives a fiber its turn. One that does not say that it begins cannot take what it is begun with.
+    #[inline]
     pub(crate) fn grant(&mut self, name: Name) -> Option<VALUE> {
         let record = self.record(name)?;
         record.granted = true;
