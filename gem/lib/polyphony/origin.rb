@@ -20,8 +20,10 @@ module Polyphony
     # @return [Array<String>]
     def lines = @lines || @fiber.caller
 
+    # @return [Array<String>]
     def marshal_dump = lines
 
+    # @return [void]
     def marshal_load(lines)
       @lines = lines
     end

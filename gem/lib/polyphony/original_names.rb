@@ -16,16 +16,16 @@ module Polyphony
     #
     # @return [void]
     def self.define
-      name(::Kernel, KERNEL)
+      give(::Kernel, KERNEL)
       ::Kernel.send(:private, *KERNEL.values)
-      name(::Kernel.singleton_class, { trap: :orig_trap, system: :orig_system })
-      name(::Thread, THREAD)
+      give(::Kernel.singleton_class, { trap: :orig_trap, system: :orig_system })
+      give(::Thread, THREAD)
       ::Thread.send(:private, :orig_initialize)
     end
 
-    def self.name(owner, names)
+    def self.give(owner, names)
       names.each { |method, original| owner.send(:alias_method, original, method) }
     end
-    private_class_method :name
+    private_class_method :give
   end
 end

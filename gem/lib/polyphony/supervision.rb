@@ -20,6 +20,7 @@ module Polyphony
         @waiter = waiter
       end
 
+      # Called by a fiber that ends, or has ended.
       def finished(fiber, _failed)
         @waiter.monitor_mailbox << [fiber, fiber.result] unless @waiter.dead?
       end

@@ -613,6 +613,35 @@ RSpec.describe Fiber do
     expect(fiber.await).to eq :first
   end
 
+  def clean_up_slowly
+    suspend
+  ensure
+    begin
+      3.times { snooze }
+    ensure
+      yield
+    end
+  end
+
+  # A stop while children were being stopped skipped their siblings (R28).
+  it "ends every child though it is told to end in the middle of that" do
+    ended = []
+    fiber = spin { 5.times { |number| spin { clean_up_slowly { ended << number } } }; suspend }
+    2.times { snooze }
+    3.times { fiber.stop; snooze }
+    fiber.await
+    expect(ended).to eq [0, 1, 2, 3, 4]
+  end
+
+  # Of a thousand sleepers some never heard that they were to end (#33).
+  it "ends a thousand sleepers, started or not, timers or not" do
+    fibers = Array.new(1000) { |number| spin { number.odd? ? sleep : sleep(1000) } }
+    snooze
+    fibers.concat(Array.new(100) { spin { sleep } })
+    fibers.each(&:terminate)
+    expect(Fiber.await(*fibers).compact).to be_empty
+  end
+
   describe "made by Fiber.new, that waits in one that was spun," do
     waits = {
       "a queue" => ->(wake) { queue = Thread::Queue.new; wake.call { queue << :woken }; queue.pop },

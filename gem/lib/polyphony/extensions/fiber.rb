@@ -34,7 +34,8 @@ module Polyphony
 
         fiber = ::Fiber.new(blocking: false, **storage) { fiber.__run__(scheduler, block) }
         fiber.__prepare__(self, tag, orig_caller, block)
-        __adopt_child__(fiber)
+        (@children ||= {}.compare_by_identity)[fiber] = true
+        fiber.monitor(self) if @supervising
         scheduler.adopt(fiber)
         Polyphony.schedule(fiber, nil, false)
         fiber
@@ -141,6 +142,7 @@ module Polyphony
       # Whether {#terminate} was asked to be graceful.
       attr_writer :graceful_shutdown
 
+      # @return [Boolean] whether clean-up code has time
       def graceful_shutdown? = @graceful_shutdown ? true : false
 
       # Runs the fiber's block again from the top: at its next turn, or, where it has ended, in a new fiber
@@ -257,11 +259,13 @@ module Polyphony
         Polyphony.runnable?(self) ? :runnable : :waiting
       end
 
+      # @return [Boolean] whether it has ended
       def dead? = @ended || !alive?
 
       # @return [Boolean, nil] nil before its first turn
       def running? = @running
 
+      # @return [Boolean, nil] whether it is the one that its thread began with
       def main? = @main
 
       # Where it was spun, and where the fiber that spun it was, and so on to the main one.
@@ -313,6 +317,7 @@ module Polyphony
         self
       end
 
+      # @return [true, nil] whether {#__park__} holds it up
       def __parked__? = Polyphony.detained?(self) || nil
 
       # Makes a fiber of `Fiber.new` that has not begun one that can be scheduled. It has no parent, and
@@ -325,6 +330,7 @@ module Polyphony
         self
       end
 
+      # @return [String] for a spun fiber: its tag, where it was spun, and its state
       def inspect
         return super unless @thread
 

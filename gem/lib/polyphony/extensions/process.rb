@@ -6,22 +6,28 @@ module Polyphony
     #
     # @see ::Process
     module Process
+      # @see ::Process#wait
+      # @note Suspends the calling fiber, here and below, unless WNOHANG is among the flags.
       def wait(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#waitpid
       def waitpid(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#wait2
       def wait2(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#waitpid2
       def waitpid2(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#waitall
       def waitall
         return super unless Polyphony.scheduler
 
