@@ -30,12 +30,12 @@ module Polyphony
       handler.is_a?(Handler) ? handler.given : handler
     end
 
-    # Runs the block in a fiber that belongs to the main one, before all others.
+    # Runs the block in a fiber that belongs to the thread's main one, before all others.
     #
     # @param handler [#call] where the fiber stands, for people
     # @return [Fiber]
     def self.spin(scheduler, handler, &block)
-      main = ::Thread.main.main_fiber
+      main = ::Thread.current.main_fiber
       fiber = ::Fiber.new(blocking: false) { fiber.__run__(scheduler, block) }
       fiber.__prepare__(main, :oob, nil, handler)
       fiber.oob = true

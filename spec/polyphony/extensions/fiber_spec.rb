@@ -594,6 +594,13 @@ RSpec.describe Fiber do
     expect([log, fiber.location]).to match [[[true, :oob], :other], /\(oob\)/]
   end
 
+  it "runs out of band in its own thread" do
+    log = Queue.new
+    thread = Thread.new { Fiber.schedule_priority_oob_fiber { log << Thread.current }; sleep 0 }
+    expect(log.pop).to equal thread
+    thread.join
+  end
+
   it "has an event of its own, and says where it was spun as it is told" do
     fiber = spin { Fiber.current.auto_watcher.await }
     fiber.set_caller(["here:1", "there:2"])

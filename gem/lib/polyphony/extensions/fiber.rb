@@ -538,17 +538,15 @@ module Polyphony
 
       # `Fiber.await` and `Fiber.select`.
       module Singleton
-        # Runs the block in a fiber of the main thread's, before all others, as the handler of a signal is
-        # run: what it raises is raised in the main fiber.
+        # Runs the block in a fiber that belongs to the thread's main one, before all others, as the handler
+        # of a signal is run: what it raises is raised in the main fiber.
         #
         # @return [Fiber]
         def schedule_priority_oob_fiber(&block)
           ::Kernel.raise ::ArgumentError, "the fiber needs a block to run" unless block
 
-          scheduler = Polyphony.scheduler_of(::Thread.main)
-          ::Kernel.raise FiberError, "the main thread runs no fibers" unless scheduler
-
-          Signals.spin(scheduler, block, &block)
+          # In a handler of Ruby's own there is none that may be used, but there is one.
+          Signals.spin(Polyphony.scheduler_of(::Thread.current) || Polyphony.scheduler!, block, &block)
         end
 
         # Waits for all.
