@@ -1,5 +1,5 @@
 /*
- * polyphony.h: fibers for C, on io_uring. Version 2.0. MIT licence.
+ * polyphony.h: fibers for C (C99) and C++ (C++11), on io_uring. Version 2.0. MIT licence.
  *
  * A fiber is a function with a stack of its own that runs on one of a runtime's threads. Where it would
  * block, it suspends: the thread runs other fibers until the kernel, a timer or another fiber has what it
@@ -20,12 +20,14 @@
  * CONVENTIONS
  *
  * Results. Every function that can fail returns a value >= 0 or a negative error number: -EAGAIN,
- * -ECANCELED, -POLY_EPANIC. Nothing is reported through errno, and errno is left as it was: compilers keep
- * the address of errno across calls, and fibers suspend in calls. poly_strerror has the words.
+ * -ECANCELED, -POLY_EPANIC. poly_strerror has the words. Nothing is reported through errno: a call that
+ * does not suspend leaves it as it was; after one that does it is what the fibers that ran meanwhile made
+ * of it.
  *
  * Arguments. The object comes first, outputs come last. Outputs are written on success only. NULL where an
- * object or an output is required is -EINVAL; bad buffers are -EFAULT, as in the system calls. Structs that
- * may grow begin with their size.
+ * object or an output is required is -EINVAL; bad buffers are -EFAULT, as in the system calls. A length
+ * beyond 0x7ffff000 means that many bytes. Structs that may grow begin with their size: a program and a
+ * library of different ages agree on what both know.
  *
  * Ownership. What a function named _new puts into its output is the caller's, and is freed once by the
  * function named _free; _free(NULL) is fine. Fibers are named by numbers: nobody frees them, and a name
@@ -48,8 +50,16 @@
  * plain system calls. A fiber runs on one thread from its first instruction to its last, so thread-local
  * variables are safe to use; but other fibers run on the same thread whenever it suspends.
  *
- * Stacks. A fiber's stack has a fixed size and a guard page: running over it is SIGSEGV. What lies deep
- * is better allocated. longjmp and C++ exceptions must not leave a fiber's function.
+ * Signals. A handler may call poly_now, poly_version, poly_abi_version and poly_strerror. To wake a fiber
+ * it writes to a pipe that the fiber reads; or the signal is blocked and a fiber reads a signalfd(2).
+ *
+ * Stacks. A fiber's stack has a fixed size and a guard page: running over it is SIGSEGV. A function with a
+ * frame larger than a page can step over the guard unless it is compiled with -fstack-clash-protection;
+ * what is large is better allocated. longjmp, pthread_exit and C++ exceptions must not leave a fiber's
+ * function.
+ *
+ * Tools. AddressSanitizer works, and names an overrun stack. Under valgrind io_uring stands still: set
+ * POLYPHONY_BACKEND=epoll there.
  *
  * Fork. In the child, runtimes and channels of the parent answer -POLY_EFORKED, and the fiber that forked
  * goes on as a plain thread; the child may make a runtime of its own. If that fiber's function returns,
@@ -164,11 +174,13 @@ typedef struct {
      */
     size_t stack_size;
     /**
-     * Entries of io_uring's submission queue, a power of two; 256 by default.
+     * Entries of io_uring's submission queue; 256 by default, at most 32,768. The kernel rounds up to a
+     * power of two.
      */
     uint32_t sq_entries;
     /**
-     * Entries of io_uring's completion queue, a power of two; 4096 by default.
+     * Entries of io_uring's completion queue; 4096 by default, at least 2 and as many as the other has, at
+     * most 65,536.
      */
     uint32_t cq_entries;
 } poly_options;
@@ -320,8 +332,9 @@ const char *poly_strerror(int error);
  * `poly_runtime_free`. Where io_uring is refused and `POLY_BACKEND_AUTO` falls back to epoll, one line on
  * standard error says so.
  * Never suspends. Any thread.
- * Returns 0; -EINVAL for options or a `POLYPHONY_BACKEND` that make no sense; or what the system says:
- * -ENOMEM, -EPERM and -ENOSYS where io_uring is refused, … Since 2.0.
+ * Returns 0; -EINVAL for options or a `POLYPHONY_BACKEND` that make no sense; -E2BIG for options that only
+ * a later library knows; or what the system says: -ENOMEM, -EMFILE, -EAGAIN where no thread can be
+ * started, -EPERM and -ENOSYS where io_uring alone was asked for and is refused. Since 2.0.
  */
 int poly_runtime_new(const poly_options *options, poly_runtime **runtime);
 
@@ -469,7 +482,7 @@ int poly_check(void);
  * `POLY_FOREVER` is no deadline.
  *
  * Never suspends. Fibers only.
- * Returns 0; -EPERM outside a fiber; -EINVAL for NULL. Since 2.0.
+ * Returns 0; -EPERM outside a fiber; -EINVAL for NULL, and for the innermost scope, which is open. Since 2.0.
  */
 int poly_scope_open(poly_scope *scope, uint64_t deadline);
 
@@ -518,6 +531,7 @@ int64_t poly_write(int fd, const void *buffer, size_t length);
 
 /**
  * Reads at an offset, which must not be negative, and leaves the file's position alone: pread(2).
+ * For files: a pipe or a socket has no offsets, and may pass over this one or answer -ESPIPE.
  *
  * Suspends. Returns the bytes read, 0 at end of file, or a negative error number. Any thread. Since 2.0.
  */
@@ -525,6 +539,7 @@ int64_t poly_pread(int fd, void *buffer, size_t length, int64_t offset);
 
 /**
  * Writes at an offset, which must not be negative, and leaves the file's position alone: pwrite(2).
+ * For files: a pipe or a socket has no offsets, and may pass over this one or answer -ESPIPE.
  *
  * Suspends. Returns the bytes written, or a negative error number. Any thread. Since 2.0.
  */
@@ -744,7 +759,7 @@ int poly_channel_free(poly_channel *channel);
 
 /**
  * Takes a lock, waiting for it if need be. It passes from owner to owner in the order in which they
- * asked.
+ * asked. Who ends without giving it back keeps it for ever.
  *
  * Suspends, or blocks a plain thread, while another has it. Any thread.
  * Returns 0; -EDEADLK if the caller has it already; -ECANCELED, -ETIMEDOUT. Since 2.0.

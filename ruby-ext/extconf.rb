@@ -11,6 +11,13 @@ abort <<~MESSAGE unless find_executable("cargo")
   Install Rust (the installer at rustup.rs does), then install the gem again.
 MESSAGE
 
+# Rust links by cc, and RubyGems builds by make.
+tools = ["cc", ENV.fetch("MAKE", "make")].reject { |tool| find_executable(tool) }
+abort <<~MESSAGE unless tools.empty?
+  polyphony: not on PATH: #{tools.join(", ")}.
+  On Debian or Ubuntu: apt-get install gcc libc6-dev make libclang-dev. Then install the gem again.
+MESSAGE
+
 # A build directory that the caller names is kept, ours is not.
 target = ENV.fetch("CARGO_TARGET_DIR", "")
 ours = target.empty?

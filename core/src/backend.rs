@@ -30,9 +30,21 @@ impl Time {
     /// The time that the kernel's monotonic clock shows.
     #[inline]
     pub fn monotonic() -> Self {
+        Self::shown_by(libc::CLOCK_MONOTONIC)
+    }
+
+    /// What the same clock showed when it last ticked, some milliseconds ago. That is read at once, where
+    /// the exact time may take longer than a turn has to spare.
+    #[inline]
+    pub fn recent() -> Self {
+        Self::shown_by(libc::CLOCK_MONOTONIC_COARSE)
+    }
+
+    #[inline]
+    fn shown_by(clock: libc::clockid_t) -> Self {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `now` is a timespec for clock_gettime to fill; it cannot fail for this clock.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+        // SAFETY: `now` is a timespec for clock_gettime to fill; it cannot fail for the clocks above.
+        unsafe { libc::clock_gettime(clock, &mut now) };
         Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
     }
 
@@ -88,6 +100,9 @@ pub trait Backend {
 
     /// The backend's clock.
     fn now(&self) -> Time;
+
+    /// Whether it is known, without a look at the clock, that a time has not come yet.
+    fn is_ahead(&self, time: Time) -> bool;
 
     /// What ends a wait from another thread.
     fn waker(&self) -> Waker;

@@ -327,7 +327,8 @@ impl<H: Host, B: Backend> Shard<H, B> {
         if self.ops.len() == 0 && self.timers.is_empty() {
             return Next::Idle;
         }
-        Next::Wait(self.wait_for_inbox(self.timers.earliest()))
+        let deadline = self.timers.earliest();
+        Next::Wait(self.wait_for_inbox(deadline))
     }
 
     /// A full backend wants what is in the backlog offered again, even if nothing completes until then.
@@ -341,7 +342,9 @@ impl<H: Host, B: Backend> Shard<H, B> {
     /// Everything that needs no kernel: backlog, inbox, timers.
     fn tend(&mut self) {
         self.catch_up();
-        if !self.timers.is_empty() {
+        if let Some(earliest) = self.timers.earliest()
+            && !self.backend.is_ahead(earliest)
+        {
             self.expire();
             self.tell_ended();
         }

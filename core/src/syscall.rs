@@ -215,7 +215,8 @@ pub(crate) fn send_message(fd: RawFd, msg: *const libc::msghdr, flags: i32) -> i
 /// from the same listener in between can make us wait.
 pub(crate) fn accept(fd: RawFd, addr: *mut libc::sockaddr, len: *mut libc::socklen_t, flags: i32) -> i32 {
     match poll(fd, libc::POLLIN as u32, 0) {
-        0 => -libc::EAGAIN,
+        // Of what does not listen nothing would ever come; the call says so at once.
+        0 if option(fd, libc::SO_ACCEPTCONN) == 1 => -libc::EAGAIN,
         failed if failed < 0 => failed,
         // SAFETY: both pointers are null, or alive for the call.
         _ => retry(|| unsafe { libc::accept4(fd, addr, len, flags) as isize }),
@@ -227,8 +228,7 @@ pub(crate) fn accept(fd: RawFd, addr: *mut libc::sockaddr, len: *mut libc::sockl
 /// This call alone cannot be told not to wait, so a socket that blocks is made not to for as long as the
 /// call takes. Nobody reads or writes a socket that is about to be connected, so nobody sees it.
 pub(crate) fn connect(fd: RawFd, addr: *const libc::sockaddr, len: libc::socklen_t) -> i32 {
-    // SAFETY: no pointers.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    let flags = open_flags(fd);
     let blocks = flags >= 0 && flags & libc::O_NONBLOCK == 0;
     if blocks {
         // SAFETY: no pointers.
@@ -292,19 +292,29 @@ fn splice(from: RawFd, from_at: u64, to: RawFd, to_at: u64, len: u32, flags: u32
 
 /// Whether a socket carries a stream, in which bytes that come later belong to those that came.
 pub(crate) fn carries_stream(fd: RawFd) -> bool {
-    let mut kind = 0;
+    option(fd, libc::SO_TYPE) == libc::SOCK_STREAM
+}
+
+/// A number that a socket tells of itself; 0 for what is no socket.
+fn option(fd: RawFd, name: i32) -> i32 {
+    let mut value = 0;
     let mut len = size_of::<i32>() as libc::socklen_t;
-    let at = (&raw mut kind).cast();
-    // SAFETY: `kind` is room for the four bytes that `len` says.
-    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, at, &mut len) };
-    kind == libc::SOCK_STREAM
+    let at = (&raw mut value).cast();
+    // SAFETY: `value` is room for the four bytes that `len` says.
+    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, at, &mut len) };
+    value
 }
 
 /// Whether operations on a descriptor never wait because somebody made it so.
 pub(crate) fn is_nonblocking(fd: RawFd) -> bool {
-    // SAFETY: no pointers.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    let flags = open_flags(fd);
     flags >= 0 && flags & libc::O_NONBLOCK != 0
+}
+
+/// How a descriptor was opened, as in open(2), or -1 where there is none.
+pub(crate) fn open_flags(fd: RawFd) -> i32 {
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(fd, libc::F_GETFL) }
 }
 
 /// An epoll of our own.

@@ -46,6 +46,8 @@ pub(crate) struct Timers<F> {
     /// The tick up to which timers have fired.
     tick: u64,
     armed: usize,
+    /// What `earliest` has found, while it holds.
+    earliest: Option<Time>,
     due: Vec<(Time, u32)>,
 }
 
@@ -69,6 +71,7 @@ impl<F: Copy> Timers<F> {
             occupied: [0; LEVELS],
             tick: now.0 >> TICK_BITS,
             armed: 0,
+            earliest: None,
             due: Vec::new(),
         }
     }
@@ -79,6 +82,8 @@ impl<F: Copy> Timers<F> {
         node.deadline = deadline;
         node.fiber = Some(fiber);
         let generation = node.generation;
+        self.earliest =
+            if self.armed == 0 { Some(deadline) } else { self.earliest.map(|at| at.min(deadline)) };
         self.armed += 1;
         self.link(index);
         TimerKey { index, generation }
@@ -91,6 +96,7 @@ impl<F: Copy> Timers<F> {
         }
         self.unlink(key.index);
         self.nodes[key.index as usize].deadline = deadline;
+        self.earliest = self.earliest.map(|at| at.min(deadline));
         self.link(key.index);
         true
     }
@@ -108,6 +114,7 @@ impl<F: Copy> Timers<F> {
     /// Fires every timer whose deadline is not after `now`.
     pub(crate) fn expire(&mut self, now: Time, mut fire: impl FnMut(F, TimerKey)) {
         let until = now.0 >> TICK_BITS;
+        self.earliest = None;
         while self.armed > 0 && self.tick <= until {
             // The earliest occupied slot tells how far the clock can jump.
             let Some((level, slot, starts)) = self.first_slot() else { break };
@@ -142,10 +149,18 @@ impl<F: Copy> Timers<F> {
     }
 
     /// A time by which `expire` wants to be called; not later than the earliest deadline.
-    pub(crate) fn earliest(&self) -> Option<Time> {
+    #[inline]
+    pub(crate) fn earliest(&mut self) -> Option<Time> {
         if self.armed == 0 {
             return None;
         }
+        if self.earliest.is_none() {
+            self.earliest = self.find_earliest();
+        }
+        self.earliest
+    }
+
+    fn find_earliest(&self) -> Option<Time> {
         let (level, slot, starts) = self.first_slot()?;
         let mut index = self.heads[level][slot];
         let mut earliest = Time(u64::MAX);
@@ -227,6 +242,9 @@ impl<F: Copy> Timers<F> {
         let node = &self.nodes[index as usize];
         let (level, slot, previous, next) =
             (node.level as usize, node.slot as usize, node.previous, node.next);
+        if self.earliest == Some(node.deadline) {
+            self.earliest = None;
+        }
         if next != NIL {
             self.nodes[next as usize].previous = previous;
         }

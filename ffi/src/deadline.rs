@@ -25,7 +25,7 @@ const _: () = assert!(size_of::<Scope>() <= size_of::<poly_scope>());
 /// `POLY_FOREVER` is no deadline.
 ///
 /// Never suspends. Fibers only.
-/// Returns 0; -EPERM outside a fiber; -EINVAL for NULL. Since 2.0.
+/// Returns 0; -EPERM outside a fiber; -EINVAL for NULL, and for the innermost scope, which is open. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_scope_open(scope: *mut poly_scope, deadline: u64) -> c_int {
     done(|| {

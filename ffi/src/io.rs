@@ -59,6 +59,7 @@ pub unsafe extern "C" fn poly_write(fd: c_int, buffer: *const c_void, length: us
 }
 
 /// Reads at an offset, which must not be negative, and leaves the file's position alone: pread(2).
+/// For files: a pipe or a socket has no offsets, and may pass over this one or answer -ESPIPE.
 ///
 /// Suspends. Returns the bytes read, 0 at end of file, or a negative error number. Any thread. Since 2.0.
 #[unsafe(no_mangle)]
@@ -70,6 +71,7 @@ pub unsafe extern "C" fn poly_pread(fd: c_int, buffer: *mut c_void, length: usiz
 }
 
 /// Writes at an offset, which must not be negative, and leaves the file's position alone: pwrite(2).
+/// For files: a pipe or a socket has no offsets, and may pass over this one or answer -ESPIPE.
 ///
 /// Suspends. Returns the bytes written, or a negative error number. Any thread. Since 2.0.
 #[unsafe(no_mangle)]

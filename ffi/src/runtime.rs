@@ -28,6 +28,11 @@ pub const POLY_BACKEND_EPOLL: u32 = 2;
 /// A span or a deadline that never ends.
 pub const POLY_FOREVER: u64 = u64::MAX;
 
+/// The most entries that the kernel gives a submission queue; a completion queue gets twice as many.
+const MOST_SQ_ENTRIES: u32 = 32_768;
+/// No version of a struct of options is larger than this.
+const LARGEST_STRUCT: usize = 4096;
+
 /// Worker threads and the fibers that run on them. Usable from any thread; freed by `poly_runtime_free`.
 pub struct poly_runtime {
     runtime: Runtime,
@@ -47,9 +52,11 @@ pub struct poly_options {
     pub workers: u32,
     /// Bytes of stack a fiber has at least; 64 KiB by default, 16 KiB to 256 MiB.
     pub stack_size: usize,
-    /// Entries of io_uring's submission queue, a power of two; 256 by default.
+    /// Entries of io_uring's submission queue; 256 by default, at most 32,768. The kernel rounds up to a
+    /// power of two.
     pub sq_entries: u32,
-    /// Entries of io_uring's completion queue, a power of two; 4096 by default.
+    /// Entries of io_uring's completion queue; 4096 by default, at least 2 and as many as the other has, at
+    /// most 65,536.
     pub cq_entries: u32,
 }
 
@@ -80,9 +87,33 @@ pub struct poly_counters {
 }
 
 impl poly_options {
+    /// The caller's options; `E2BIG` where they ask for what only a later library knows.
+    ///
+    /// # Safety
+    /// Not null, and as long as its `size` says.
+    unsafe fn from_c(options: *const Self) -> Result<Self> {
+        // SAFETY: every version of the struct begins with its size.
+        let size = *unsafe { look(options.cast::<usize>()) }?;
+        if size < size_of::<Self>() {
+            return Err(Errno::new(libc::EINVAL));
+        }
+        if size > LARGEST_STRUCT {
+            return Err(Errno::new(libc::E2BIG));
+        }
+        // SAFETY: that many bytes, by the caller.
+        let bytes = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };
+        if bytes[size_of::<Self>()..].iter().any(|&byte| byte != 0) {
+            return Err(Errno::new(libc::E2BIG));
+        }
+        // SAFETY: at least that large.
+        Ok(*unsafe { look(options) }?)
+    }
+
     fn read(&self) -> Result<Options> {
         let invalid = Errno::new(libc::EINVAL);
-        if self.size < size_of::<Self>() || self.workers > 1 {
+        let (sq, cq) = (self.sq_entries, self.cq_entries);
+        let rings_fit = sq <= MOST_SQ_ENTRIES && cq <= 2 * MOST_SQ_ENTRIES && (cq == 0 || cq >= sq.max(2));
+        if self.workers > 1 || !rings_fit {
             return Err(invalid);
         }
         let backend = match self.backend {
@@ -112,8 +143,9 @@ impl poly_options {
 /// `poly_runtime_free`. Where io_uring is refused and `POLY_BACKEND_AUTO` falls back to epoll, one line on
 /// standard error says so.
 /// Never suspends. Any thread.
-/// Returns 0; -EINVAL for options or a `POLYPHONY_BACKEND` that make no sense; or what the system says:
-/// -ENOMEM, -EPERM and -ENOSYS where io_uring is refused, … Since 2.0.
+/// Returns 0; -EINVAL for options or a `POLYPHONY_BACKEND` that make no sense; -E2BIG for options that only
+/// a later library knows; or what the system says: -ENOMEM, -EMFILE, -EAGAIN where no thread can be
+/// started, -EPERM and -ENOSYS where io_uring alone was asked for and is refused. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_new(
     options: *const poly_options,
@@ -124,8 +156,8 @@ pub unsafe extern "C" fn poly_runtime_new(
         let options = if options.is_null() {
             Options::default()
         } else {
-            // SAFETY: options live for the call, by the header's conventions.
-            unsafe { look(options) }?.read()?
+            // SAFETY: options live for the call and have their size, by the header's conventions.
+            unsafe { poly_options::from_c(options) }?.read()?
         };
         let made = Runtime::new(options).map_err(|error| error.errno())?;
         let description = CString::new(made.describe()).unwrap_or_default();

@@ -41,7 +41,7 @@ pub struct poly_event {
 }
 
 /// Takes a lock, waiting for it if need be. It passes from owner to owner in the order in which they
-/// asked.
+/// asked. Who ends without giving it back keeps it for ever.
 ///
 /// Suspends, or blocks a plain thread, while another has it. Any thread.
 /// Returns 0; -EDEADLK if the caller has it already; -ECANCELED, -ETIMEDOUT. Since 2.0.

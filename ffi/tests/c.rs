@@ -1,13 +1,14 @@
 //! The C tests and examples: compiled as C and as C++ against the installed header and library, and run.
 //!
-//! A test is a program that ends with 0; what went wrong it says itself. `POLYPHONY_BACKEND` is passed on.
+//! A test is a program that ends with 0; what went wrong it says itself. Each runs once a backend: io_uring
+//! and epoll, or those that `POLYPHONY_TEST_BACKENDS` names.
 
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -68,17 +69,29 @@ fn pkg_config() -> Vec<String> {
     String::from_utf8(output.stdout).expect("flags").split_whitespace().map(str::to_owned).collect()
 }
 
+fn backends() -> Vec<String> {
+    let named = env::var("POLYPHONY_TEST_BACKENDS").unwrap_or_else(|_| "io_uring epoll".to_owned());
+    named.split_whitespace().map(str::to_owned).collect()
+}
+
 /// Runs a program to its end; the answer is what it printed.
-fn run(program: &Path) -> String {
-    let output = Command::new(program).output().expect("the program starts");
+fn run(program: &Path, backend: &str) -> String {
+    let output = Command::new(program).env("POLYPHONY_BACKEND", backend).output().expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {}: {errors}", program.display(), output.status);
+    assert!(output.status.success(), "{} on {backend}: {}: {errors}", program.display(), output.status);
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// Runs a program as C and as C++ on each backend, and gives what it printed to `check`.
+fn says(source: &str, check: impl Fn(&str)) {
+    for language in [Language::C, Language::Cplusplus] {
+        let program = compile(source, language);
+        backends().iter().for_each(|backend| check(&run(&program, backend)));
+    }
+}
+
 fn passes(source: &str) {
-    run(&compile(source, Language::C));
-    run(&compile(source, Language::Cplusplus));
+    says(source, |_| {});
 }
 
 #[test]
@@ -107,9 +120,14 @@ fn forks_from_c() {
 }
 
 #[test]
+fn wrong_calls_from_c_are_answered() {
+    passes("tests/c/misuse.c");
+}
+
+#[test]
 fn every_function_of_the_header_is_called_by_a_c_test() {
     let header = fs::read_to_string(root().join("../include/polyphony.h")).expect("the header");
-    let tests: String = ["fibers", "io", "sync", "cancel", "forked"]
+    let tests: String = ["fibers", "io", "sync", "cancel", "forked", "misuse"]
         .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
         .concat();
     let declarations = header[header.find("extern \"C\" {").expect("the functions")..].lines();
@@ -134,17 +152,45 @@ fn the_library_exports_nothing_but_its_functions() {
 
 #[test]
 fn the_pipeline_example_adds_up() {
-    for language in [Language::C, Language::Cplusplus] {
-        let said = run(&compile("examples/pipeline.c", language));
+    says("examples/pipeline.c", |said| {
         assert_eq!(said, "the sum of the squares up to 100000 is 333338333350000\n");
-    }
+    });
 }
 
 #[test]
 fn the_timeout_example_gives_up_on_half_a_request() {
-    for language in [Language::C, Language::Cplusplus] {
-        let said = run(&compile("examples/timeout.c", language));
+    says("examples/timeout.c", |said| {
         assert_eq!(said, "half a request: Connection timed out\na whole one: 2 bytes\n");
+    });
+}
+
+/// A server that does not outlive its test, also where that fails: what waits for the end of the test's
+/// output would wait for the server's too.
+struct Server(Child);
+
+impl Server {
+    /// Starts it on a port of its choice, and says which.
+    fn start(program: &Path) -> (Self, BufReader<ChildStdout>, u16) {
+        let mut server = Command::new(program).arg("0").stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut said = BufReader::new(server.stdout.take().expect("its output"));
+        let server = Server(server);
+        let mut line = String::new();
+        said.read_line(&mut line).expect("its first line");
+        let port = line.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
+        (server, said, port)
+    }
+
+    fn terminate(&self) {
+        // SAFETY: two numbers, and the child has not been waited for, so the first is still its own.
+        assert_eq!(unsafe { libc::kill(self.0.id() as i32, libc::SIGTERM) }, 0);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended, as it should.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -152,12 +198,7 @@ fn the_timeout_example_gives_up_on_half_a_request() {
 fn the_echo_server_serves_many_clients_and_ends_when_it_is_told_to() {
     for language in [Language::C, Language::Cplusplus] {
         let program = compile("examples/echo_server.c", language);
-        let mut server =
-            Command::new(program).arg("0").stdout(Stdio::piped()).spawn().expect("the server starts");
-        let mut said = BufReader::new(server.stdout.take().expect("its output"));
-        let mut line = String::new();
-        said.read_line(&mut line).expect("its first line");
-        let port: u16 = line.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
+        let (mut server, mut said, port) = Server::start(&program);
         let mut clients: Vec<TcpStream> =
             (0..50).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("a connection")).collect();
         for round in 0..20u8 {
@@ -170,11 +211,10 @@ fn the_echo_server_serves_many_clients_and_ends_when_it_is_told_to() {
             }
         }
         // The clients are still connected: the server must not wait for them.
-        let kill = Command::new("kill").args(["-TERM", &server.id().to_string()]).status().expect("kill");
-        assert!(kill.success());
+        server.terminate();
         let mut rest = String::new();
         said.read_to_string(&mut rest).expect("its last line");
-        assert!(server.wait().expect("it ends").success());
+        assert!(server.0.wait().expect("it ends").success());
         assert!(rest.starts_with("connections 50 operations "), "{rest}");
         assert!(rest.contains(" fibers 0 "), "{rest}");
     }

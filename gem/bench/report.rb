@@ -9,8 +9,19 @@ Line = Struct.new(:name, :unit, :ours, :reference, :theirs, :ratio, :interval, :
   # A goal is met where the lower end of the interval is at or below it.
   def verdict
     return "" if goal.to_s.empty?
+    return "not measured" if ours.empty?
 
-    (interval.to_s.empty? ? ratio : interval).to_f <= goal.to_f ? "met" : "missed"
+    measured = [interval, absolute_goal? ? ours : ratio].find { |figure| !figure.to_s.empty? }
+    measured.to_f <= goal.to_f ? "met" : "missed"
+  end
+
+  # A goal with a unit ("80 ns", "+40 ns") is about our figure, or about the difference: not about the ratio.
+  def absolute_goal? = goal.match?(/[a-z]/)
+
+  def theirs_in_words
+    return reference if theirs.empty?
+
+    "#{theirs} #{unit} (#{reference})"
   end
 end
 
@@ -22,8 +33,9 @@ abort "report: no rows" if LINES.empty?
 
 def markdown
   rows = LINES.map do |line|
-    "| #{line.name} | #{line.ours} #{line.unit} | #{line.theirs} #{line.unit} (#{line.reference}) | " \
-      "#{line.ratio} | #{line.interval} | #{line.goal} | #{line.verdict} |"
+    ours = line.ours.empty? ? "" : "#{line.ours} #{line.unit}"
+    "| #{line.name} | #{ours} | #{line.theirs_in_words} | #{line.ratio} | " \
+      "#{line.interval} | #{line.goal} | #{line.verdict} |"
   end
   <<~MARKDOWN
     # Benchmarks
@@ -31,7 +43,8 @@ def markdown
     Written by `bin/bench`. CPU time per unit of work (or bytes), the median of at least five pairs of fresh
     processes, ours and the reference in turns; the interval is the 95 % interval of the median ratio. Absolute
     figures do not travel between machines, ratios mostly do. A goal is met where the interval's lower end is at
-    or below it.
+    or below it. A goal with a unit is about our figure, one with a sign too about the difference to the
+    reference, and the interval then is that figure's or that difference's.
 
     Linux #{Etc.uname[:release][/\A[\d.]+/]}, #{Etc.nprocessors} processors, Ruby #{RUBY_VERSION}, #{`rustc --version`.split[0, 2].join(" ")}.
 
@@ -45,19 +58,21 @@ end
 
 # A bar a row, as long as its ratio; a tick where the goal is. 1 is the reference.
 def svg
-  left, step, height = 260, 24, 12
-  scale = 360.0 / [LINES.map { |line| [line.ratio.to_f, line.goal.to_f].max }.max, 1].max
-  bars = LINES.each_with_index.map do |line, i|
+  left, step, height = 290, 24, 12
+  lines = LINES.reject { |line| line.ratio.empty? }
+  goals = lines.map { |line| line.absolute_goal? ? 0.0 : line.goal.to_f }
+  scale = 360.0 / [*lines.map { |line| line.ratio.to_f }, *goals, 1].max
+  bars = lines.each_with_index.map do |line, i|
     y = 30 + (i * step)
-    goal = left + (line.goal.to_f * scale)
+    goal = left + (goals[i] * scale)
     [%(<text x="#{left - 8}" y="#{y + height - 2}" text-anchor="end">#{CGI.escapeHTML(line.name)}</text>),
      %(<rect x="#{left}" y="#{y}" width="#{(line.ratio.to_f * scale).round(1)}" height="#{height}" fill="#{line.verdict == "missed" ? "#c0563f" : "#3f7fc0"}"/>),
      %(<text x="#{(left + (line.ratio.to_f * scale) + 6).round(1)}" y="#{y + height - 2}">#{line.ratio}</text>),
-     (%(<line x1="#{goal}" x2="#{goal}" y1="#{y - 3}" y2="#{y + height + 3}" stroke="#000" stroke-width="2"/>) if line.goal.to_f.positive?)]
+     (%(<line x1="#{goal}" x2="#{goal}" y1="#{y - 3}" y2="#{y + height + 3}" stroke="#000" stroke-width="2"/>) if goals[i].positive?)]
   end
-  bottom = 30 + (LINES.size * step)
+  bottom = 30 + (lines.size * step)
   <<~SVG
-    <svg xmlns="http://www.w3.org/2000/svg" width="700" height="#{bottom + 10}" font-family="sans-serif" font-size="12">
+    <svg xmlns="http://www.w3.org/2000/svg" width="730" height="#{bottom + 10}" font-family="sans-serif" font-size="12">
     <rect width="100%" height="100%" fill="#fff"/>
     <text x="#{left}" y="16">times the reference (dashed: 1); black tick: the goal</text>
     <line x1="#{left + scale}" x2="#{left + scale}" y1="24" y2="#{bottom}" stroke="#888" stroke-dasharray="3"/>
@@ -69,4 +84,4 @@ end
 directory = File.expand_path("../../docs/benchmarks", __dir__)
 File.write("#{directory}/results.md", markdown)
 File.write("#{directory}/ratios.svg", svg)
-LINES.each { |line| puts format("%-32s %10s %10s %-5s ratio %-6s goal %-5s %s", *line.values_at(0, 2, 4, 1, 5, 7), line.verdict) }
+LINES.each { |line| puts format("%-44s %10s %10s %-5s ratio %-6s goal %-10s %s", *line.values_at(0, 2, 4, 1, 5, 7), line.verdict) }

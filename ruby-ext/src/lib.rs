@@ -12,6 +12,7 @@ mod gvl;
 mod io;
 mod open_file;
 mod process;
+mod ractor;
 mod roots;
 mod ruby_api;
 mod scheduler;
@@ -22,6 +23,7 @@ use magnus::{Error, Ruby, prelude::*};
 
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
+    ractor::watch();
     fork::watch();
     let polyphony = ruby.define_module("Polyphony")?;
     ruby_api::define(ruby, polyphony)?;

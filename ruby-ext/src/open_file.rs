@@ -58,13 +58,15 @@ impl OpenFile {
         self.get().mode & READABLE != 0
     }
 
-    /// Whether a write goes straight to the kernel: nothing is buffered and nothing is to be converted.
+    /// Whether a write goes straight to the kernel: nothing is buffered and nothing is to be converted. A file
+    /// that was read ahead of its position has to go back first.
     pub(crate) fn writes_straight(self) -> bool {
         let file = self.get();
         let mode = file.mode;
         mode & WRITABLE != 0
             && mode & SYNC != 0
             && file.wbuf.len == 0
+            && (file.rbuf.len == 0 || mode & DUPLEX != 0)
             && file.writeconv.is_null()
             && file.encs.enc2.is_null()
             && file.encs.ecflags & NEWLINES == 0

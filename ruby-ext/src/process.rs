@@ -15,7 +15,7 @@ use crate::{
 
 /// Defines the primitive in the module of the gem's own functions.
 pub(crate) fn define(module: RModule) -> Result<(), Error> {
-    module.define_singleton_method("await_process", function!(await_process, 1))?;
+    module.define_singleton_method("await_process", function!(await_process, 2))?;
     module.define_singleton_method("make_last_status", function!(make_last_status, 2))
 }
 
@@ -28,8 +28,8 @@ fn make_last_status(pid: i32, status: i32) -> Value {
     }
 }
 
-/// Waits until a child that `pid` names (as in waitpid(2)) can be waited for. Takes nothing.
-fn await_process(ruby: &Ruby, pid: i32) -> Result<Value, Error> {
+/// Waits until a child that `pid` names can be waited for with `flags` (both as in waitpid(2)). Takes nothing.
+fn await_process(ruby: &Ruby, pid: i32, flags: i32) -> Result<Value, Error> {
     let scheduler = Scheduler::current()
         .ok_or_else(|| Error::new(ruby.exception_runtime_error(), "no scheduler runs in this thread"))?;
     let (kind, id) = match pid {
@@ -38,7 +38,8 @@ fn await_process(ruby: &Ruby, pid: i32) -> Result<Value, Error> {
         pid if pid < 0 => (libc::P_PGID, pid.unsigned_abs()),
         pid => (libc::P_PID, pid as u32),
     };
-    let options = libc::WEXITED | libc::WNOWAIT;
+    // WUNTRACED is WSTOPPED: a child that stops is news too, for whoever asks.
+    let options = libc::WEXITED | libc::WNOWAIT | flags & (libc::WSTOPPED | libc::WCONTINUED);
     let op = Op::WaitId { kind, id, info: std::ptr::null_mut(), options };
     let performed = scheduler.perform(op, |_| Keep::Nothing);
     match performed.woken {

@@ -48,6 +48,7 @@ use rb_sys::VALUE;
 use crate::{
     errors, fork, gvl,
     io::Turns,
+    ractor,
     roots::{self, Keep, NIL, Name, Roots, Scheduled},
 };
 
@@ -165,6 +166,10 @@ impl Scheduler {
         choice: Option<String>,
         entries: Option<u32>,
     ) -> Result<Obj<Self>, Error> {
+        if !ractor::is_main() {
+            let message = "Polyphony runs fibers in the main Ractor only";
+            return Err(Error::new(ruby.exception_runtime_error(), message));
+        }
         let choice = match choice {
             Some(name) => name.parse(),
             None => Choice::from_env(),

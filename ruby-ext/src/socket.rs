@@ -129,6 +129,7 @@ fn send(ruby: &Ruby, io: Value, data: Value, flags: i32, address: Option<RString
     let fd = OpenFile::expect(ruby, io)?.fd();
     let data = frozen(data)?.as_raw();
     let (buf, len) = string_bytes(data);
+    let tried = if address.is_some() { "sendto(2)" } else { "send(2)" };
     let performed = match address {
         None => {
             let op = Op::Send { fd, buf, len: len as u32, flags };
@@ -146,7 +147,7 @@ fn send(ruby: &Ruby, io: Value, data: Value, flags: i32, address: Option<RString
             scheduler.perform(op, |roots| Keep::Memory(message, vec![roots.keep(data), roots.keep(address)]))
         }
     };
-    match result(ruby, performed, "sendto(2)")? {
+    match result(ruby, performed, tried)? {
         Ended::Result(sent) => Ok(ruby.integer_from_i64(i64::from(sent)).as_value()),
         Ended::Woken(value) => Ok(value),
     }

@@ -55,6 +55,18 @@ RSpec.describe "Bad input" do
     expect { cancel_after(-1) { nil } }.to raise_error ArgumentError
   end
 
+  it "in place of a block, of a parent or of an exception is refused, and says for what" do
+    fiber = spin { suspend }
+    { spin_loop: [], after: [1], move_on_after: [1], cancel_after: [1] }.each do |verb, arguments|
+      expect { __send__(verb, *arguments) }.to raise_error ArgumentError, "#{verb} needs a block to run"
+    end
+    expect { every("x") { nil } }.to raise_error ArgumentError, 'every needs an interval above zero, not "x"'
+    expect { fiber.attach_to(3) }.to raise_error TypeError, "only a Fiber can be a parent, not Integer"
+    expect { fiber.cancel(3) }.to raise_error TypeError, "exception class/object expected"
+    fiber.stop
+    fiber.await
+  end
+
   it "in scheduler options is refused, and says what there is" do
     expect { Thread.new { Thread.current.report_on_exception = false; Polyphony.scheduler!(backend: "kqueue") }.value }
       .to raise_error ArgumentError, /kqueue/
@@ -88,7 +100,7 @@ RSpec.describe "Hard times" do
         hogs.pop.close
       end
       late = TCPSocket.new("127.0.0.1", server.addr[1])
-      sleep 0.01
+      sleep 0.001 until refused.positive?
       hogs.each(&:close)
       [client, late].each { |socket| socket.puts "hello"; print socket.gets }
       puts refused.positive?

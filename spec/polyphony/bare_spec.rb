@@ -68,6 +68,27 @@ RSpec.describe "polyphony" do
     expect(out).to eq "nilPolyphony::Scheduler"
   end
 
+  it "leaves other Ractors alone, and says there that it schedules none of their fibers" do
+    out = Child.ruby!(<<~RUBY)
+      Warning[:experimental] = false
+      Polyphony.scheduler!
+      ractor = Ractor.new do
+        reader, writer = IO.pipe
+        writer << "line\n"
+        writer.close
+        sleep 0
+        did = [reader.gets, `echo command`, Mutex.new.synchronize { 1 }, Thread.new { 2 }.value, Queue.new([3]).pop]
+        reader.close
+        [did, (spin { nil } rescue $!.message)]
+      end
+      p(*ractor.take)
+    RUBY
+    expect(out).to eq <<~TEXT
+      ["line\\n", "command\\n", 1, 2, 3]
+      "Polyphony runs fibers in the main Ractor only"
+    TEXT
+  end
+
   it "leaves a foreign fiber scheduler alone, and says so" do
     out = Child.ruby!(<<~RUBY)
       class Other

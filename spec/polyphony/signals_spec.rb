@@ -100,6 +100,17 @@ RSpec.describe "Signals" do
     expect(out).to eq "from the handler\n"
   end
 
+  it "are ignored where the handler is nil, and heard by one for the end of the process" do
+    out = Child.ruby!(<<~RUBY)
+      snooze
+      trap("USR1", nil)
+      Process.kill("USR1", Process.pid)
+      trap("EXIT") { print "ended" }
+      sleep 0.001
+    RUBY
+    expect(out).to eq "ended"
+  end
+
   it "give back the earlier handler" do
     earlier = proc { nil }
     trap(:USR2, earlier)

@@ -178,6 +178,11 @@ impl Backend for Any {
         Time::monotonic()
     }
 
+    #[inline]
+    fn is_ahead(&self, time: Time) -> bool {
+        either!(self, backend => backend.is_ahead(time))
+    }
+
     fn waker(&self) -> Waker {
         either!(self, backend => backend.waker())
     }

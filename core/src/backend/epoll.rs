@@ -444,6 +444,10 @@ impl Backend for Epoll {
         Time::monotonic()
     }
 
+    fn is_ahead(&self, _: Time) -> bool {
+        false
+    }
+
     fn waker(&self) -> Waker {
         Waker::eventfd(self.eventfd.clone())
     }

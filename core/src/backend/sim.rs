@@ -369,6 +369,10 @@ impl Backend for Sim {
         self.now
     }
 
+    fn is_ahead(&self, _: Time) -> bool {
+        false
+    }
+
     fn waker(&self) -> Waker {
         Waker::nothing()
     }

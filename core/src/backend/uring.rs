@@ -8,6 +8,7 @@
 //! by an eventfd whose read is always in flight: it is armed before we block, not after, so that a wake
 //! that lands in between ends the wait.
 
+mod alarm;
 mod provided;
 mod sqe;
 mod wait;
@@ -22,7 +23,7 @@ use std::{
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 pub use self::wait::UringWait;
-use self::{provided::Provided, wait::Ring};
+use self::{alarm::Alarm, provided::Provided, wait::Ring};
 use super::{Backend, Eventfd, Taken, Time, Waker};
 use crate::{
     buffers::{BufferId, BufferShape},
@@ -65,6 +66,7 @@ pub struct Uring {
     supports: Supports,
     eventfd: Arc<Eventfd>,
     armed: bool,
+    alarm: Alarm,
     buffers: BufferShape,
     provided: Option<Provided>,
     /// Pooled reads that wait for readiness, because the kernel has no buffer rings.
@@ -92,6 +94,10 @@ const TAG: u64 = 0b11 << 62;
 const CANCEL: u64 = 0b01 << 62;
 const POLLED: u64 = 0b10 << 62;
 const WAKE: u64 = u64::MAX;
+const ALARM: u64 = u64::MAX - 1;
+
+/// The best setup, by its name: completions wait until this thread enters the ring, and a flag says so.
+const DEFERRED: &str = "SINGLE_ISSUER DEFER_TASKRUN";
 
 /// The kernel's own name for EINTR, which it lets slip where a thread of the ring is interrupted.
 const ERESTARTSYS: i32 = 512;
@@ -132,6 +138,7 @@ impl Uring {
             supports,
             eventfd,
             armed: false,
+            alarm: Alarm::new(setup == DEFERRED),
             buffers: options.buffers,
             provided: None,
             polled: HashMap::new(),
@@ -184,6 +191,23 @@ impl Uring {
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE);
         self.armed = self.push(entry) == Taken::Yes;
         self.armed
+    }
+
+    /// Leaves a deadline to the alarm, where that is set for it or worth setting. What is returned the wait
+    /// has to bring along.
+    #[inline]
+    fn entrust(&mut self, deadline: Option<Time>) -> Option<Time> {
+        let deadline = deadline?;
+        if self.alarm.covers(deadline) {
+            return None;
+        }
+        if !self.alarm.is_worth_setting(deadline) || self.ring.submission().is_full() {
+            return Some(deadline);
+        }
+        let entry = self.alarm.set(deadline);
+        let taken = self.push(entry);
+        debug_assert_eq!(taken, Taken::Yes, "the queue was not full");
+        None
     }
 
     /// Completes without the kernel, at the next harvest.
@@ -277,14 +301,14 @@ impl Backend for Uring {
         let armed = self.arm();
         let pending =
             !self.ring.completion().is_empty() || !self.ready.is_empty() || self.offload.has_finished();
-        let deadline = if pending || !armed { Some(Time(0)) } else { deadline };
+        let deadline = if pending || !armed { Some(Time(0)) } else { self.entrust(deadline) };
         let queued = self.ring.submission().len() as u32;
         let overflowed = self.ring.submission().cq_overflow();
         self.entered.wait(queued, deadline, pending && queued == 0 && !overflowed)
     }
 
     fn harvest(&mut self, _wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {
-        let Uring { ring, timespecs, polled, provided, outstanding, .. } = self;
+        let Uring { ring, alarm, timespecs, polled, provided, outstanding, .. } = self;
         let mut woken = false;
         for cqe in ring.completion() {
             let (data, result, flags) = (cqe.user_data(), cqe.result(), cqe.flags());
@@ -303,11 +327,13 @@ impl Backend for Uring {
                 each(key, Outcome { result, more, buffer });
             } else if data == WAKE {
                 woken = true;
+            } else if data == ALARM {
+                alarm.rang();
             } else if data & TAG == POLLED {
                 *outstanding -= 1;
                 each(key, read_polled(polled, provided, key, result));
             }
-            // Else the answer to a cancellation: the operation's own completion says how it went.
+            // Else the answer to a cancellation, or to moving the alarm: their own completions say how it went.
         }
         if woken {
             self.armed = false;
@@ -330,6 +356,11 @@ impl Backend for Uring {
     #[inline]
     fn now(&self) -> Time {
         Time::monotonic()
+    }
+
+    #[inline]
+    fn is_ahead(&self, time: Time) -> bool {
+        self.alarm.covers(time)
     }
 
     fn waker(&self) -> Waker {
@@ -406,7 +437,7 @@ fn build(options: UringOptions) -> io::Result<(IoUring, &'static str)> {
     } else {
         best = cooperative.clone();
     }
-    let named = if single_issuer { "SINGLE_ISSUER DEFER_TASKRUN" } else { "COOP_TASKRUN" };
+    let named = if single_issuer { DEFERRED } else { "COOP_TASKRUN" };
     // EINVAL means a flag that the kernel does not know; anything else is final.
     for (builder, setup) in [(best, named), (cooperative, "COOP_TASKRUN"), (plain, "no flags")] {
         match builder.build(sq_entries) {

@@ -99,6 +99,11 @@ unsafe fn call(op: &Op) -> isize {
 }
 
 unsafe fn poll(fd: i32, events: u32) -> isize {
+    // poll(2) skips what is negative, and would wait for nothing, for ever.
+    if fd < 0 {
+        write_errno(libc::EBADF);
+        return -1;
+    }
     let mut poll = libc::pollfd { fd, events: events as i16, revents: 0 };
     // SAFETY: one pollfd.
     match unsafe { libc::poll(&mut poll, 1, -1) } {

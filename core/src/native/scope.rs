@@ -26,13 +26,16 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Opens a scope in memory of the caller's.
+    /// Opens a scope in memory of the caller's; `EINVAL` where that is the innermost scope already.
     ///
     /// # Safety
     /// `place` is writable, and stays where it is, untouched by others, until [`Scope::leave`].
     pub unsafe fn enter(place: *mut Scope, deadline: Time) -> Result<()> {
         let fiber = current::fiber().ok_or(Errno::new(libc::EPERM))?;
         let outer = fiber.scope.get();
+        if ptr::eq(outer, place) {
+            return Err(Errno::new(libc::EINVAL));
+        }
         // SAFETY: an open scope stays where it is until it is left.
         let farther =
             unsafe { outer.as_ref() }.filter(|outer| unsafe { (*outer.nearest).deadline } <= deadline);
@@ -51,7 +54,8 @@ impl Scope {
     /// `place` was given to [`Scope::enter`].
     pub unsafe fn leave(place: *const Scope) -> Result<bool> {
         let fiber = current::fiber().ok_or(Errno::new(libc::EPERM))?;
-        if !ptr::eq(fiber.scope.get(), place) {
+        // Where no scope is open, null would look like the innermost.
+        if place.is_null() || !ptr::eq(fiber.scope.get(), place) {
             return Err(Errno::new(libc::EINVAL));
         }
         // SAFETY: it is the innermost scope of this fiber, so it is open.

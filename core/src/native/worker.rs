@@ -203,6 +203,8 @@ impl Worker {
         match fiber.ask.get() {
             Ask::Yield => self.shard().ready(fiber),
             Ask::Perform(op) => {
+                // epoll tries at once, by system calls that tell of failure in errno; a ring does not.
+                let _keep = matches!(self.shard().backend(), Any::Epoll(_)).then(KeepErrno::new);
                 // SAFETY: the op stands on the fiber's stack, and the fiber is parked. So does all that
                 // it points to, by the contract of `perform`, until its last completion resumes it (N3).
                 let key = self.shard().submit(fiber, unsafe { *op }, ());

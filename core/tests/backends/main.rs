@@ -31,6 +31,9 @@ tell! {
     accepting_for_ever_brings_every_connection
     polling_for_ever_tells_of_changes
     polling_for_ever_leaves_readers_alone
+    a_nearer_timer_fires_first_though_it_was_armed_last
+    a_disarmed_timer_is_soon_forgotten
+    a_timer_fires_while_fibers_only_compute
     pooled_reads_say_when_buffers_run_out
     parked_pooled_reads_own_no_buffer
     a_receive_that_wants_everything_gets_it_or_tells_what_came

@@ -4,10 +4,12 @@
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    time::Duration,
 };
 
 use polyphony_core::{
     backend::Backend,
+    host::Then,
     op::{Op, OpKey, POSITION},
 };
 
@@ -103,6 +105,54 @@ pub fn polling_for_ever_leaves_readers_alone<B: Backend>(bench: &mut Bench<B>) {
     assert!(!bench.outcomes(poll).is_empty());
     bench.shard.cancel(poll);
     assert_eq!(bench.result(poll), -libc::ECANCELED);
+}
+
+/// A timer fires before those of which the kernel has heard earlier, and does not wait for them.
+pub fn a_nearer_timer_fires_first_though_it_was_armed_last<B: Backend>(bench: &mut Bench<B>) {
+    bench.shard.host_mut().then = Some(Then::Ready);
+    let start = bench.shard.now();
+    let spans = [3_600_000, 60, 1].map(Duration::from_millis);
+    for (fiber, span) in (1..).zip(spans) {
+        bench.shard.at(start + span, fiber);
+        assert_eq!(bench.perform(Op::Nop), 0);
+    }
+    while bench.shard.host().expired.len() < 2 {
+        bench.turn();
+    }
+    assert_eq!(bench.shard.host().expired, [3, 2]);
+    assert!(bench.shard.now() >= start + spans[1], "a timer fired early");
+}
+
+/// A timer that was disarmed keeps nobody from sleeping until the next one, nor makes it late or early.
+pub fn a_disarmed_timer_is_soon_forgotten<B: Backend>(bench: &mut Bench<B>) {
+    bench.shard.host_mut().then = Some(Then::Ready);
+    let start = bench.shard.now();
+    let gone = bench.shard.at(start + Duration::from_millis(40), 1);
+    assert_eq!(bench.perform(Op::Nop), 0);
+    assert!(bench.shard.disarm(gone));
+    bench.shard.at(start + Duration::from_millis(80), 2);
+    let turns = bench.shard.stats().turns;
+    while bench.shard.host().expired.is_empty() {
+        bench.turn();
+    }
+    assert_eq!(bench.shard.host().expired, [2]);
+    assert!(bench.shard.now() >= start + Duration::from_millis(80));
+    assert!(bench.shard.stats().turns - turns < 20, "it did not sleep");
+}
+
+/// Fibers that are always ready, and ask nothing of the kernel, do not hide that a time has come.
+pub fn a_timer_fires_while_fibers_only_compute<B: Backend>(bench: &mut Bench<B>) {
+    bench.shard.host_mut().then = Some(Then::Ready);
+    let deadline = bench.shard.now() + Duration::from_millis(40);
+    bench.shard.at(deadline, 7);
+    assert_eq!(bench.perform(Op::Nop), 0);
+    while bench.shard.host().expired.is_empty() {
+        bench.shard.ready(1);
+        bench.turn();
+        let late = bench.shard.now() > deadline + Duration::from_secs(10);
+        assert!(!late, "the timer is forgotten");
+    }
+    assert!(bench.shard.now() >= deadline);
 }
 
 /// Where all buffers are with somebody a pooled read says so, and works again when one is back.

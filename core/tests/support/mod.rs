@@ -145,6 +145,10 @@ impl<B: Backend> Backend for Watchful<B> {
         self.inner.now()
     }
 
+    fn is_ahead(&self, time: Time) -> bool {
+        self.inner.is_ahead(time)
+    }
+
     fn waker(&self) -> Waker {
         self.inner.waker()
     }

@@ -34,7 +34,7 @@ module Polyphony
       ::BasicSocket => Extensions::BasicSocket, ::Socket => Extensions::Socket,
       ::TCPSocket => Extensions::TCPSocket, ::TCPServer => Extensions::TCPServer,
       ::UNIXSocket => Extensions::UNIXSocket, ::UNIXServer => Extensions::UNIXServer,
-      ::UDPSocket => Extensions::UDPSocket,
+      ::UDPSocket => Extensions::UDPSocket, ::IPSocket => Extensions::ReceivingFrom,
       ::Thread::Queue => Extensions::Queue, ::Thread::SizedQueue => Extensions::SizedQueue,
       ::Thread::Mutex => Extensions::Mutex, ::Thread::ConditionVariable => Extensions::ConditionVariable,
       ::Monitor => Extensions::Monitor, ::Thread => Extensions::Thread

@@ -36,7 +36,7 @@ module Polyphony
 
     # @return [Process::Status, nil]
     def process_wait(pid, flags)
-      Polyphony::Native.await_process(pid)
+      Polyphony::Native.await_process(pid, flags)
       ::Process::Status.wait(pid, flags | ::Process::WNOHANG)
     end
 

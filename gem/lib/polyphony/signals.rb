@@ -18,7 +18,8 @@ module Polyphony
     # @return [Handler] what Ruby calls
     def self.wrap(handler)
       wrapped = Handler.new do |*signal|
-        scheduler = Polyphony.scheduler_of(::Thread.main)
+        # Signal 0 is the end of the process, which no fiber sees.
+        scheduler = Polyphony.scheduler_of(::Thread.main) unless signal.first == 0 # rubocop:disable Style/NumericPredicate
         scheduler ? spin(scheduler, handler) { handler.call(*signal) } : handler.call(*signal)
       end
       wrapped.given = handler

@@ -30,6 +30,8 @@ module Polyphony
     # @param interval [Numeric, nil] or once in so many seconds
     # @return [Fiber] its result is the value of the `break`
     def spin_loop(tag = nil, rate: nil, interval: nil, &block)
+      raise ::ArgumentError, "spin_loop needs a block to run" unless block
+
       ::Fiber.current.spin(tag) do
         if rate || interval
           throttled_loop(rate: rate, interval: interval, &block)
@@ -57,6 +59,8 @@ module Polyphony
     #
     # @return [Fiber]
     def after(seconds, &block)
+      raise ::ArgumentError, "after needs a block to run" unless block
+
       ::Fiber.current.spin do
         sleep seconds
         block.call
@@ -67,7 +71,9 @@ module Polyphony
     #
     # @return [Object] the value of the `break`
     def every(interval)
-      raise ::ArgumentError, "every needs an interval above zero, not #{interval}" unless interval.positive?
+      unless interval.is_a?(::Numeric) && interval.positive?
+        raise ::ArgumentError, "every needs an interval above zero, not #{interval.inspect}"
+      end
 
       due = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) + interval
       ::Kernel.loop do
@@ -107,6 +113,8 @@ module Polyphony
     # @example
     #   cancel_after(5) { |timeout| while (line = socket.gets) do timeout.reset; handle(line) end }
     def cancel_after(seconds, with_exception: Polyphony::Cancel, &block)
+      raise ::ArgumentError, "cancel_after needs a block to run" unless block
+
       Timeouts.raise_after(seconds, with_exception, takes_canceller: !block.arity.zero?, &block)
     end
 
@@ -116,6 +124,8 @@ module Polyphony
     # @example
     #   move_on_after(3, with_value: :late) { socket.gets } # => a line, or :late
     def move_on_after(seconds, with_value: nil, &block)
+      raise ::ArgumentError, "move_on_after needs a block to run" unless block
+
       Timeouts.move_on_after(seconds, with_value, takes_canceller: !block.arity.zero?, &block)
     end
 

@@ -10,6 +10,7 @@ use super::original;
 use crate::{
     errors,
     open_file::OpenFile,
+    ractor,
     scheduler::{self, Scheduler},
 };
 
@@ -27,6 +28,9 @@ fn close(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 
 /// Ends every wait on a descriptor, in whichever thread.
 pub(crate) fn let_go(ruby: &Ruby, fd: i32) -> Result<(), Error> {
+    if !ractor::is_main() {
+        return Ok(());
+    }
     for scheduler in scheduler::all() {
         for name in scheduler.waiting_on(fd) {
             let error = errors::io(ruby, "stream closed in another thread");

@@ -145,6 +145,20 @@ RSpec.describe IO do
     end
   end
 
+  it "writes to a file where it stands, whatever was read ahead" do
+    in_directory do |directory|
+      File.open(File.join(directory, "file"), "w+") do |file|
+        file.sync = true
+        file.write("0123456789")
+        file.rewind
+        read = file.read(2)
+        file.write("X")
+        file.rewind
+        expect([read, file.read]).to eq %w[01 01X3456789]
+      end
+    end
+  end
+
   it "reads and writes files" do
     in_directory do |directory|
       path = File.join(directory, "file")

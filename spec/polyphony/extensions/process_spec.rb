@@ -22,6 +22,15 @@ RSpec.describe Process do
     end
   end
 
+  it "hears of a child that stops, where it is asked for" do
+    pid = spawn("sleep 100")
+    Process.kill("STOP", pid)
+    stopped = Process.wait2(pid, Process::WUNTRACED).last
+    Process.kill("KILL", pid)
+    ended = Process.wait2(pid, Process::WUNTRACED).last
+    expect([stopped.stopped?, ended.signaled?]).to eq [true, true]
+  end
+
   it "leaves the child to the next waiter when a wait is cancelled" do
     pid = spawn("read line; exit 5", in: (reader, writer = pipe)[0])
     reader.close

@@ -156,7 +156,7 @@ fn transfer(op: &Op, from: RawFd, to: RawFd, flags: u32) -> Attempt {
     let told = flags & libc::SPLICE_F_NONBLOCK != 0;
     for (fd, events) in [(from, IN), (to, OUT)] {
         match syscall::poll(fd, events, 0) {
-            0 if !told => return Wait(fd, events),
+            0 if !told => return refusal(from, to).map_or(Wait(fd, events), Done),
             failed if failed < 0 => return Done(failed),
             _ => {}
         }
@@ -169,6 +169,13 @@ fn transfer(op: &Op, from: RawFd, to: RawFd, flags: u32) -> Attempt {
         early if early == -libc::EAGAIN && !told => Later(CONTENDED),
         result => Done(result),
     }
+}
+
+/// Why a transfer can never be made, where its ends alone say so: an end that is open for the other
+/// direction never becomes ready, and nobody would hear of it.
+fn refusal(from: RawFd, to: RawFd) -> Option<i32> {
+    let closed = |fd, way| syscall::open_flags(fd) & libc::O_ACCMODE == way;
+    (closed(from, libc::O_WRONLY) || closed(to, libc::O_RDONLY)).then_some(-libc::EBADF)
 }
 
 /// The same transfer such that neither end makes it wait, if both have just been ready.

@@ -120,7 +120,7 @@ module Polyphony
       # @return [Fiber, nil] self; nil where it has ended already
       def cancel(exception = Polyphony::Cancel)
         __check_spun__
-        @ended ? nil : __schedule__(exception.is_a?(::Class) ? exception.new : exception, false)
+        @ended ? nil : __schedule__(Extensions::Fiber.exception(exception), false)
       end
 
       # Ends the fiber and its children.
@@ -245,6 +245,8 @@ module Polyphony
       #
       # @return [Fiber] self
       def attach_to(parent)
+        ::Kernel.raise ::TypeError, "only a Fiber can be a parent, not #{parent.class}" unless parent.is_a?(::Fiber)
+
         @parent&.__forget_child__(self)
         @parent = parent
         parent.__adopt_child__(self)

@@ -90,7 +90,7 @@ module Polyphony
 
         # @note Suspends the calling fiber until one is ready, or the time is up.
         def select(reading, writing = nil, failing = nil, timeout = nil)
-          return super if Polyphony.scheduler.nil? || timeout&.zero?
+          return super if Polyphony.scheduler.nil? || timeout && !timeout.positive?
 
           # What is ready now, or buffered, or makes no sense: the original knows.
           ready = super(reading, writing, failing, 0)

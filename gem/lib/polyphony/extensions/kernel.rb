@@ -65,13 +65,11 @@ module Polyphony
       # @see ::Kernel#trap
       # @note Where the main thread runs fibers, the handler is a fiber: it may wait, and what it raises is
       #   raised in the main fiber.
-      def trap(signal, command = nil, &block)
-        handler = command || block
-        unless handler.respond_to?(:call)
-          return Signals.unwrap(command ? super(signal, command) : super(signal, &block))
-        end
+      def trap(*arguments, &block)
+        handler = arguments.size == 2 ? arguments.last : block
+        return Signals.unwrap(super) unless arguments.size.between?(1, 2) && handler.respond_to?(:call)
 
-        Signals.unwrap(super(signal, Signals.wrap(handler)))
+        Signals.unwrap(super(arguments.first, Signals.wrap(handler)))
       end
     end
 

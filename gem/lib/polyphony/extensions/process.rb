@@ -87,7 +87,7 @@ module Polyphony
         return yield(flags) if Polyphony.scheduler.nil? || flags.anybits?(::Process::WNOHANG)
 
         loop do
-          Polyphony::Native.await_process(pid)
+          Polyphony::Native.await_process(pid, flags)
           ended = yield(flags | ::Process::WNOHANG)
           return ended if ended
         end

@@ -96,6 +96,16 @@ module Polyphony
         return super unless Polyphony.scheduler
 
         Native.connect(self, address.respond_to?(:to_sockaddr) ? address.to_sockaddr : address)
+      rescue ::SystemCallError => e
+        raise unless e.message.end_with?("connect(2)")
+
+        raise e.class, "connect(2) for #{Extensions::Socket.inspect_address(address)}"
+      end
+
+      # The address as stock Ruby's messages have it.
+      # @api private
+      def self.inspect_address(address)
+        (address.is_a?(::Addrinfo) ? address : ::Addrinfo.new(address)).inspect_sockaddr
       end
 
       # @note Suspends the calling fiber until there is a message.
@@ -201,7 +211,8 @@ module Polyphony
     # @api private
     module Resolving
       def self.addresses(host, port)
-        numeric = host.nil? || host.match?(/\A[\h.:]+(%\w+)?\z/)
+        # What is neither a name nor a number is for the lookup to refuse.
+        numeric = !host.respond_to?(:to_str) || host.to_str.match?(/\A[\h.:]+(%\w+)?\z/)
         lookup = ::Kernel.proc { ::Addrinfo.getaddrinfo(host, port, nil, :STREAM) }
         numeric ? lookup.call : ::Thread.new { ::Thread.current.report_on_exception = false; lookup.call }.value
       rescue ::SocketError => e
@@ -212,16 +223,35 @@ module Polyphony
       end
     end
 
+    # `recvfrom` of the sockets that have no `recvfrom_nonblock`.
+    #
+    # @see ::IPSocket
+    # @see ::UNIXSocket
+    module ReceivingFrom
+      # @note Suspends the calling fiber until something is there.
+      # @return [Array(String, Array)] the message, and its sender; of a TCPSocket nil
+      def recvfrom(maxlen, flags = 0)
+        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
+
+        data = __buffered__(maxlen)
+        return [data, is_a?(::UNIXSocket) ? ["AF_UNIX", ""] : nil] if data
+
+        woken = wait_readable
+        woken.equal?(self) ? super : woken
+      end
+    end
+
     # @see ::UNIXSocket
     module UNIXSocket
       include Connecting
+      include ReceivingFrom
 
       # @note Suspends the calling fiber until the connection stands.
       def initialize(path)
         return super if Polyphony.scheduler.nil? || is_a?(::UNIXServer)
 
         # What is no path is for stock Ruby to refuse.
-        return super unless path.respond_to?(:to_str) && path.to_str.bytesize <= PATH
+        return super unless path.respond_to?(:to_str) && path.to_str.bytesize <= PATH && !path.to_str.include?("\0")
 
         __connect__(path.to_str)
       end

@@ -1,0 +1,85 @@
+//! Fibers among themselves: no operation, no kernel.
+
+use std::sync::Arc;
+
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use polyphony_core::native::{
+    spawn,
+    sync::{Channel, Mutex},
+    yield_now,
+};
+
+use crate::measure::{in_a_fiber, per_unit};
+
+/// A coroutine resumed, and suspended: the least that any switch to a fiber and back costs.
+pub(crate) fn bare_pair() -> f64 {
+    const PAIRS: u64 = 40_000_000;
+    let mut coroutine = Coroutine::<(), (), ()>::new(|yielder: &Yielder<(), ()>, ()| {
+        (0..PAIRS).for_each(|_| yielder.suspend(()))
+    });
+    per_unit(PAIRS, || while let CoroutineResult::Yield(()) = coroutine.resume(()) {})
+}
+
+/// A hundred fibers that let each other run.
+pub(crate) fn yields() -> f64 {
+    const FIBERS: u64 = 100;
+    const EACH: u64 = 80_000;
+    in_a_fiber(FIBERS * EACH, || {
+        let yields = || (0..EACH).for_each(|_| yield_now().unwrap());
+        let fibers: Vec<_> = (0..FIBERS).map(|_| spawn(yields).unwrap()).collect();
+        fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
+    })
+}
+
+/// One fiber after the other, each with a value.
+pub(crate) fn spawns() -> f64 {
+    const FIBERS: u64 = 2_000_000;
+    in_a_fiber(FIBERS, || {
+        for n in 0..FIBERS {
+            assert_eq!(spawn(move || n).unwrap().join(), Ok(n));
+        }
+    })
+}
+
+/// There and back: two items handed over, two switches.
+pub(crate) fn channel() -> f64 {
+    const ROUNDS: u64 = 2_000_000;
+    in_a_fiber(ROUNDS, || {
+        let (there, back) = (Arc::new(Channel::bounded(1)), Arc::new(Channel::bounded(1)));
+        let (inbound, outbound) = (there.clone(), back.clone());
+        let other = spawn(move || {
+            while let Ok(item) = inbound.recv() {
+                outbound.send(item).unwrap();
+            }
+        });
+        for n in 0..ROUNDS {
+            there.send(n).unwrap();
+            assert_eq!(back.recv(), Ok(n));
+        }
+        there.close();
+        other.unwrap().join().unwrap();
+    })
+}
+
+/// A lock that is always asked for by another.
+pub(crate) fn mutex() -> f64 {
+    const FIBERS: u64 = 4;
+    const EACH: u64 = 500_000;
+    in_a_fiber(FIBERS * EACH, || {
+        let mutex = Arc::new(Mutex::new());
+        let locks = |mutex: Arc<Mutex>| {
+            for _ in 0..EACH {
+                mutex.lock().unwrap();
+                yield_now().unwrap();
+                mutex.unlock().unwrap();
+            }
+        };
+        let fibers: Vec<_> = (0..FIBERS)
+            .map(|_| {
+                let mutex = mutex.clone();
+                spawn(move || locks(mutex)).unwrap()
+            })
+            .collect();
+        fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
+    })
+}
