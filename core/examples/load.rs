@@ -1,7 +1,7 @@
 //! The load program: drives a server on the loopback with many keep-alive connections at once, and
 //! checks every byte of every response.
 //!
-//!     load http|echo PORT [--connections N] [--requests N] [--size BYTES] [--seconds N]
+//!     load http|echo PORT [--connections N] [--requests N] [--size BYTES] [--seconds N] [--server PID]
 //!
 //! One thread, one epoll, nothing of Polyphony: what measures is not what is measured. A request is
 //! known with its whole response before it is sent, so that a wrong, missing or surplus byte is seen
@@ -11,6 +11,9 @@
 //!     connect ──▶ Writing ──whole request sent──▶ Reading ──whole response right──▶ next request
 //!                    ▲ a piece a turn                                    │ none left
 //!                    └───────────────────────────────────────────────────┴──▶ closed
+//!
+//! With `--server` it also tells what CPU time that process, with its part of the kernel, took for a request.
+//! Counting begins when there have been as many answers as there are connections: all are made by then.
 //!
 //! It exits with 1 where a byte was wrong, a request unfinished or `--seconds` have passed: it cannot hang.
 
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(complaint) => {
             eprintln!(
-                "load: {complaint}\nusage: load http|echo PORT [--connections N] [--requests N] [--size BYTES] [--seconds N]"
+                "load: {complaint}\nusage: load http|echo PORT [--connections N] [--requests N] [--size BYTES] [--seconds N] [--server PID]"
             );
             return ExitCode::from(2);
         }
@@ -57,6 +60,7 @@ struct Options {
     /// The bytes of every request body; mixed where it is not given.
     size: Option<usize>,
     patience: Duration,
+    server: Option<libc::pid_t>,
 }
 
 #[derive(Clone, Copy)]
@@ -74,8 +78,15 @@ impl Options {
         };
         let port = args.next().and_then(|port| port.parse().ok()).ok_or("which port?")?;
         let patience = Duration::from_secs(120);
-        let mut options =
-            Options { protocol, port, connections: 1000, requests: 100_000, size: None, patience };
+        let mut options = Options {
+            protocol,
+            port,
+            connections: 1000,
+            requests: 100_000,
+            size: None,
+            patience,
+            server: None,
+        };
         while let Some(name) = args.next() {
             let value: usize =
                 args.next().and_then(|value| value.parse().ok()).ok_or(format!("{name}: which number?"))?;
@@ -84,6 +95,7 @@ impl Options {
                 "--requests" => options.requests = value,
                 "--size" => options.size = Some(value.max(1)),
                 "--seconds" => options.patience = Duration::from_secs(value as u64),
+                "--server" => options.server = Some(value as libc::pid_t),
                 _ => return Err(format!("{name} is no option")),
             }
         }
@@ -103,6 +115,7 @@ struct Load {
     errors: Vec<String>,
     progress: Progress,
     started: Instant,
+    server: Option<Meter>,
 }
 
 impl Load {
@@ -127,6 +140,7 @@ impl Load {
             errors: Vec::new(),
             progress: Progress::new(options.requests),
             started: Instant::now(),
+            server: options.server.map(Meter::new).transpose()?,
             options,
         })
     }
@@ -145,6 +159,11 @@ impl Load {
                 self.step(number, Connection::write);
             }
             self.progress.show(self.latencies.len());
+            if let Some(meter) = &mut self.server
+                && self.latencies.len() >= self.options.connections
+            {
+                meter.begin(self.latencies.len());
+            }
         }
         Ok(self.report())
     }
@@ -177,6 +196,7 @@ impl Load {
 
     fn report(mut self) -> Report {
         self.progress.finish();
+        let server = self.server.as_ref().and_then(|meter| meter.per_request(self.latencies.len()));
         self.latencies.sort_unstable();
         Report {
             asked: self.options.requests,
@@ -184,7 +204,45 @@ impl Load {
             elapsed: self.started.elapsed(),
             latencies: self.latencies,
             errors: self.errors,
+            server,
         }
+    }
+}
+
+/// The CPU clock of another process, and what it showed when counting began.
+struct Meter {
+    clock: libc::clockid_t,
+    start: Option<(Duration, usize)>,
+}
+
+impl Meter {
+    fn new(process: libc::pid_t) -> io::Result<Self> {
+        let mut clock = 0;
+        // SAFETY: room for a clock's number.
+        match unsafe { libc::clock_getcpuclockid(process, &mut clock) } {
+            0 => Ok(Meter { clock, start: None }),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Counts from here, after so many requests, unless it counts already.
+    fn begin(&mut self, requests: usize) {
+        if self.start.is_none() {
+            self.start = self.now().map(|cpu| (cpu, requests));
+        }
+    }
+
+    fn per_request(&self, requests: usize) -> Option<Duration> {
+        let ((cpu, earlier), now) = (self.start?, self.now()?);
+        Some((now - cpu) / u32::try_from(requests - earlier).ok().filter(|&count| count > 0)?)
+    }
+
+    /// Nothing where the process has ended.
+    fn now(&self) -> Option<Duration> {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: room for a timespec.
+        let told = unsafe { libc::clock_gettime(self.clock, &mut now) };
+        (told == 0).then(|| Duration::new(now.tv_sec as u64, now.tv_nsec as u32))
     }
 }
 
@@ -443,6 +501,7 @@ struct Report {
     elapsed: Duration,
     latencies: Vec<Duration>,
     errors: Vec<String>,
+    server: Option<Duration>,
 }
 
 impl Report {
@@ -465,6 +524,9 @@ impl fmt::Display for Report {
         writeln!(f, "requests/s\t{:.0}", done as f64 / self.elapsed.as_secs_f64())?;
         for percent in [50, 95, 99] {
             writeln!(f, "p{percent}\t{:.2} ms", self.percentile(percent))?;
+        }
+        if let Some(cpu) = self.server {
+            writeln!(f, "server's CPU a request\t{} ns", cpu.as_nanos())?;
         }
         writeln!(f, "errors\t{}", self.errors.len())?;
         self.errors.iter().take(5).try_for_each(|error| writeln!(f, "error\t{error}"))

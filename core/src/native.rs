@@ -23,6 +23,7 @@ mod cancel;
 mod current;
 mod errno;
 mod fiber;
+mod foresight;
 pub mod io;
 mod lock;
 mod park;
@@ -360,7 +361,8 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Performs an operation: suspends the calling fiber until its last completion, or blocks the thread
-/// where no fiber runs. The result is a value or a negative errno.
+/// where no fiber runs. The result is a value or a negative errno; `EINVAL` for what tells more than once
+/// or reads into a shard's own buffers, for a call returns one number, once.
 ///
 /// # Safety
 /// What the operation points to is valid until this returns.
@@ -370,6 +372,9 @@ pub unsafe fn perform(op: &Op) -> i32 {
         // SAFETY: passed on.
         return unsafe { plain::perform(op) };
     };
+    if !op.returns_once() {
+        return -libc::EINVAL;
+    }
     if let Err(errno) = cancel::point(fiber) {
         return -errno.number();
     }
@@ -377,8 +382,9 @@ pub unsafe fn perform(op: &Op) -> i32 {
     fiber.outcome.get()
 }
 
-/// Closes a descriptor, after ending every operation on it: their calls answer `EBADF`. It is closed
-/// also when the fiber has been cancelled.
+/// Closes a descriptor, after ending every operation on it by a fiber of the caller's worker: their calls
+/// answer `EBADF`. Fibers elsewhere, of another runtime say, go on waiting for the file that was closed
+/// until they are cancelled. It is closed also when the fiber has been cancelled.
 pub fn close(fd: i32) -> Result<()> {
     let op = Op::Close { fd };
     if let Some(fiber) = current::fiber() {

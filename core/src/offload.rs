@@ -20,6 +20,7 @@ mod children;
 use std::{
     collections::HashMap,
     num::NonZero,
+    os::fd::RawFd,
     ptr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -93,6 +94,14 @@ impl Lane {
             }
         }
         true
+    }
+
+    /// Whether a job uses a descriptor.
+    pub(crate) fn uses(&self, fd: RawFd) -> bool {
+        self.jobs.values().any(|job| {
+            let ends = [job.op.fd(), job.op.directory(), job.op.readiness_of_target().map(|(fd, _)| fd)];
+            ends.contains(&Some(fd))
+        })
     }
 
     /// Whether `take` has something to tell.
@@ -203,10 +212,10 @@ impl Pool {
         let mut staff = lock(&self.staff);
         if staff.idle > 0 {
             self.called.notify_one();
-            return;
         }
-        if staff.threads == self.most {
-            return; // whoever finishes first takes it
+        // An idle thread may have been called for an earlier job already, and that one may block.
+        if staff.idle >= self.jobs.len() || staff.threads == self.most {
+            return; // who is idle, or whoever finishes first, takes it
         }
         let name = format!("polyphony-offload-{}", staff.threads + 1);
         if spawn(name, || self.work()) {
@@ -359,6 +368,28 @@ mod tests {
         keys[..32].iter().for_each(|&key| assert_eq!(bench.result(key), 1));
         assert_eq!(bytes.iter().filter(|&&byte| byte == 7).count(), 32);
         assert!(!bench.lane.cancel(keys[0]), "the lane still has a job that ended");
+    }
+
+    #[test]
+    fn a_job_does_not_wait_behind_one_that_blocks() {
+        let mut bench = Bench::new();
+        let first = bench.submit(0, Op::Nop);
+        assert_eq!(bench.result(first), 0);
+        // Each time one more than there have been threads so far; there may be at least four.
+        for count in 1..4u64 {
+            let (from, to) = pipe();
+            let mut bytes = [0; 3];
+            let blocking: Vec<OpKey> = (bytes.iter_mut().zip(0..count))
+                .map(|(byte, number)| bench.submit(10 * count + number, read_into(byte, &from)))
+                .collect();
+            let next = bench.submit(10 * count + count, Op::Nop);
+            assert_eq!(bench.result(next), 0);
+            assert_eq!(
+                syscall::write(to.as_raw_fd(), Nature::Stream, b"...".as_ptr(), count as u32),
+                count as i32
+            );
+            blocking.into_iter().for_each(|key| assert_eq!(bench.result(key), 1));
+        }
     }
 
     #[test]

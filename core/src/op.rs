@@ -56,7 +56,9 @@ pub enum Op {
     Shutdown { fd: RawFd, how: i32 },
     /// Waits until one of `events` (`POLLIN`, …); the result is the set that is ready.
     Poll { fd: RawFd, events: u32 },
-    /// [`Poll`](Op::Poll) for ever: an outcome each time the descriptor becomes ready.
+    /// [`Poll`](Op::Poll) for ever: an outcome each time the descriptor becomes ready, until it is cancelled
+    /// or fails. What is ready already is told; what has been told may be told once more where the kernel
+    /// ran out of room to tell. `EPERM` for what is always ready, as from epoll_ctl(2).
     PollMany { fd: RawFd, events: u32 },
     /// splice(2); offsets as in the system call, [`POSITION`] for none.
     Splice { from: RawFd, from_offset: u64, to: RawFd, to_offset: u64, len: u32, flags: u32 },
@@ -81,72 +83,38 @@ unsafe impl Send for Op {}
 // SAFETY: as above; and no method of a shared op follows a pointer.
 unsafe impl Sync for Op {}
 
-/// Which operation an [`Op`] is, for traces and counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the variants are those of `Op`")]
-#[repr(u8)]
-pub enum Kind {
-    Nop,
-    Read,
-    Write,
-    Readv,
-    Writev,
-    ReadPooled,
-    RecvPooled,
-    Recv,
-    Send,
-    RecvMsg,
-    SendMsg,
-    Accept,
-    AcceptMany,
-    Connect,
-    OpenAt,
-    Close,
-    Shutdown,
-    Poll,
-    PollMany,
-    Splice,
-    Tee,
-    Fsync,
-    Statx,
-    Timeout,
-    WaitId,
-    Socket,
+macro_rules! kinds {
+    ($($kind:ident)*) => {
+        /// Which operation an [`Op`] is, for traces and counters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the variants are those of `Op`")]
+        #[repr(u8)]
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Kind] = &[$(Kind::$kind,)*];
+        }
+
+        impl Op {
+            /// Which operation this is.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Op::$kind { .. } => Kind::$kind,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Nop Read Write Readv Writev ReadPooled RecvPooled Recv Send RecvMsg SendMsg Accept AcceptMany Connect
+    OpenAt Close Shutdown Poll PollMany Splice Tee Fsync Statx Timeout WaitId Socket
 }
 
 impl Op {
-    /// Which operation this is.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Op::Nop => Kind::Nop,
-            Op::Read { .. } => Kind::Read,
-            Op::Write { .. } => Kind::Write,
-            Op::Readv { .. } => Kind::Readv,
-            Op::Writev { .. } => Kind::Writev,
-            Op::ReadPooled { .. } => Kind::ReadPooled,
-            Op::RecvPooled { .. } => Kind::RecvPooled,
-            Op::Recv { .. } => Kind::Recv,
-            Op::Send { .. } => Kind::Send,
-            Op::RecvMsg { .. } => Kind::RecvMsg,
-            Op::SendMsg { .. } => Kind::SendMsg,
-            Op::Accept { .. } => Kind::Accept,
-            Op::AcceptMany { .. } => Kind::AcceptMany,
-            Op::Connect { .. } => Kind::Connect,
-            Op::OpenAt { .. } => Kind::OpenAt,
-            Op::Close { .. } => Kind::Close,
-            Op::Shutdown { .. } => Kind::Shutdown,
-            Op::Poll { .. } => Kind::Poll,
-            Op::PollMany { .. } => Kind::PollMany,
-            Op::Splice { .. } => Kind::Splice,
-            Op::Tee { .. } => Kind::Tee,
-            Op::Fsync { .. } => Kind::Fsync,
-            Op::Statx { .. } => Kind::Statx,
-            Op::Timeout { .. } => Kind::Timeout,
-            Op::WaitId { .. } => Kind::WaitId,
-            Op::Socket { .. } => Kind::Socket,
-        }
-    }
-
     /// The descriptor that the operation waits on, where it has one.
     pub fn fd(&self) -> Option<RawFd> {
         match *self {
@@ -175,6 +143,14 @@ impl Op {
             | Op::Timeout { .. }
             | Op::WaitId { .. }
             | Op::Socket { .. } => None,
+        }
+    }
+
+    /// The directory that the operation's path starts at.
+    pub(crate) fn directory(&self) -> Option<RawFd> {
+        match *self {
+            Op::OpenAt { dir, .. } | Op::Statx { dir, .. } => Some(dir),
+            _ => None,
         }
     }
 
@@ -219,6 +195,16 @@ impl Op {
             Op::Splice { to, .. } | Op::Tee { to, .. } => Some((to, libc::POLLOUT as u32)),
             _ => None,
         }
+    }
+
+    /// Whether one number is all that it has to tell: no buffer of the shard's, no further outcomes.
+    #[cfg_attr(not(feature = "native"), expect(dead_code, reason = "the native host's calls ask"))]
+    #[inline]
+    pub(crate) fn returns_once(&self) -> bool {
+        !matches!(
+            self,
+            Op::ReadPooled { .. } | Op::RecvPooled { .. } | Op::AcceptMany { .. } | Op::PollMany { .. }
+        )
     }
 
     /// Whether a result >= 0 is a descriptor that somebody must take or close.

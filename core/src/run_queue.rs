@@ -37,6 +37,14 @@ impl<F> Default for Fifo<F> {
     }
 }
 
+impl<F: Copy> Fifo<F> {
+    /// Who runs after so many others, urgent fibers aside.
+    #[inline]
+    pub fn peek(&self, others: usize) -> Option<F> {
+        self.ready.get(others).copied()
+    }
+}
+
 impl<F> RunQueue<F> for Fifo<F> {
     #[inline]
     fn push(&mut self, fiber: F) {
@@ -194,6 +202,13 @@ mod tests {
         let mut queue = Fifo::default();
         [3, 1, 2].into_iter().for_each(|fiber| queue.push(fiber));
         assert_eq!(drain(&mut queue), [3, 1, 2]);
+    }
+
+    #[test]
+    fn who_runs_after_so_many_others_can_be_told_before() {
+        let mut queue = Fifo::default();
+        [3, 1, 2].into_iter().for_each(|fiber| queue.push(fiber));
+        assert_eq!([0, 2, 3].map(|others| queue.peek(others)), [Some(3), Some(2), None]);
     }
 
     #[test]

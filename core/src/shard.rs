@@ -164,16 +164,22 @@ impl<H: Host, B: Backend> Shard<H, B> {
         if self.ops.on_fd(fd) == 0 {
             return 0;
         }
-        let keys: Vec<OpKey> =
-            self.ops.keys().filter(|(_, entry)| entry.op.fd() == Some(fd)).map(|(key, _)| key).collect();
-        keys.iter().for_each(|&key| self.cancel(key));
+        let on_fd = self.ops.keys().filter(|(_, entry)| entry.op.fd() == Some(fd));
+        let keys: Vec<OpKey> = on_fd.map(|(key, _)| key).collect();
+        self.cancel_latest_first(&keys);
         keys.len()
     }
 
     /// Cancels every operation in flight.
     pub fn cancel_all(&mut self) {
         let keys: Vec<OpKey> = self.ops.keys().map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.cancel(key));
+        self.cancel_latest_first(&keys);
+    }
+
+    /// The kernel looks for what it is to cancel in lists that begin with the latest: the other way round,
+    /// each of very many would be looked for behind all the others.
+    fn cancel_latest_first(&mut self, keys: &[OpKey]) {
+        keys.iter().rev().for_each(|&key| self.cancel(key));
     }
 
     /// Arms a timer: the host hears of it at the deadline, never before.
@@ -441,7 +447,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
             // How an operation ends whose thread in the kernel was interrupted, or that would wait again.
             outcome.result = -libc::ECANCELED;
         }
-        if matches!(entry.op, Op::AcceptMany { .. })
+        if matches!(entry.op, Op::AcceptMany { .. } | Op::PollMany { .. })
             && outcome.result >= 0
             && !outcome.more
             && !entry.cancelled

@@ -18,8 +18,10 @@ use crate::op::{Op, POSITION};
 pub(crate) enum Nature {
     /// Takes MSG_DONTWAIT.
     Socket,
-    /// Becomes ready: pipes, terminals, eventfds and other devices.
+    /// Becomes ready: pipes, terminals, eventfds and other devices. Takes RWF_NOWAIT, or says that not.
     Stream,
+    /// The same where nothing takes RWF_NOWAIT: it is asked first whether it is ready.
+    Asked,
     /// Always ready, and slow all the same: files, directories, disks.
     Disk,
 }
@@ -38,6 +40,11 @@ impl Nature {
             libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => Nature::Disk,
             _ => Nature::Stream,
         }
+    }
+
+    /// The same descriptor before a kernel that has RWF_NOWAIT or not.
+    pub(crate) fn with(self, nowait: bool) -> Self {
+        if self == Nature::Stream && !nowait { Nature::Asked } else { self }
     }
 }
 
@@ -108,10 +115,10 @@ pub(crate) fn perform(op: &Op) -> i32 {
 }
 
 /// Reads what is there into a buffer of ours, for a pooled read: `-EAGAIN` where nothing is.
-pub(crate) fn read_now(op: &Op, buf: *mut u8, size: u32) -> i32 {
+pub(crate) fn read_now(op: &Op, buf: *mut u8, size: u32, nowait: bool) -> i32 {
     match *op {
         Op::RecvPooled { fd, len, flags } => receive(fd, buf, len.min(size), flags),
-        Op::ReadPooled { fd, len } => read(fd, Nature::of(fd), buf, len.min(size)),
+        Op::ReadPooled { fd, len } => read(fd, Nature::of(fd).with(nowait), buf, len.min(size)),
         _ => -libc::EINVAL,
     }
 }
@@ -139,17 +146,19 @@ pub(crate) fn readv(fd: RawFd, nature: Nature, iov: *const libc::iovec, count: u
     if nature == Nature::Socket {
         return receive_message(fd, &mut message(iov, count), 0);
     }
-    // SAFETY: the vectors and what they point to are alive until the operation's last completion.
-    let read = retry(|| unsafe { libc::preadv2(fd, iov, count as i32, -1, libc::RWF_NOWAIT) });
-    if read != -libc::EOPNOTSUPP {
-        return read;
+    if nature != Nature::Asked {
+        // SAFETY: the vectors and what they point to are alive until the operation's last completion.
+        let read = retry(|| unsafe { libc::preadv2(fd, iov, count as i32, -1, libc::RWF_NOWAIT) });
+        if read != -libc::EOPNOTSUPP {
+            return read;
+        }
     }
     // What cannot be told not to wait is asked first whether it would. Another process that reads the
     // same pipe in between can still make us wait for its next bytes.
     match poll(fd, libc::POLLIN as u32, 0) {
         0 => -libc::EAGAIN,
         failed if failed < 0 => failed,
-        // SAFETY: as above.
+        // SAFETY: as in the call above.
         _ => retry(|| unsafe { libc::readv(fd, iov, count as i32) }),
     }
 }
@@ -159,10 +168,12 @@ pub(crate) fn writev(fd: RawFd, nature: Nature, iov: *const libc::iovec, count: 
     if nature == Nature::Socket {
         return send_message(fd, &message(iov, count), 0);
     }
-    // SAFETY: as in `readv`.
-    let written = retry(|| unsafe { libc::pwritev2(fd, iov, count as i32, -1, libc::RWF_NOWAIT) });
-    if written != -libc::EOPNOTSUPP {
-        return written;
+    if nature != Nature::Asked {
+        // SAFETY: as in `readv`.
+        let written = retry(|| unsafe { libc::pwritev2(fd, iov, count as i32, -1, libc::RWF_NOWAIT) });
+        if written != -libc::EOPNOTSUPP {
+            return written;
+        }
     }
     match poll(fd, libc::POLLOUT as u32, 0) {
         0 => -libc::EAGAIN,
@@ -171,18 +182,24 @@ pub(crate) fn writev(fd: RawFd, nature: Nature, iov: *const libc::iovec, count: 
     }
 }
 
-/// Writes no more than a descriptor that says it is writable takes without waiting.
+/// Writes no more than a descriptor that says it is writable takes without waiting: a terminal has room
+/// for 256 bytes then, a pipe for a page.
 fn write_first_bytes(fd: RawFd, iov: *const libc::iovec, count: u32) -> i32 {
+    const ROOM: usize = 256;
+    let mut room = ROOM;
     for index in 0..count as usize {
         // SAFETY: there are `count` vectors.
         let libc::iovec { iov_base, iov_len } = unsafe { *iov.add(index) };
-        if iov_len > 0 {
-            // SAFETY: a part of the caller's memory. A writable terminal has room for 256 bytes, a
-            // writable pipe for a page.
-            return retry(|| unsafe { libc::write(fd, iov_base, iov_len.min(256)) });
+        match iov_len {
+            fits if fits <= room => room -= fits,
+            // SAFETY: the first bytes of the caller's memory.
+            _ if room == ROOM => return retry(|| unsafe { libc::write(fd, iov_base, room) }),
+            // SAFETY: the first of the caller's vectors.
+            _ => return retry(|| unsafe { libc::writev(fd, iov, index as i32) }),
         }
     }
-    0
+    // SAFETY: the caller's vectors.
+    retry(|| unsafe { libc::writev(fd, iov, count as i32) })
 }
 
 /// recv(2) without waiting.
@@ -315,6 +332,18 @@ pub(crate) fn is_nonblocking(fd: RawFd) -> bool {
 pub(crate) fn open_flags(fd: RawFd) -> i32 {
     // SAFETY: no pointers.
     unsafe { libc::fcntl(fd, libc::F_GETFL) }
+}
+
+/// Whether a descriptor never becomes ready because it always is: files, directories and some devices.
+pub(crate) fn is_always_ready(fd: RawFd) -> bool {
+    if Nature::of(fd) == Nature::Socket {
+        return false;
+    }
+    // Only an epoll says so.
+    let epoll = epoll_create();
+    let added = epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, 0, 0);
+    close(epoll);
+    added == -libc::EPERM
 }
 
 /// An epoll of our own.

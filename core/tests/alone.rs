@@ -24,6 +24,7 @@ use polyphony_core::{
 };
 use support::{
     Bench,
+    busy::{Hogs, stay_on_one_cpu},
     fds::{self, Mode},
     memory,
 };
@@ -56,6 +57,8 @@ macro_rules! on_each_kernel {
         fn on_io_uring() { let _turn = alone(); super::$test(support::uring); }
         #[test]
         fn on_a_tiny_ring() { let _turn = alone(); super::$test(support::tiny_uring); }
+        #[test]
+        fn on_an_old_ring() { let _turn = alone(); super::$test(support::old_uring); }
         #[test]
         fn on_epoll() { let _turn = alone(); super::$test(support::epoll); }
     })* };
@@ -95,45 +98,18 @@ fn cancelled_reads_into_pooled_buffers_lose_no_byte<B: Backend>(make: fn() -> Be
 }
 
 fn nothing_is_lost_on_one_busy_cpu<B: Backend>(make: fn() -> Bench<B>) {
-    let busy = Arc::new(AtomicBool::new(true));
-    let hogs: Vec<_> = (0..2)
-        .map(|_| {
-            let busy = busy.clone();
-            thread::spawn(move || {
-                stay_on_one_cpu();
-                // Bounded, should the test fail before it says stop.
-                let start = std::time::Instant::now();
-                while busy.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(20) {
-                    std::hint::spin_loop();
-                }
-            })
-        })
-        .collect();
+    let _hogs = Hogs::new(2);
     // A thread of its own, for the pinning to go with it.
     let tried = thread::scope(|scope| {
         scope
             .spawn(|| {
-                stay_on_one_cpu();
+                stay_on_one_cpu().unwrap();
                 let ends = fds::pipe(Mode::Nonblocking);
                 race(make(), ends, 500, |fd, buf| Op::Read { fd, buf, len: 4, offset: POSITION });
             })
             .join()
     });
-    busy.store(false, Ordering::Relaxed);
-    hogs.into_iter().for_each(|hog| hog.join().unwrap());
     tried.unwrap();
-}
-
-fn stay_on_one_cpu() {
-    // SAFETY: plain data, filled by the kernel and by the macros that are made for it.
-    unsafe {
-        let mut mine: libc::cpu_set_t = std::mem::zeroed();
-        libc::sched_getaffinity(0, size_of_val(&mine), &mut mine);
-        let first = (0..1024).find(|&cpu| libc::CPU_ISSET(cpu, &mine)).unwrap();
-        let mut one: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(first, &mut one);
-        assert_eq!(libc::sched_setaffinity(0, size_of_val(&one), &one), 0);
-    }
 }
 
 /// Another thread writes numbers while reads are submitted and cancelled: the reads must return all of
@@ -385,6 +361,26 @@ fn a_forked_child_makes_its_own_backend_and_leaves_its_parent_s_alone<B: Backend
         assert_eq!(bench.result(read), 4, "the parent's read ended otherwise");
     }
     assert_eq!(read_file(&mut bench), 9);
+}
+
+/// Where each were looked for behind all others this would take minutes, and the bench would say so.
+#[test]
+fn very_many_operations_are_cancelled_in_time() {
+    fn on<B: Backend>(mut bench: Bench<B>) {
+        let pipes: Vec<_> = (0..400).map(|_| fds::pipe(Mode::Blocking)).collect();
+        for (from, _) in pipes.iter().cycle().take(200_000) {
+            bench.submit(Op::Poll { fd: from.as_raw_fd(), events: libc::POLLIN as u32 });
+        }
+        bench.settle();
+        assert_eq!(bench.shard.cancel_fd(pipes[0].0.as_raw_fd()), 500);
+        bench.shard.cancel_all();
+        while bench.shard.in_flight() > 0 {
+            bench.turn();
+        }
+    }
+    let _turn = alone();
+    on(support::uring());
+    on(support::epoll());
 }
 
 /// A signal that comes while the shard sleeps ends the wait, and nothing else.

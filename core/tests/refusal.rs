@@ -14,7 +14,7 @@ use std::{
 use polyphony_core::{
     backend::{
         any::{Any, Choice},
-        uring::UringOptions,
+        uring::{Features, UringOptions},
     },
     op::{Op, POSITION},
 };
@@ -118,6 +118,17 @@ fn asking_for_io_uring_where_it_is_refused_is_an_error_with_a_way_out() {
         "io_uring is not permitted here (io_uring_setup: EPERM). \
          Set POLYPHONY_BACKEND=epoll to do without io_uring."
     );
+}
+
+#[test]
+fn a_kernel_that_is_too_old_is_refused_by_name() {
+    let features = Features { poll_many: false, ..Features::ALL };
+    let (backend, note) =
+        Any::new(Choice::Auto, UringOptions { features, ..UringOptions::default() }).unwrap();
+    assert_eq!(backend.name(), "epoll");
+    let note = note.unwrap();
+    assert!(note.starts_with("polyphony: io_uring is too old here, Linux 5.13 is needed"), "{note}");
+    works(backend);
 }
 
 #[test]

@@ -4,8 +4,12 @@
 # line a row for gem/bench/report.rb. The figure is the median of the pairs' ratios; where that is near 1 more
 # pairs are taken, because there the noise is as large as the difference.
 #
+# A row may say how many pairs it has.
+#
 # usage: rows.rb [PATTERN]
-Row = Struct.new(:name, :script, :unit, :reference, :goal)
+require_relative "pairs"
+
+Row = Struct.new(:name, :script, :unit, :reference, :goal, :count)
 ROWS = [
   *[2, 100, 1_000, 10_000].map do |count|
     Row.new("snooze among #{count} fibers", ["snooze.rb", count], "ns", "bare Fiber#transfer", 2.2)
@@ -13,7 +17,8 @@ ROWS = [
   Row.new("spin and await", ["spin_await.rb"], "ns", "Fiber.new and resume", nil),
   Row.new("a byte over a pipe", ["pipe.rb"], "ns", "two bare fibers, a ring by hand", 1.3),
   # A bare fiber's 13.2 KB and 1 KB more.
-  Row.new("memory of a parked read", ["memory.rb"], "bytes", "a bare fiber", 1.08)
+  Row.new("memory of a parked read", ["memory.rb"], "bytes", "a bare fiber", 1.08),
+  Row.new("p99 lateness of 30,000 sleepers", ["sleepers.rb"], "us", "an idle loop's and a millisecond", 1, 5)
 ].freeze
 
 PINNED = system("command -v taskset >/dev/null") ? %w[taskset -c 0] : []
@@ -26,23 +31,12 @@ rescue ArgumentError
   abort "#{row.name}, #{who}: the process printed no figure"
 end
 
-def pairs(row, count) = Array.new(count) { [figure(row, "reference"), figure(row, "ours")] }
-
-def median(numbers) = numbers.sort[numbers.size / 2]
-
-# The order statistics between which the median lies with 95 %.
-def interval(numbers)
-  low = [((numbers.size / 2.0) - (0.98 * Math.sqrt(numbers.size))).floor - 1, 0].max
-  numbers.sort.values_at(low, -1 - low)
-end
+def pairs(row, count) = Pairs.take(count) { |who| figure(row, who) }
 
 pattern = Regexp.new(ARGV.fetch(0, "."))
 ROWS.select { |row| pattern.match?(row.name) }.each do |row|
-  pairs = pairs(row, 5)
-  pairs += pairs(row, 16) if median(pairs.map { |reference, ours| ours / reference }) < 1.2
-  ratios = pairs.map { |reference, ours| ours / reference }
-  puts ["row", row.name, row.unit, median(pairs.map(&:last)).round(1), row.reference,
-        median(pairs.map(&:first)).round(1), median(ratios).round(2), interval(ratios).map { |x| x.round(2) }.join("-"),
-        row.goal].join("\t")
+  pairs = pairs(row, row.count || 5)
+  pairs += pairs(row, 16) if pairs.ratio < 1.2 && !row.count
+  puts pairs.row(row.name, row.unit, row.reference, row.goal)
   $stdout.flush
 end

@@ -10,8 +10,11 @@ mod errors;
 mod fork;
 mod gvl;
 mod io;
+mod line;
+mod mailbox;
 mod open_file;
 mod process;
+mod queue;
 mod ractor;
 mod roots;
 mod ruby_api;
@@ -31,5 +34,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     socket::define(native)?;
     process::define(native)?;
     let extensions = polyphony.define_module("Extensions")?;
+    queue::define(ruby, polyphony, extensions)?;
+    mailbox::define(polyphony, extensions)?;
     io::define(extensions.define_module("IO")?)
 }

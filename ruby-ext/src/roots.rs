@@ -80,6 +80,13 @@ pub(crate) struct Record {
     pub(crate) unblocked: Option<VALUE>,
     /// The fiber sits in `suspend`, which ends when nothing can happen any more.
     pub(crate) may_idle: bool,
+    /// The wait in a line that the fiber is in; 0 for none. No two waits of a process have the same.
+    pub(crate) ticket: u64,
+    /// Somebody called the fiber for that wait.
+    pub(crate) called: bool,
+    /// A value that was scheduled while the fiber waited for something else: the next `suspend`, `snooze` or
+    /// `sleep` returns it.
+    pub(crate) kept: Option<VALUE>,
     /// What few fibers have, and only for a while.
     rare: Option<Box<Rare>>,
 }
@@ -209,6 +216,24 @@ impl Roots {
         true
     }
 
+    /// Ends the wait in a line that has that ticket; false where it is over.
+    #[inline]
+    pub(crate) fn call(&mut self, name: Name, ticket: u64) -> bool {
+        let Some(record) = self.record(name).filter(|record| record.ticket == ticket) else { return false };
+        record.called = true;
+        true
+    }
+
+    /// A value that came while the fiber waited for something else is due now; one that came since is newer.
+    /// Says whether there is one.
+    #[inline]
+    pub(crate) fn bring_kept(&mut self, name: Name) -> bool {
+        let Some(record) = self.record(name) else { return false };
+        let Some(value) = record.kept.take() else { return false };
+        record.scheduled.get_or_insert(Scheduled { value, raises: false });
+        true
+    }
+
     /// [`schedule`](Self::schedule) for what comes from elsewhere: shields hold it back, and it goes to the
     /// fiber that `name` has resumed. The name to be readied; nobody's where nothing changed.
     pub(crate) fn deliver(&mut self, name: Name, scheduled: Scheduled, depth: Depth) -> Option<Name> {
@@ -278,10 +303,12 @@ impl Roots {
 
     /// The call is over. What came for it too late is the fiber's.
     pub(crate) fn end_aside(&mut self, name: Name, inside: Name) -> bool {
-        let left = self.record(inside).and_then(|record| record.scheduled.take());
+        let (left, kept) =
+            self.record(inside).map_or((None, None), |record| (record.scheduled.take(), record.kept.take()));
         self.forget(inside);
         if let Some(record) = self.record(name) {
             record.inner = None;
+            record.kept = kept.or(record.kept);
             record.rare_mut().aside = false;
         }
         left.is_some_and(|left| self.schedule(name, left))
@@ -396,7 +423,7 @@ impl Roots {
         for record in self.records.iter().filter(|record| record.fiber != 0) {
             mark(record.fiber);
             record.scheduled.iter().for_each(|scheduled| mark(scheduled.value));
-            record.unblocked.iter().for_each(|&blocker| mark(blocker));
+            record.unblocked.iter().chain(&record.kept).for_each(|&value| mark(value));
             let Some(rare) = record.rare.as_deref() else { continue };
             rare.held.iter().for_each(|held| mark(held.value));
             rare.interjections.iter().for_each(|&block| mark(block));
@@ -421,6 +448,9 @@ impl Record {
             inner: None,
             unblocked: None,
             may_idle: false,
+            ticket: 0,
+            called: false,
+            kept: None,
             rare: None,
         }
     }
@@ -473,7 +503,10 @@ impl Host for Roots {
         match self.record(fiber) {
             Some(record) if record.scheduled.is_some_and(|scheduled| scheduled.raises) => Then::ReadyFirst,
             Some(record)
-                if record.scheduled.is_some() || record.unblocked.is_some() || record.is_interjected() =>
+                if record.scheduled.is_some()
+                    || record.unblocked.is_some()
+                    || record.called
+                    || record.is_interjected() =>
             {
                 Then::Ready
             }

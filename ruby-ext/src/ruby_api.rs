@@ -215,6 +215,7 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
     Obj::try_convert(unsafe { Value::from_raw(object) }).ok()
 }
 
+/// Ends a `block`. What comes too early for a fiber that nobody spun is kept for it.
 fn unblock(blocker: Value, fiber: Value) {
     let unblocked = known(fiber).is_some_and(|(name, scheduler)| scheduler.unblock(blocker, name));
     if !unblocked {

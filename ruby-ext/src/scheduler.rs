@@ -18,7 +18,7 @@ use std::{
     cell::{Cell, RefCell},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,7 +33,7 @@ use magnus::{
 };
 use polyphony_core::{
     backend::{
-        Backend, Wait, Waker,
+        Backend, Time, Wait, Waker,
         any::{Any, AnyWait, Choice},
         uring::UringOptions,
     },
@@ -48,6 +48,7 @@ use rb_sys::VALUE;
 use crate::{
     errors, fork, gvl,
     io::Turns,
+    line::Place,
     ractor,
     roots::{self, Keep, NIL, Name, Roots, Scheduled},
 };
@@ -58,6 +59,8 @@ pub(crate) type RubyShard = Shard<Roots, Any>;
 #[derive(TypedData)]
 #[magnus(class = "Polyphony::Scheduler", free_immediately, mark, size)]
 pub(crate) struct Scheduler {
+    /// No other scheduler of the process ever has it.
+    id: u32,
     /// Gone once the thread has ended.
     shard: RefCell<Option<RubyShard>>,
     /// Ends the shard's waits; gone with it.
@@ -184,7 +187,9 @@ impl Scheduler {
         let main = ruby.fiber_current().as_value();
         // SAFETY: called with the GVL.
         let thread = unsafe { rb_sys::rb_thread_current() };
+        static LAST: AtomicU32 = AtomicU32::new(0);
         let scheduler = Scheduler {
+            id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             waker: RefCell::new(Some(backend.waker())),
             shard: RefCell::new(Some(Shard::new(Roots::new(main.as_raw()), backend))),
             running: Cell::new(Name::MAIN),
@@ -268,8 +273,10 @@ impl Scheduler {
         self.running.set(base);
         self.with(|shard| {
             let roots = shard.host_mut();
+            let kept = roots.record(me.name).and_then(|record| record.kept);
             if let Some(record) = roots.record(base) {
                 record.inner = None;
+                record.kept = kept.or(record.kept);
             }
             roots.forget(me.name);
         });
@@ -287,7 +294,7 @@ impl Scheduler {
         if self.tracer.get() != NIL {
             self.trace_park(me, "unblock")?;
         }
-        Ok(())
+        self.run_interjections(me)
     }
 
     #[inline]
@@ -433,18 +440,14 @@ impl Scheduler {
     #[inline]
     fn rest(&self, me: Name) -> Result<Option<Woken>, Error> {
         self.park(me)?;
-        self.run_interjections(me)?;
         Ok(self.take(me))
     }
 
     /// Calls what others want called in the middle of this fiber's wait. It may wait, too: under a name of
-    /// its own, so that what the fiber waits for cannot be mistaken for what the call waits for. Says whether
-    /// there was anything.
+    /// its own, so that what the fiber waits for cannot be mistaken for what the call waits for.
     #[inline]
-    fn run_interjections(&self, me: Name) -> Result<bool, Error> {
-        let mut any = false;
+    fn run_interjections(&self, me: Name) -> Result<(), Error> {
         while let Some((block, inside)) = self.with(|shard| shard.host_mut().begin_aside(me)) {
-            any = true;
             self.running.set(inside);
             let called = call(block, &[]);
             self.running.set(me);
@@ -456,7 +459,7 @@ impl Scheduler {
             });
             called?;
         }
-        Ok(any)
+        Ok(())
     }
 
     /// Runs a hook in the middle of a park. It must not wait: meanwhile every override is the original.
@@ -533,44 +536,88 @@ impl Scheduler {
             let (nil, no) = (ruby.qnil().as_value(), ruby.qfalse().as_value());
             self.trace("schedule", &[ruby.fiber_current().as_value(), nil, no]);
         }
-        self.with(|shard| shard.queue_mut().wake(me.name));
+        self.with(|shard| {
+            shard.host_mut().bring_kept(me.name);
+            shard.queue_mut().wake(me.name);
+        });
         let rested = self.rest(me.name);
         self.done(me);
         value_of(rested)
     }
 
     /// `suspend`: until somebody schedules the fiber. In the main fiber also until nothing can happen.
+    ///
+    /// Nothing else ends it, whatever else wakes the fiber.
     pub(crate) fn suspend(&self, may_idle: bool) -> Result<Value, Error> {
         let me = self.me();
+        let may_idle = may_idle && me.name == Name::MAIN;
+        self.bring_kept(me.name);
+        self.with(|shard| {
+            shard.host_mut().record(me.name).expect("a fiber that parks has a record").may_idle = may_idle;
+        });
         let rested = loop {
-            if may_idle && me.name == Name::MAIN {
-                self.with(|shard| {
-                    shard.host_mut().record(me.name).expect("the main fiber has a record").may_idle = true
-                });
-            }
-            let interjected = self.park(me.name).and_then(|()| self.run_interjections(me.name));
-            match interjected.map(|interjected| (interjected, self.take(me.name))) {
-                Ok((true, None)) => {}
-                Ok((_, woken)) => break Ok(woken),
-                Err(error) => break Err(error),
+            match self.rest(me.name) {
+                Ok(None) if !(may_idle && self.has_idled(me.name)) => {}
+                rested => break rested,
             }
         };
+        self.with(|shard| shard.host_mut().record(me.name).map(|record| record.may_idle = false));
         self.done(me);
         value_of(rested)
+    }
+
+    fn has_idled(&self, me: Name) -> bool {
+        self.with(|shard| shard.host_mut().record(me).is_none_or(|record| !record.may_idle))
     }
 
     /// `sleep`: until the deadline, or earlier if somebody schedules the fiber.
     pub(crate) fn sleep(&self, span: Duration) -> Result<Value, Error> {
         let me = self.me();
-        let timer = self.with(|shard| {
-            let timer = shard.at(shard.now() + span, me.name);
-            shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm = Some(timer);
-            timer
-        });
-        let rested = self.rest_until(me.name, |record| record.alarm.is_none());
-        self.with(|shard| shard.disarm(timer));
+        self.bring_kept(me.name);
+        let timer = self.arm(me.name, self.deadline(span));
+        let rested = loop {
+            match self.rest(me.name) {
+                Ok(None) if self.with(|shard| shard.host_mut().record(me.name)?.alarm).is_some() => {}
+                rested => break rested,
+            }
+        };
+        self.forget_alarm(me.name, timer);
         self.done(me);
         value_of(rested)
+    }
+
+    /// Lets the next park return what was scheduled while the fiber waited for something else.
+    #[inline]
+    fn bring_kept(&self, me: Name) {
+        self.with(|shard| {
+            if shard.host_mut().bring_kept(me) {
+                shard.queue_mut().wake(me);
+            }
+        });
+    }
+
+    /// The moment in so much time.
+    pub(crate) fn deadline(&self, span: Duration) -> Time {
+        self.with(|shard| shard.now() + span)
+    }
+
+    /// Ends what [`arm`](Self::arm) began.
+    fn forget_alarm(&self, me: Name, timer: TimerKey) {
+        self.with(|shard| {
+            shard.disarm(timer);
+            if let Some(record) = shard.host_mut().record(me) {
+                record.alarm = None;
+            }
+        });
+    }
+
+    /// Arms the timer that ends a wait of this fiber: it has gone off once the record's alarm is gone.
+    fn arm(&self, me: Name, deadline: Time) -> TimerKey {
+        self.with(|shard| {
+            let timer = shard.at(deadline, me);
+            shard.host_mut().record(me).expect("a fiber that parks has a record").alarm = Some(timer);
+            timer
+        })
     }
 
     /// `block` of the scheduler interface: until `unblock`, or the time is up.
@@ -580,18 +627,16 @@ impl Scheduler {
     /// blocker; where Ruby itself names another (`Thread#join`, `ConditionVariable#wait`), `loose` says so.
     pub(crate) fn block(&self, blocker: Value, loose: bool, limit: Option<Duration>) -> Result<bool, Error> {
         let me = self.me();
-        let timer = self.with(|shard| {
+        self.with(|shard| {
             let record = shard.host_mut().record(me.name).expect("a fiber that parks has a record");
             record.unblocked = record.unblocked.filter(|&early| loose || early == blocker.as_raw());
-            limit.map(|span| {
-                let timer = shard.at(shard.now() + span, me.name);
-                shard.host_mut().record(me.name).expect("found above").alarm = Some(timer);
-                timer
-            })
         });
-        let rested = self.rest_until(me.name, |record| {
+        let timer = limit.map(|span| self.arm(me.name, self.deadline(span)));
+        let enough = |record: &roots::Record| {
             record.unblocked.is_some() || (timer.is_some() && record.alarm.is_none())
-        });
+        };
+        let early = self.with(|shard| shard.host_mut().record(me.name).is_none_or(|record| enough(record)));
+        let held = if early { Ok(()) } else { self.hold(me.name, enough) };
         let unblocked = self.with(|shard| {
             timer.map(|timer| shard.disarm(timer));
             let record = shard.host_mut().record(me.name)?;
@@ -599,25 +644,105 @@ impl Scheduler {
             record.unblocked.take()
         });
         self.done(me);
-        value_of(rested)?;
-        Ok(unblocked.is_some())
+        held.map(|()| unblocked.is_some())
     }
 
-    /// Parks until something was scheduled or `enough` holds of the fiber's record.
-    fn rest_until(
-        &self,
-        me: Name,
-        enough: impl Fn(&mut roots::Record) -> bool,
-    ) -> Result<Option<Woken>, Error> {
-        loop {
-            if self.with(|shard| shard.host_mut().record(me).is_none_or(&enough)) {
-                return Ok(self.take(me));
+    /// Begins a wait in a line.
+    #[inline]
+    pub(crate) fn begin_waiting(&self) -> (Me, Place) {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let ticket = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let me = self.me();
+        self.with(|shard| {
+            shard.host_mut().record(me.name).expect("a fiber that waits has a record").ticket = ticket;
+        });
+        (me, Place { scheduler: self.id, name: me.name, ticket })
+    }
+
+    /// Waits in a line to be called, or for the deadline. Others run meanwhile, also where the call came first.
+    pub(crate) fn wait_for_call(&self, me: Me, deadline: Option<Time>) -> Result<(), Error> {
+        let timer = deadline.map(|deadline| self.arm(me.name, deadline));
+        let enough = |record: &roots::Record| record.called || (timer.is_some() && record.alarm.is_none());
+        let held = self.hold(me.name, enough);
+        if let Some(timer) = timer {
+            self.forget_alarm(me.name, timer);
+        }
+        held
+    }
+
+    /// Ends a wait in a line: whoever calls now finds nobody.
+    #[inline]
+    pub(crate) fn end_waiting(&self, me: Me) {
+        self.with(|shard| {
+            if let Some(record) = shard.host_mut().record(me.name) {
+                (record.ticket, record.called) = (0, false);
             }
-            if let Some(woken) = self.rest(me)? {
-                self.with(|shard| shard.host_mut().record(me).map(|record| record.alarm = None));
-                return Ok(Some(woken));
+        });
+        self.done(me);
+    }
+
+    /// Wakes a fiber of this thread from its wait in a line; false where that wait is over.
+    #[inline]
+    pub(crate) fn call_local(&self, name: Name, ticket: u64) -> bool {
+        self.with(|shard| {
+            let called = shard.host_mut().call(name, ticket);
+            if called {
+                shard.queue_mut().wake(name);
+            }
+            called
+        })
+    }
+
+    /// [`call_local`](Self::call_local) from whichever thread has the GVL.
+    pub(crate) fn call(&self, name: Name, ticket: u64) -> bool {
+        if self.is_local() {
+            return self.call_local(name, ticket);
+        }
+        self.with_open(false, |shard| {
+            let called = shard.host_mut().call(name, ticket);
+            if called {
+                shard.inbox().push(name);
+            }
+            called
+        })
+    }
+
+    /// Whether the fiber is in that wait still.
+    pub(crate) fn awaits(&self, name: Name, ticket: u64) -> bool {
+        self.with_open(false, |shard| {
+            shard.host_mut().record(name).is_some_and(|record| record.ticket == ticket)
+        })
+    }
+
+    /// Parks, at least once, until `enough` holds of the fiber's record; an exception ends it.
+    ///
+    /// Such a wait has a result of its own, so a value that is scheduled meanwhile neither ends it nor is
+    /// lost: it is kept for the next wait that returns what it was woken with.
+    #[inline]
+    fn hold(&self, me: Name, enough: impl Fn(&roots::Record) -> bool) -> Result<(), Error> {
+        loop {
+            self.park(me)?;
+            let (scheduled, enough) = self.with(|shard| {
+                shard
+                    .host_mut()
+                    .record(me)
+                    .map_or((false, true), |record| (record.scheduled.is_some(), enough(record)))
+            });
+            match if scheduled { self.take(me) } else { None } {
+                Some(Woken::Error(error)) => return Err(error),
+                Some(Woken::Value(value)) => self.keep(me, value),
+                None => {}
+            }
+            if enough {
+                return Ok(());
             }
         }
+    }
+
+    /// Keeps a value for the next `suspend`, `snooze` or `sleep`.
+    #[cold]
+    fn keep(&self, me: Name, value: Value) {
+        self.with(|shard| shard.host_mut().record(me).map(|record| record.kept = Some(value.as_raw())));
     }
 
     /// Performs an operation: parks until its last completion, whatever happens meanwhile.
@@ -636,17 +761,11 @@ impl Scheduler {
         limit: Option<Duration>,
     ) -> Performed {
         let me = self.me();
-        let (key, timer) = self.with(|shard| {
+        let key = self.with(|shard| {
             let keep = keep(shard.host());
-            let key = shard.submit(me.name, op, keep);
-            let timer = limit.map(|span| {
-                let timer = shard.at(shard.now() + span, me.name);
-                shard.host_mut().record(me.name).expect("a fiber that parks has a record").alarm =
-                    Some(timer);
-                timer
-            });
-            (key, timer)
+            shard.submit(me.name, op, keep)
         });
+        let timer = limit.map(|span| self.arm(me.name, self.deadline(span)));
         let mut woken = None;
         let outcome = loop {
             let rested = self.rest(me.name).unwrap_or_else(|error| Some(Woken::Error(error)));
@@ -665,10 +784,7 @@ impl Scheduler {
             }
         };
         if let Some(timer) = timer {
-            self.with(|shard| {
-                shard.disarm(timer);
-                shard.host_mut().record(me.name).expect("a parked fiber has a record").alarm = None;
-            });
+            self.forget_alarm(me.name, timer);
         }
         self.done(me);
         Performed { outcome, woken }
@@ -679,10 +795,10 @@ impl Scheduler {
         while !self.turns.borrow_mut().begin(fd) {
             let me = self.me();
             self.turns.borrow_mut().wait(fd, me.name);
-            let rested = self.rest(me.name);
+            let rested = self.hold(me.name, |_| true);
             self.turns.borrow_mut().leave(fd, me.name);
             self.done(me);
-            if let Err(error) = value_of(rested) {
+            if let Err(error) = rested {
                 self.wake(self.turns.borrow_mut().next(fd));
                 return Err(error);
             }
@@ -930,6 +1046,11 @@ impl Scheduler {
         self.with(|shard| shard.waiting_on(fd).collect())
     }
 
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
     /// Whether the calling thread is the scheduler's own.
     pub(crate) fn is_local(&self) -> bool {
         // SAFETY: called with the GVL.
@@ -1017,7 +1138,7 @@ fn caller(ruby: &Ruby) -> Result<Value, Error> {
 
 /// The fiber that parks; `base` is the fiber that resumed it, where nobody spun it.
 #[derive(Clone, Copy)]
-struct Me {
+pub(crate) struct Me {
     name: Name,
     base: Option<Name>,
 }
@@ -1087,6 +1208,11 @@ pub(crate) fn all() -> Vec<&'static Scheduler> {
         .collect()
 }
 
+/// The open scheduler of that number.
+pub(crate) fn find(id: u32) -> Option<&'static Scheduler> {
+    all().into_iter().find(|scheduler| scheduler.id == id)
+}
+
 fn unregister(scheduler: &Scheduler) {
     let this = Known(std::ptr::from_ref(scheduler));
     ALL.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != this);
@@ -1110,6 +1236,11 @@ fn cached() -> Cached {
     CACHED.get()
 }
 
+/// What was known before it changed says nothing about which schedulers there are.
+pub(crate) fn epoch() -> u32 {
+    EPOCH.load(Ordering::Relaxed)
+}
+
 fn forget_cached() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
 }
@@ -1127,7 +1258,7 @@ fn look_up(thread: VALUE) -> *const Scheduler {
 }
 
 /// A variable's name that Ruby code cannot write.
-fn hidden_id(name: &'static str) -> rb_sys::ID {
+pub(crate) fn hidden_id(name: &'static str) -> rb_sys::ID {
     // SAFETY: the pointer and the length are those of a static string.
     unsafe { rb_sys::rb_intern2(name.as_ptr().cast(), name.len() as _) }
 }

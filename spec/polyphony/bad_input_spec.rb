@@ -159,6 +159,25 @@ RSpec.describe "Hard times" do
     expect([out, status.success?]).to eq(["works\n", true]), err
   end
 
+  it "with more fibers than Ruby can start: the last one's error names the limit, and the others go on" do
+    out = Child.ruby!(<<~'RUBY', before: ["prlimit", "--as=1000000000"])
+      started = []
+      refused = []
+      begin
+        20_000.times do
+          spin { started << Fiber.current; suspend }
+          snooze
+        end
+      rescue Polyphony::FiberError => e
+        refused << e.message
+      end
+      started.each { |fiber| fiber.schedule(nil) }
+      started.each(&:await)
+      puts refused.size, refused.join[/vm\.max_map_count .*/], started.size > 100, started.none?(&:alive?)
+    RUBY
+    expect(out).to match(/\A1\nvm.max_map_count .*let fewer wait at once, or raise it with sysctl\.\ntrue\ntrue\n\z/)
+  end
+
   it "in a child of a fork, nothing in flight belongs to the child" do
     reader, writer = pipe
     waiting = spin { reader.readpartial(10) }

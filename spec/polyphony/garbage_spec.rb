@@ -54,6 +54,46 @@ RSpec.describe "Garbage collection" do
     RUBY
   end
 
+  LEDGER = <<~'RUBY'
+    # Numbers go through queues of both kinds and a mailbox, between threads and fibers that are cancelled at
+    # random; each must come out once.
+    def ledger(count, random)
+      [Queue.new, SizedQueue.new(3)].each do |queue|
+        taken = []
+        take = -> { while (item = queue.pop) do taken << item.to_s.to_i end }
+        poppers = 2.times.map { spin(&take) }
+        threads = [Thread.new(&take), Thread.new { spin(&take).await }]
+        pushers = 2.times.map do |half|
+          spin { (count / 2).times { |number| queue << "#{number * 2 + half}"; snooze if random.rand(3).zero? } }
+        end
+        until pushers.all?(&:dead?)
+          snooze
+          victim = poppers.delete_at(random.rand(2))
+          victim.stop
+          poppers << spin(&take)
+          victim.await
+        end
+        queue.close
+        Fiber.await(*poppers)
+        threads.each(&:join)
+        abort "#{queue.class}: #{(0...count).to_a - taken} lost, #{taken.size} taken" unless taken.sort == [*0...count]
+      end
+      reader = spin { Array.new(count) { receive.to_i } }
+      count.times { |number| reader << "#{number}"; snooze if random.rand(3).zero? }
+      abort "messages" unless reader.await == [*0...count]
+    end
+  RUBY
+
+  it "at every allocation loses no item and no message (GC.stress)", limit: 40 do
+    script = "#{LEDGER}\nledger(4, Random.new(1)); GC.stress = true; ledger(4, Random.new(#{random.seed})); GC.stress = false; print :ok"
+    expect(Child.ruby!(script)).to eq "ok"
+  end
+
+  it "that moves everything loses no item and no message (GC.compact, GC.auto_compact)", limit: 40 do
+    script = "#{LEDGER}\nGC.auto_compact = true\nrandom = Random.new(#{random.seed})\n10.times { ledger(100, random); GC.compact }; print :ok"
+    expect(Child.ruby!(script)).to eq "ok"
+  end
+
   it "frees fibers that nobody can wake" do
     expect(Child.ruby!(<<~RUBY)).to eq "ok"
       200.times { Thread.new { spin { suspend }; snooze }.join }

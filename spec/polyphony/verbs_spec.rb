@@ -102,6 +102,35 @@ RSpec.describe Polyphony::Verbs do
   end
 
   describe "#suspend" do
+    it "returns what the fiber was scheduled with while it waited for something else" do
+      mutex = Mutex.new.tap(&:lock)
+      ended = spin { suspend }
+      items = Queue.new
+      room = SizedQueue.new(1) << :full
+      waits = [-> { items.pop }, -> { mutex.synchronize { nil } }, -> { ended.await }, -> { room.push(1) }]
+      fibers = waits.map { |wait| spin { wait.call; suspend } }
+      2.times { snooze }
+      fibers.each_with_index { |fiber, number| fiber.schedule(number) }
+      3.times { snooze }
+      expect(fibers.map(&:state)).to all eq :waiting
+      items << :item
+      mutex.unlock
+      ended.schedule
+      room.pop
+      expect(Fiber.await(*fibers)).to eq [0, 1, 2, 3]
+    end
+
+    it "is not the end of a later wait of the main fiber" do
+      expect(Child.ruby!(<<~RUBY)).to eq "[:first, :second]"
+        main = Fiber.current
+        spin { main.schedule(:first) }
+        first = suspend
+        thread = Thread.new { Thread.pass until Thread.main.stop?; main.schedule(:second) }
+        print [first, sleep].inspect
+        thread.join
+      RUBY
+    end
+
     it "returns in a main fiber when nothing can happen any more" do
       expect(Child.ruby!("p suspend")).to eq "nil\n"
       expect(Child.ruby!("spin { sleep 0.01; print 1 }; suspend; print 2")).to eq "12"

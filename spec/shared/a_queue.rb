@@ -44,6 +44,89 @@ RSpec.shared_examples "a queue" do
     expect([first.await, second.await]).to eq %i[stopped item]
   end
 
+  it "gives nothing to a fiber that was cancelled or whose time was up before" do
+    late = spin { queue.pop(timeout: 0.001) }
+    stopped = spin { queue.pop }
+    2.times { snooze }
+    stopped.stop(:stopped)
+    expect([late.await, stopped.await, queue.num_waiting]).to eq [nil, :stopped, 0]
+    queue << :item
+    expect(queue.pop).to eq :item
+  end
+
+  it "lets the first in line keep its place where another was faster" do
+    first = spin { queue.pop }
+    second = spin { queue.pop }
+    2.times { snooze }
+    queue << :taken
+    expect(queue.pop(true)).to eq :taken
+    3.times { snooze }
+    expect([first.state, second.state]).to eq %i[waiting waiting]
+    queue << 1
+    queue << 2
+    expect([first.await, second.await]).to eq [1, 2]
+  end
+
+  it "keeps what a popper is scheduled with for its next suspend" do
+    popper = spin { [queue.pop, suspend] }
+    2.times { snooze }
+    popper.schedule(:scheduled)
+    3.times { snooze }
+    expect(popper.state).to eq :waiting
+    queue << :item
+    expect(popper.await).to eq %i[item scheduled]
+  end
+
+  it "ends no later suspend with a call for an item" do
+    popper = spin { move_on_after(0) { queue.pop }; suspend }
+    snooze until popper.state == :waiting && queue.num_waiting.zero?
+    queue << :item
+    3.times { snooze }
+    expect(popper.state).to eq :waiting
+    popper.schedule(:scheduled)
+    expect([popper.await, queue.pop]).to eq %i[scheduled item]
+  end
+
+  it "serves a fiber that nobody spun" do
+    popper = spin { Enumerator.new { |items| 2.times { items << queue.pop } }.then { |items| [items.next, items.next] } }
+    3.times { snooze }
+    queue << 1
+    3.times { snooze }
+    queue << 2
+    expect(popper.await).to eq [1, 2]
+  end
+
+  it "forgets who waited in a thread that has ended" do
+    ready = Queue.new
+    thread = Thread.new { spin { queue.pop }; 2.times { snooze }; ready << :ready; suspend }
+    ready.pop
+    thread.kill.join
+    expect(queue.num_waiting).to eq 0
+    queue << :item
+    expect(queue.pop).to eq :item
+  end
+
+  it "is the child's own after a fork" do
+    waiting = spin { queue.pop }
+    2.times { snooze }
+    failure = Child.forked do
+      got = spin { queue.pop }
+      before = queue.num_waiting
+      queue << :child
+      got = [before, got.await]
+      got == [0, :child] ? nil : got.inspect
+    end
+    expect(failure).to be_nil
+    queue << :parent
+    expect(waiting.await).to eq :parent
+  end
+
+  it "refuses to be marshalled" do
+    queue.num_waiting
+    spin { queue.pop(timeout: 0) }.await
+    expect { Marshal.dump(queue) }.to raise_error TypeError, /can't dump/
+  end
+
   it "wakes everybody when it is closed" do
     poppers = 3.times.map { spin { queue.pop } }
     2.times { snooze }

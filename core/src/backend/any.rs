@@ -72,19 +72,21 @@ pub enum Any {
 impl Any {
     /// The backend of that choice. Where `Auto` had to fall back, the second value says why, for people.
     pub fn new(choice: Choice, options: UringOptions) -> Result<(Self, Option<String>), Error> {
+        let nowait = options.features.nowait;
+        let epoll = || Epoll::new(options.buffers).map(|epoll| Box::new(epoll.with_nowait(nowait)));
         if choice == Choice::Epoll {
-            return Ok((Any::Epoll(Box::new(Epoll::new(options.buffers)?)), None));
+            return Ok((Any::Epoll(epoll()?), None));
         }
         match Uring::new(options) {
             Ok(uring) => Ok((Any::Uring(Box::new(uring)), None)),
             Err(error) if choice == Choice::IoUring => Err(error),
             Err(error) => {
-                let epoll = Epoll::new(options.buffers)?;
+                let epoll = epoll()?;
                 let note = format!(
                     "polyphony: {}; falling back to epoll. Set POLYPHONY_BACKEND=epoll to silence this.",
                     error.in_short()
                 );
-                Ok((Any::Epoll(Box::new(epoll)), Some(note)))
+                Ok((Any::Epoll(epoll), Some(note)))
             }
         }
     }

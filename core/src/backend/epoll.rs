@@ -55,6 +55,7 @@ pub struct Epoll {
     shape: BufferShape,
     pool: Option<Pool>,
     events: Vec<libc::epoll_event>,
+    nowait: bool,
 }
 
 /// An operation that could not end at once.
@@ -90,6 +91,9 @@ const EVENTS: usize = 256;
 /// How many connections one look at a listener brings, so that others get their turn.
 const ACCEPTS: usize = 64;
 
+/// How long until a close is tried again whose descriptor a thread of the pool uses.
+const IN_USE: Duration = Duration::from_millis(1);
+
 impl Epoll {
     /// An epoll for the calling thread.
     pub fn new(buffers: BufferShape) -> Result<Self, Error> {
@@ -112,7 +116,15 @@ impl Epoll {
             shape: buffers,
             pool: None,
             events: Vec::new(),
+            nowait: true,
         })
+    }
+
+    /// Whether to use RWF_NOWAIT where the kernel has it; only tests of the fallback do not.
+    #[must_use]
+    pub fn with_nowait(mut self, nowait: bool) -> Self {
+        self.nowait = nowait;
+        self
     }
 
     /// Takes an operation as far as it gets; says what it waits for on `here`, where it does.
@@ -144,6 +156,8 @@ impl Epoll {
         match task.op {
             Op::ReadPooled { .. } | Op::RecvPooled { .. } => self.attempt_pooled(key, task),
             Op::AcceptMany { .. } => self.attempt_many(key, task),
+            // A thread that got to it later would find the number gone, or another's.
+            Op::Close { fd } if self.offload.uses(fd) => Attempt::Later(IN_USE),
             _ => {
                 let attempt = attempt(&task.op, &mut task.progress, None);
                 if let Attempt::Done(result) = attempt {
@@ -221,14 +235,18 @@ impl Epoll {
     /// A descriptor that epoll has no use for, because it is always ready.
     fn never_waits(&mut self, waiter: Waiter) {
         let Some(mut task) = self.tasks.remove(&waiter.key) else { return };
-        if matches!(task.op, Op::Poll { .. } | Op::PollMany { .. }) {
-            let ready = waiter.events & (libc::POLLIN | libc::POLLOUT) as u32;
-            return self.finish(waiter.key, ready as i32);
+        match task.op {
+            Op::Poll { .. } => {
+                let ready = waiter.events & (libc::POLLIN | libc::POLLOUT) as u32;
+                self.finish(waiter.key, ready as i32);
+            }
+            Op::PollMany { .. } => self.finish(waiter.key, -libc::EPERM),
+            op => {
+                task.stage = Stage::Thread(None);
+                self.tasks.insert(waiter.key, task);
+                self.offload.submit(waiter.key, op);
+            }
         }
-        task.stage = Stage::Thread(None);
-        let op = task.op;
-        self.tasks.insert(waiter.key, task);
-        self.offload.submit(waiter.key, op);
     }
 
     fn wait_until(&mut self, key: OpKey, mut task: Task, at: Time) {
@@ -364,7 +382,7 @@ impl Backend for Epoll {
             let waiting = self.watches.forget(fd);
             self.bury(waiting.into());
         }
-        let task = Task { op: *op, progress: Progress::new(op), stage: Stage::Thread(None) };
+        let task = Task { op: *op, progress: Progress::new(op, self.nowait), stage: Stage::Thread(None) };
         match op.readiness() {
             Some((fd, events)) if self.watches.is_contended(fd, events) => {
                 self.tasks.insert(key, Task { stage: Stage::Descriptor(fd), ..task });

@@ -9,6 +9,7 @@
 //! that lands in between ends the wait.
 
 mod alarm;
+mod features;
 mod provided;
 mod sqe;
 mod wait;
@@ -22,8 +23,8 @@ use std::{
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
-pub use self::wait::UringWait;
 use self::{alarm::Alarm, provided::Provided, wait::Ring};
+pub use self::{features::Features, wait::UringWait};
 use super::{Backend, Eventfd, Taken, Time, Waker};
 use crate::{
     buffers::{BufferId, BufferShape},
@@ -43,6 +44,8 @@ pub struct UringOptions {
     /// Promise that one thread enters the ring, which makes it faster. Without it any thread may, one at
     /// a time.
     pub single_issuer: bool,
+    /// What to use of the kernel.
+    pub features: Features,
     /// The buffers lent to reads that bring none.
     pub buffers: BufferShape,
 }
@@ -53,6 +56,7 @@ impl Default for UringOptions {
             sq_entries: 256,
             cq_entries: 4096,
             single_issuer: true,
+            features: Features::ALL,
             buffers: BufferShape::default(),
         }
     }
@@ -63,7 +67,7 @@ pub struct Uring {
     ring: IoUring,
     entered: Ring,
     setup: &'static str,
-    supports: Supports,
+    features: Features,
     eventfd: Arc<Eventfd>,
     armed: bool,
     alarm: Alarm,
@@ -77,16 +81,10 @@ pub struct Uring {
     offload: offload::Lane,
     /// Entries whose last completion has not come, but for cancellations.
     outstanding: usize,
+    /// Cancellations that the next wait will bring the answers of.
+    cancels: u32,
     /// Whose ring this is: a forked child has it too, and must not touch it.
     pid: i32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Supports {
-    wait_id: bool,
-    socket: bool,
-    buffer_rings: bool,
-    accept_many: bool,
 }
 
 /// What a completion is about: the two bits of `user_data` above the key.
@@ -110,32 +108,22 @@ impl Uring {
             move |error| Error::new(matter, tried, error, way_out)
         };
         let (ring, setup) = build(options).map_err(|error| fail(why(&error), "io_uring_setup")(error))?;
-        if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
-            let old = io::Error::from_raw_os_error(libc::ENOSYS);
-            return Err(fail("io_uring is too old here, Linux 5.11 is needed", "io_uring_setup")(old));
-        }
         let mut probe = Probe::new();
         let probed = ring.submitter().register_probe(&mut probe);
         probed.map_err(fail("io_uring does not say what it can do", "io_uring_register"))?;
-        let socket = probe.is_supported(opcode::Socket::CODE);
-        let supports = Supports {
-            wait_id: probe.is_supported(opcode::WaitId::CODE),
-            socket,
-            // These three came with one kernel, 5.19; of the first two the kernel tells nothing.
-            buffer_rings: socket,
-            accept_many: socket,
-        };
+        let features = options.features.of_kernel(ring.params(), &probe);
+        if !features.poll_many {
+            let old = io::Error::from_raw_os_error(libc::ENOSYS);
+            return Err(fail("io_uring is too old here, Linux 5.13 is needed", "io_uring_setup")(old));
+        }
         let eventfd = Eventfd::new().map_err(fail("io_uring cannot be woken", "eventfd"))?;
-        let params = ring.params();
-        // Absolute deadlines came with the same kernel as the minimal wait, 6.12.
-        let entered =
-            Ring::new(ring.as_raw_fd(), params.is_feature_no_iowait(), params.is_feature_min_timeout());
+        let entered = Ring::new(ring.as_raw_fd(), features);
         let waker = Waker::eventfd(eventfd.clone());
         Ok(Uring {
             ring,
             entered,
             setup,
-            supports,
+            features,
             eventfd,
             armed: false,
             alarm: Alarm::new(setup == DEFERRED),
@@ -146,6 +134,7 @@ impl Uring {
             ready: VecDeque::new(),
             offload: offload::Lane::new(waker),
             outstanding: 0,
+            cancels: 0,
             pid: syscall::pid(),
         })
     }
@@ -219,12 +208,17 @@ impl Uring {
     /// A read into one of our buffers.
     fn submit_pooled(&mut self, key: OpKey, op: &Op, fd: RawFd, len: u32) -> Taken {
         if self.provided.is_none() {
-            self.provided = Some(Provided::new(&self.ring, self.buffers, self.supports.buffer_rings));
+            self.provided = Some(Provided::new(&self.ring, self.buffers, self.features));
         }
         let provided = self.provided.as_mut().expect("made above");
         if provided.is_registered() {
             let len = len.min(self.buffers.size);
             return self.push_op(sqe::pooled(op, len).user_data(key.number()));
+        }
+        if op.readiness().is_none() {
+            let outcome = provided.read_now(op); // told not to wait
+            self.ready.push_back((key, outcome));
+            return Taken::Yes;
         }
         self.polled.insert(key.number(), *op);
         let poll = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build();
@@ -251,15 +245,17 @@ impl Backend for Uring {
                     .nsec((deadline.0 % 1_000_000_000) as u32);
                 self.timespecs.insert(key.number(), Box::new(at));
             }
-            Op::WaitId { .. } if !self.supports.wait_id => {
+            // The kernel would tell of it, end the poll, be asked again, and so on.
+            Op::PollMany { fd, .. } if syscall::is_always_ready(fd) => return self.finish(key, -libc::EPERM),
+            Op::WaitId { .. } if !self.features.wait_id => {
                 self.offload.submit(key, *op);
                 return Taken::Yes;
             }
-            Op::Socket { .. } if !self.supports.socket => {
+            Op::Socket { .. } if !self.features.socket => {
                 let result = offload::perform(op);
                 return self.finish(key, result);
             }
-            Op::AcceptMany { fd, flags } if !self.supports.accept_many => {
+            Op::AcceptMany { fd, flags } if !self.features.accept_many => {
                 let (addr, len) = (std::ptr::null_mut(), std::ptr::null_mut());
                 return self.submit(key, &Op::Accept { fd, addr, len, flags });
             }
@@ -278,10 +274,24 @@ impl Backend for Uring {
         if self.offload.cancel(key) {
             return Taken::Yes;
         }
-        let polled = matches!(op, Op::ReadPooled { .. } | Op::RecvPooled { .. })
-            && self.polled.contains_key(&key.number());
+        let pooled = matches!(op, Op::ReadPooled { .. } | Op::RecvPooled { .. });
+        let polled = pooled && self.polled.contains_key(&key.number());
         let target = if polled { key.number() | POLLED } else { key.number() };
-        self.push(opcode::AsyncCancel::new(target).build().user_data(key.number() | CANCEL))
+        let entry = opcode::AsyncCancel::new(target).build().user_data(key.number() | CANCEL);
+        // Where the queue is full a turn comes first, in which the kernel takes what it was told to cancel out
+        // of its lists: it would look through all of that for each further one.
+        // SAFETY: the entry points to nothing.
+        let taken = match unsafe { self.ring.submission().push(&entry) } {
+            Ok(()) => Taken::Yes,
+            Err(_) => Taken::Full,
+        };
+        self.cancels += u32::from(taken == Taken::Yes);
+        if polled && taken == Taken::Yes {
+            // Should its descriptor be ready already: whoever cancels may close it, and the number may be
+            // another's when we would read.
+            self.polled.remove(&key.number());
+        }
+        taken
     }
 
     #[inline]
@@ -304,7 +314,8 @@ impl Backend for Uring {
         let deadline = if pending || !armed { Some(Time(0)) } else { self.entrust(deadline) };
         let queued = self.ring.submission().len() as u32;
         let overflowed = self.ring.submission().cq_overflow();
-        self.entered.wait(queued, deadline, pending && queued == 0 && !overflowed)
+        let told = std::mem::take(&mut self.cancels);
+        self.entered.wait(queued, deadline, told, pending && queued == 0 && !overflowed)
     }
 
     fn harvest(&mut self, _wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {
@@ -395,7 +406,7 @@ impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Uring")
             .field("setup", &self.setup)
-            .field("supports", &self.supports)
+            .field("features", &self.features)
             .finish_non_exhaustive()
     }
 }
@@ -409,7 +420,8 @@ fn read_polled(
 ) -> Outcome {
     match (polled.remove(&key.number()), provided) {
         (Some(op), Some(provided)) if result >= 0 => provided.read_now(&op),
-        _ => Outcome::last(result),
+        (None, _) => Outcome::last(-libc::ECANCELED),
+        (Some(_), _) => Outcome::last(result),
     }
 }
 
@@ -425,7 +437,7 @@ fn why(error: &io::Error) -> &'static str {
 
 /// Makes a ring with the best flags that the kernel knows; says which.
 fn build(options: UringOptions) -> io::Result<(IoUring, &'static str)> {
-    let UringOptions { sq_entries, cq_entries, single_issuer, .. } = options;
+    let UringOptions { sq_entries, cq_entries, single_issuer, features, .. } = options;
     let mut best = IoUring::builder();
     best.setup_cqsize(cq_entries).setup_submit_all();
     let mut plain = IoUring::builder();
@@ -439,7 +451,8 @@ fn build(options: UringOptions) -> io::Result<(IoUring, &'static str)> {
     }
     let named = if single_issuer { DEFERRED } else { "COOP_TASKRUN" };
     // EINVAL means a flag that the kernel does not know; anything else is final.
-    for (builder, setup) in [(best, named), (cooperative, "COOP_TASKRUN"), (plain, "no flags")] {
+    let kinds = [(best, named), (cooperative, "COOP_TASKRUN"), (plain, "no flags")];
+    for (builder, setup) in kinds.into_iter().skip(if features.setup_flags { 0 } else { 2 }) {
         match builder.build(sq_entries) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => continue,
             built => return built.map(|ring| (ring, setup)),

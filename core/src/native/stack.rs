@@ -203,7 +203,7 @@ impl Slab {
     }
 
     /// The records of all slots that have ever been used.
-    pub(crate) fn fibers(&self) -> impl Iterator<Item = FiberRef> + '_ {
+    pub(crate) fn fibers(&self) -> impl DoubleEndedIterator<Item = FiberRef> + '_ {
         (0..self.used.load(Ordering::Acquire)).map(|index| self.fiber(index))
     }
 
@@ -267,5 +267,41 @@ fn guard(start: usize, as_page: &mut bool) -> Result<()> {
 impl fmt::Debug for Slab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slab").field("stride", &self.stride).field("used", &self.used).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the kernel can read a byte there.
+    fn is_readable(address: usize) -> bool {
+        let mut ends = [0; 2];
+        // SAFETY: room for two descriptors, which are closed again. Where there is nothing to read, write(2)
+        // says EFAULT and nobody else comes to harm.
+        unsafe {
+            assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+            let written = libc::write(ends[1], address as *const _, 1);
+            ends.iter().for_each(|&end| assert_eq!(libc::close(end), 0));
+            written == 1
+        }
+    }
+
+    #[test]
+    fn every_stack_has_a_guard_whatever_the_kernel_makes_it_of() {
+        for guards_are_pages in [false, true] {
+            let slab = Slab::reserve(0).unwrap();
+            slab.spare.lock().unwrap().guards_are_pages = guards_are_pages;
+            let mut fibers = Vec::new();
+            slab.claim(&mut fibers, CHUNK as usize).unwrap();
+            assert_eq!(fibers.len(), CHUNK as usize);
+            for index in 0..CHUNK {
+                let limit = slab.limit(index);
+                let ends = [limit, limit + PAGE - 1, limit + PAGE, limit + slab.stride - 1];
+                assert_eq!(ends.map(is_readable), [false, false, true, true], "slot {index}");
+            }
+            // SAFETY: the region of a slab that nobody else knows; its vacant fibers own nothing.
+            unsafe { libc::munmap(slab.start as *mut _, slab.capacity as usize * slab.stride) };
+        }
     }
 }

@@ -25,6 +25,7 @@ use super::{
     current,
     errno::{Errno, Result},
     fiber::{Ask, Fiber, FiberId, FiberRef, Parked, Stage},
+    foresight,
     plain::KeepErrno,
     scope,
     stack::Slab,
@@ -61,6 +62,9 @@ unsafe impl Send for Worker {}
 
 /// How many slots a worker takes from the slab at a time.
 const REFILL: usize = 32;
+/// Whose stack is fetched when a fiber is resumed: that of the one which runs after so many others; its record
+/// was, as many earlier.
+const AHEAD: usize = 3;
 /// How many vacant slots a worker keeps; beyond that it gives half of them back.
 const PLENTY: usize = 4096;
 
@@ -68,7 +72,7 @@ impl Worker {
     /// A worker for the calling thread.
     pub(crate) fn new(backend: Any, shared: Arc<Shared>) -> Arc<Self> {
         let describe = backend.describe();
-        let shard = Shard::new(Fibers { worker: ptr::null(), live: 0 }, backend);
+        let shard = Shard::new(Fibers { worker: ptr::null(), live: 0, cold: 0 }, backend);
         let worker = Arc::new(Worker {
             inbox: shard.inbox(),
             shard: UnsafeCell::new(ManuallyDrop::new(shard)),
@@ -192,6 +196,9 @@ impl Worker {
 
     #[inline]
     fn resume(&self, fiber: FiberRef) {
+        if self.shard().host().cold > 0 {
+            self.look_ahead();
+        }
         // SAFETY: this thread's own cell, which lives as long as the thread.
         let running = unsafe { &*self.running.get() };
         running.set(fiber.as_ptr());
@@ -213,6 +220,22 @@ impl Worker {
             // SAFETY: the object that the fiber waits for lives until its call returns.
             Ask::Release(lock) => unsafe { (*lock).unlock() },
             Ask::Sleep(timer) => fiber.parked.set(Parked::Asleep(timer)),
+        }
+    }
+
+    /// Fetches what two fibers will need whose operations have completed: the record of one, the stack of
+    /// another whose record has come meanwhile.
+    #[inline]
+    fn look_ahead(&self) {
+        let shard = self.shard();
+        shard.host_mut().cold -= 1;
+        if let Some(fiber) = shard.queue().peek(2 * AHEAD) {
+            foresight::fetch_record(fiber.as_ptr().cast());
+        }
+        if let Some(fiber) = shard.queue().peek(AHEAD)
+            && let Ask::Perform(op) = fiber.ask.get()
+        {
+            foresight::fetch_frames(op.cast());
         }
     }
 
@@ -247,7 +270,8 @@ impl Worker {
 
     /// The runtime shuts down: ends what every fiber waits for, now and from now on.
     fn stop(&self) {
-        for fiber in self.shared.slab.fibers() {
+        // The latest first, for the kernel's sake: see `Shard::cancel_all`.
+        for fiber in self.shared.slab.fibers().rev() {
             if self.owns(fiber) {
                 cancel::stop(fiber);
                 self.interrupt(fiber, Errno::CANCELED);
@@ -272,6 +296,8 @@ impl Worker {
 pub(crate) struct Fibers {
     worker: *const Worker,
     live: usize,
+    /// How many resumes look ahead yet: one for each completion.
+    cold: usize,
 }
 
 impl Host for Fibers {
@@ -284,6 +310,7 @@ impl Host for Fibers {
     fn completed(&mut self, fiber: FiberRef, _: OpKey, outcome: Outcome) -> Then {
         fiber.outcome.set(settle(fiber, outcome.result));
         fiber.parked.set(Parked::Ready);
+        self.cold += 1;
         Then::Ready
     }
 

@@ -415,6 +415,12 @@ pub fn accept(situation: Situation, mode: Mode) -> Scene {
         .on([listener])
 }
 
+pub fn accept_many(situation: Situation, mode: Mode) -> Scene {
+    let scene = accept(situation, mode);
+    let fd = scene.op.fd().expect("an accept has a listener");
+    Scene { op: Op::AcceptMany { fd, flags: libc::SOCK_CLOEXEC }, ..scene }
+}
+
 pub fn connect(situation: Situation, mode: Mode) -> Scene {
     let (listener, address) = listener(mode);
     let (storage, len) = fds::sockaddr(address);
@@ -532,6 +538,12 @@ pub fn poll_in(situation: Situation, mode: Mode) -> Scene {
         }
     }
     .on([from])
+}
+
+pub fn poll_many(situation: Situation, mode: Mode) -> Scene {
+    let scene = poll_in(situation, mode);
+    let fd = scene.op.fd().expect("a poll has a descriptor");
+    Scene { op: Op::PollMany { fd, events: libc::POLLIN as u32 }, ..scene }
 }
 
 pub fn poll_out(situation: Situation, mode: Mode) -> Scene {

@@ -2,8 +2,10 @@
 //! that run out.
 
 use std::{
+    ffi::CString,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -16,7 +18,7 @@ use polyphony_core::{
 use crate::support::{
     BUFFERS, Bench,
     fds::{self, Mode},
-    memory,
+    forever, memory,
 };
 
 fn read(fd: &OwnedFd, buf: &mut [u8]) -> Op {
@@ -90,6 +92,38 @@ pub fn polling_for_ever_tells_of_changes<B: Backend>(bench: &mut Bench<B>) {
     }
     bench.shard.cancel(key);
     assert_eq!(bench.result(key), -libc::ECANCELED);
+}
+
+/// More changes at once than any queue holds: all are told, and none of those who hear of them has to
+/// begin anew.
+pub fn polling_for_ever_outlives_a_flood<B: Backend>(bench: &mut Bench<B>) {
+    let pipes: Vec<_> = (0..24).map(|_| fds::pipe(Mode::Blocking)).collect();
+    let keys: Vec<OpKey> = (pipes.iter())
+        .map(|(from, _)| bench.submit(Op::PollMany { fd: from.as_raw_fd(), events: libc::POLLIN as u32 }))
+        .collect();
+    for _ in 0..10 {
+        bench.settle();
+        let told: Vec<usize> = keys.iter().map(|&key| bench.outcomes(key).len()).collect();
+        pipes.iter().for_each(|(_, to)| fds::write(to, b"!"));
+        for (&key, told) in keys.iter().zip(told) {
+            bench.outcomes_of(key, told + 1);
+        }
+        pipes.iter().for_each(|(from, _)| drop(fds::read(from, 1)));
+    }
+    for key in keys {
+        let told = bench.outcomes(key);
+        assert!(told.iter().all(|told| told.more && told.result == i32::from(libc::POLLIN)), "{told:?}");
+        bench.shard.cancel(key);
+        bench.outcome(key);
+    }
+}
+
+/// What is always ready has no changes to tell.
+pub fn polling_a_file_for_ever_is_refused<B: Backend>(bench: &mut Bench<B>) {
+    let (file, null) = (fds::file(b""), OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+    for fd in [&file, &null].map(AsRawFd::as_raw_fd) {
+        assert_eq!(bench.perform(Op::PollMany { fd, events: libc::POLLIN as u32 }), -libc::EPERM);
+    }
 }
 
 /// A poll that goes on for ever and a read beside it both get what is theirs.
@@ -211,11 +245,87 @@ pub fn a_receive_that_wants_everything_gets_it_or_tells_what_came<B: Backend>(be
     }
 }
 
+/// However a write is cut, what it says that it wrote is what the other side gets.
+pub fn a_write_in_parts_says_how_much_it_wrote<B: Backend>(bench: &mut Bench<B>) {
+    for sizes in [[0, 1000, 0], [100, 200, 300], [300, 0, 5]] {
+        for (from, to) in [fds::pipe(Mode::Blocking), fds::terminal(Mode::Blocking)] {
+            let parts = forever(sizes.map(|size| {
+                let part = memory(size);
+                (0..).zip(part.iter_mut()).for_each(|(number, byte)| *byte = number as u8);
+                libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: size }
+            }));
+            let op = Op::Writev { fd: to.as_raw_fd(), iov: parts.as_ptr(), count: 3, offset: POSITION };
+            let count = bench.perform(op) as usize;
+            let all = sizes.iter().flat_map(|&size| (0..size).map(|number| number as u8));
+            assert!((1..=sizes.iter().sum()).contains(&count), "{count} of {sizes:?}");
+            assert_eq!(fds::read(&from, count), all.take(count).collect::<Vec<_>>());
+        }
+    }
+}
+
 /// Asking not to wait is answered with EAGAIN rather than waited for.
 pub fn a_receive_that_must_not_wait_does_not<B: Backend>(bench: &mut Bench<B>) {
     let (here, _there) = fds::socket_pair(libc::SOCK_STREAM, Mode::Blocking);
     let (fd, buf) = (here.as_raw_fd(), memory(8).as_mut_ptr());
     assert_eq!(bench.perform(Op::Recv { fd, buf, len: 8, flags: libc::MSG_DONTWAIT }), -libc::EAGAIN);
+    assert_eq!(bench.perform(Op::RecvPooled { fd, len: 8, flags: libc::MSG_DONTWAIT }), -libc::EAGAIN);
+}
+
+/// A thread that gets to a read late must not find another file under the number.
+pub fn a_descriptor_is_closed_after_those_who_use_it<B: Backend>(bench: &mut Bench<B>) {
+    let fifo = Fifo::new();
+    let path = fifo.0.as_ptr();
+    let open = Op::OpenAt { dir: libc::AT_FDCWD, path, flags: libc::O_RDONLY | libc::O_CLOEXEC, mode: 0 };
+    // More than there are threads for such work, each waiting for somebody who writes.
+    let opens: Vec<OpKey> = (0..16).map(|_| bench.submit(open)).collect();
+    let (file, other) = (fds::file(b"the file"), fds::file(b"another!"));
+    let (fd, buf) = (file.into_raw_fd(), memory(8));
+    let bytes = buf.as_ptr();
+    let reading = bench.submit(Op::Read { fd, buf: buf.as_mut_ptr(), len: 8, offset: 0 });
+    let closing = bench.submit(Op::Close { fd });
+    bench.settle();
+    // SAFETY: no pointers. Where the number is free it is ours to give, for nobody else makes files of it.
+    let given = unsafe { libc::fcntl(other.as_raw_fd(), libc::F_DUPFD_CLOEXEC, fd) };
+    let writer = fifo.open();
+    assert_eq!(bench.result(reading), 8);
+    // SAFETY: the memory of the tests lives for ever, and the operation has ended.
+    assert_eq!(unsafe { std::slice::from_raw_parts(bytes, 8) }, b"the file");
+    assert_eq!(bench.result(closing), 0);
+    for key in opens {
+        // SAFETY: a descriptor made for us.
+        drop(unsafe { OwnedFd::from_raw_fd(bench.result(key)) });
+    }
+    // SAFETY: as above.
+    drop((writer, unsafe { OwnedFd::from_raw_fd(given) }));
+}
+
+/// A named pipe, for as long as this lives.
+struct Fifo(CString);
+
+impl Fifo {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("polyphony-{}-{count}", std::process::id());
+        let path =
+            CString::new(std::env::temp_dir().join(name).into_os_string().into_encoded_bytes()).unwrap();
+        // SAFETY: a path that ends with a zero byte.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        Fifo(path)
+    }
+
+    /// Opens it for reading and writing, which waits for nobody.
+    fn open(&self) -> OwnedFd {
+        // SAFETY: a path that ends with a zero byte, and a descriptor made for us.
+        unsafe { OwnedFd::from_raw_fd(libc::open(self.0.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC)) }
+    }
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        // SAFETY: a path that ends with a zero byte.
+        unsafe { libc::unlink(self.0.as_ptr()) };
+    }
 }
 
 /// No operation changes whether a user's descriptor blocks.

@@ -1,6 +1,9 @@
 use std::{net::TcpListener, os::fd::AsRawFd};
 
-use polyphony_core::native::{self, Errno, KeepErrno, io, spawn, yield_now};
+use polyphony_core::{
+    native::{self, Errno, KeepErrno, io, spawn, yield_now},
+    op::Op,
+};
 
 use crate::{EBADF, close_both, in_a_fiber, pair, pipe};
 
@@ -72,11 +75,7 @@ fn connect(socket: i32, port: u16) -> Result<i32, Errno> {
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
         sin_zero: [0; 8],
     };
-    let op = polyphony_core::op::Op::Connect {
-        fd: socket,
-        addr: (&raw const address).cast(),
-        len: size_of_val(&address) as u32,
-    };
+    let op = Op::Connect { fd: socket, addr: (&raw const address).cast(), len: size_of_val(&address) as u32 };
     // SAFETY: the address lives until the call returns.
     Errno::check(unsafe { native::perform(&op) })
 }
@@ -150,5 +149,22 @@ fn a_hundred_thousand_bytes_cross_a_pipe_unharmed() {
         writer.join().unwrap();
         assert!(heard == expected);
         io::close(read).unwrap();
+    });
+}
+
+#[test]
+fn what_tells_more_than_one_number_is_refused() {
+    in_a_fiber(|| {
+        let (read, write) = pipe();
+        io::write_all(write, b"!").unwrap();
+        let ops = [
+            Op::ReadPooled { fd: read, len: 1 },
+            Op::RecvPooled { fd: read, len: 1, flags: 0 },
+            Op::AcceptMany { fd: read, flags: 0 },
+            Op::PollMany { fd: read, events: libc::POLLIN as u32 },
+        ];
+        // SAFETY: they point to nothing.
+        assert_eq!(ops.map(|op| unsafe { native::perform(&op) }), [-libc::EINVAL; 4]);
+        close_both(read, write);
     });
 }

@@ -2,6 +2,7 @@
 //! every word spoken to it, and descriptors of all kinds.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part of this")]
 
+pub mod busy;
 pub mod fds;
 
 use std::{
@@ -17,7 +18,7 @@ use polyphony_core::{
         Backend, Taken, Time, Wait, Waker,
         epoll::Epoll,
         sim::Sim,
-        uring::{Uring, UringOptions},
+        uring::{Features, Uring, UringOptions},
     },
     buffers::{BufferId, BufferShape},
     host::{Host, Then},
@@ -182,9 +183,28 @@ pub fn tiny_uring() -> Bench<Uring> {
     Bench::new(Uring::new(options).unwrap())
 }
 
+/// io_uring that any thread may enter, one at a time.
+pub fn shared_uring() -> Bench<Uring> {
+    let options = UringOptions { single_issuer: false, buffers: BUFFERS, ..UringOptions::default() };
+    Bench::new(Uring::new(options).unwrap())
+}
+
+/// io_uring as the oldest kernel has it for which it is used: everything goes its other way.
+pub fn old_uring() -> Bench<Uring> {
+    let options = UringOptions { features: Features::OLDEST, buffers: BUFFERS, ..UringOptions::default() };
+    let uring = Uring::new(options).unwrap();
+    assert_eq!(uring.describe(), "io_uring (no flags)");
+    Bench::new(uring)
+}
+
 /// epoll.
 pub fn epoll() -> Bench<Epoll> {
     Bench::new(Epoll::new(BUFFERS).unwrap())
+}
+
+/// epoll where nothing can be told not to wait.
+pub fn old_epoll() -> Bench<Epoll> {
+    Bench::new(Epoll::new(BUFFERS).unwrap().with_nowait(false))
 }
 
 /// The simulated kernel, doing nothing unasked.
@@ -290,7 +310,7 @@ impl<B: Backend> Bench<B> {
 }
 
 /// Ends a test binary that hangs where no timer of a shard can help.
-fn watchdog() {
+pub fn watchdog() {
     // SAFETY: takes no pointers; SIGALRM ends the process.
     unsafe { libc::alarm(300) };
 }

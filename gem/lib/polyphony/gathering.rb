@@ -55,7 +55,7 @@ module Polyphony
       @left -= 1
       @first ||= fiber
       @failed ||= fiber if failed
-      Polyphony.schedule(@waiter, nil, false) if @wanted&.call
+      Polyphony.unblock(self, @waiter) if @wanted&.call
     end
 
     private
@@ -63,7 +63,7 @@ module Polyphony
     def wait(&wanted)
       @wanted = wanted
       scheduler = Polyphony.scheduler!
-      scheduler.suspend until wanted.call
+      scheduler.block(self, nil) until wanted.call
     ensure
       @wanted = nil
     end

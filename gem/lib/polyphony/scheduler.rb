@@ -47,6 +47,8 @@ module Polyphony
             "use Polyphony in another thread, or Polyphony::FiberScheduler in its place"
     end
 
+    raise "Polyphony cannot switch fibers in a hook or a handler" if scheduler_of(::Thread.current)
+
     scheduler = Scheduler.start(**options)
     ::Fiber.current.setup_main_fiber if ::Fiber.current.respond_to?(:setup_main_fiber)
     ::Fiber.set_scheduler(FiberScheduler.new(scheduler)) unless ::Fiber.scheduler

@@ -13,6 +13,9 @@ module Polyphony
   #   Waits until somebody schedules the fiber. In a main fiber it also returns when nothing is left that
   #   could happen: it then means "run until idle".
   #   @return [Object, nil] what the fiber was scheduled with
+  # @!method receive
+  #   Waits for a message to the calling fiber.
+  #   @return [Object] the message, also where it is an exception
   module Verbs
     # Starts a fiber, a child of the calling one. It runs at the caller's next switch.
     #
@@ -127,14 +130,6 @@ module Polyphony
       raise ::ArgumentError, "move_on_after needs a block to run" unless block
 
       Timeouts.move_on_after(seconds, with_value, takes_canceller: !block.arity.zero?, &block)
-    end
-
-    # Waits for a message to the calling fiber.
-    #
-    # @return [Object] the message, also where it is an exception
-    def receive
-      Polyphony.scheduler!
-      ::Fiber.current.receive
     end
 
     # Yields every message to the calling fiber, until the block breaks or raises StopIteration.

@@ -18,6 +18,26 @@ RSpec.describe Thread::Queue do
     expect(popper.await).to eq 1
   end
 
+  it "may be subclassed" do
+    doubling = Class.new(Queue) do
+      def push(item) = super(item * 2)
+      def pop(...) = super + 1
+    end
+    queue = doubling.new
+    popper = spin { queue.pop }
+    2.times { snooze }
+    queue.push(3)
+    expect(popper.await).to eq 7
+  end
+
+  it "serves fibers where it is frozen and Ruby permits that", if: RUBY_VERSION < "3.3" do
+    queue = Queue.new.freeze
+    popper = spin { queue.pop }
+    2.times { snooze }
+    queue << 1
+    expect(popper.await).to eq 1
+  end
+
   it "gives everything that is there at once" do
     expect(Queue.new([1, 2]).shift_all).to eq [1, 2]
   end

@@ -35,11 +35,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(op: &Op) -> Self {
+    pub(super) fn new(op: &Op, nowait: bool) -> Self {
         let nature = match *op {
-            Op::Read { fd, .. } | Op::Write { fd, .. } | Op::Readv { fd, .. } | Op::Writev { fd, .. } => {
-                Nature::of(fd)
-            }
+            Op::Read { fd, .. }
+            | Op::Write { fd, .. }
+            | Op::Readv { fd, .. }
+            | Op::Writev { fd, .. }
+            | Op::ReadPooled { fd, .. } => Nature::of(fd).with(nowait),
             _ => Nature::Socket,
         };
         Progress { nature, done: 0, connecting: false }
@@ -66,9 +68,11 @@ pub(super) fn attempt(op: &Op, progress: &mut Progress, lent: Option<(*mut u8, u
         Op::Writev { fd, iov, count, .. } => wait_if_early(syscall::writev(fd, nature, iov, count), fd, OUT),
         Op::ReadPooled { fd, len } => {
             let Some((buf, size)) = lent else { return Done(-libc::ENOBUFS) };
-            match Nature::of(fd) {
+            match nature {
                 Nature::Disk => Offload(Op::Read { fd, buf, len: len.min(size), offset: POSITION }),
-                nature => wait_if_early(syscall::read(fd, nature, buf, len.min(size)), fd, IN),
+                Nature::Socket | Nature::Stream | Nature::Asked => {
+                    wait_if_early(syscall::read(fd, nature, buf, len.min(size)), fd, IN)
+                }
             }
         }
         Op::RecvPooled { fd, len, flags } => {

@@ -133,9 +133,10 @@ impl Watches {
     /// Takes out one waiter; with the last one the registration goes.
     pub(super) fn leave(&mut self, fd: RawFd, key: OpKey) {
         let Some(watch) = self.by_fd.get_mut(&fd) else { return };
-        let before = watch.queue.len();
-        watch.queue.retain(|waiter| waiter.key != key);
-        self.waiting -= before - watch.queue.len();
+        // From the back: who cancels many begins with the latest.
+        let Some(at) = watch.queue.iter().rposition(|waiter| waiter.key == key) else { return };
+        watch.queue.remove(at);
+        self.waiting -= 1;
         if watch.queue.is_empty() {
             self.forget(fd);
         }

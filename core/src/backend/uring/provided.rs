@@ -8,6 +8,7 @@ use std::{
 
 use io_uring::{IoUring, types::BufRingEntry};
 
+use super::features::Features;
 use crate::{
     buffers::{BufferId, BufferShape, Buffers},
     offload,
@@ -23,6 +24,8 @@ pub(super) struct Provided {
     ring: Option<BufferRing>,
     /// Buffers that nobody uses, where we pick.
     free: Vec<BufferId>,
+    /// Whether a read can be told not to wait.
+    nowait: bool,
 }
 
 /// Memory shared with the kernel: the buffers it may pick next.
@@ -38,21 +41,23 @@ unsafe impl Send for BufferRing {}
 
 impl Provided {
     /// Makes the buffers and registers them, where the kernel can.
-    pub(super) fn new(uring: &IoUring, shape: BufferShape, may_register: bool) -> Self {
+    pub(super) fn new(uring: &IoUring, shape: BufferShape, features: Features) -> Self {
+        let Features { buffer_rings, nowait, .. } = features;
         let mut buffers = Buffers::new(shape);
-        let ring = if may_register { BufferRing::register(uring, shape) } else { None };
+        let ring = if buffer_rings { BufferRing::register(uring, shape) } else { None };
         let mut provided = match ring {
             None => {
                 return Provided {
                     buffers,
                     ring: None,
                     free: (0..shape.count).rev().map(BufferId).collect(),
+                    nowait,
                 };
             }
             Some(ring) => ring,
         };
         (0..shape.count).for_each(|id| provided.add(&mut buffers, BufferId(id)));
-        Provided { buffers, ring: Some(provided), free: Vec::new() }
+        Provided { buffers, ring: Some(provided), free: Vec::new(), nowait }
     }
 
     pub(super) fn is_registered(&self) -> bool {
@@ -79,7 +84,7 @@ impl Provided {
     pub(super) fn read_now(&mut self, op: &Op) -> Outcome {
         let Some(id) = self.free.pop() else { return Outcome::last(-libc::ENOBUFS) };
         let (buf, size) = (self.buffers.address(id), self.buffers.shape().size);
-        let result = offload::read_now(op, buf, size);
+        let result = offload::read_now(op, buf, size, self.nowait);
         if result > 0 {
             return Outcome { result, more: false, buffer: Some(id) };
         }

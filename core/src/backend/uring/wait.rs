@@ -3,7 +3,10 @@
 
 use std::{io, os::fd::RawFd};
 
-use super::super::{Time, Wait};
+use super::{
+    super::{Time, Wait},
+    features::Features,
+};
 
 const ENTER_GETEVENTS: u32 = 1 << 0;
 const ENTER_EXT_ARG: u32 = 1 << 3;
@@ -20,10 +23,12 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// `absolute` says whether the kernel takes deadlines as they are, which saves reading the clock.
-    pub(super) fn new(fd: RawFd, no_iowait: bool, absolute: bool) -> Self {
-        let no_iowait = if no_iowait { ENTER_NO_IOWAIT } else { 0 };
-        let waiting = no_iowait | if absolute { ENTER_ABS_TIMER } else { 0 };
+    pub(super) fn new(fd: RawFd, features: Features) -> Self {
+        let no_iowait = if features.no_iowait { ENTER_NO_IOWAIT } else { 0 };
+        let waiting = no_iowait | if features.absolute_deadlines { ENTER_ABS_TIMER } else { 0 };
+        if !features.registered_ring {
+            return Ring { fd, flags: waiting };
+        }
         #[repr(C)]
         struct Update {
             offset: u32,
@@ -47,9 +52,10 @@ impl Ring {
         unsafe { libc::syscall(libc::SYS_io_uring_enter, self.fd, queued, 0, flags, 0, 0) };
     }
 
-    /// A wait that submits `queued` entries; `needless` where completions are there already.
-    pub(super) fn wait(self, queued: u32, deadline: Option<Time>, needless: bool) -> UringWait {
-        UringWait { ring: self, queued, deadline, needless }
+    /// A wait that submits `queued` entries, of which `told` are answered at once; `needless` where
+    /// completions are there already.
+    pub(super) fn wait(self, queued: u32, deadline: Option<Time>, told: u32, needless: bool) -> UringWait {
+        UringWait { ring: self, queued, deadline, told, needless }
     }
 }
 
@@ -59,6 +65,7 @@ pub struct UringWait {
     ring: Ring,
     queued: u32,
     deadline: Option<Time>,
+    told: u32,
     needless: bool,
 }
 
@@ -84,7 +91,8 @@ impl Wait for UringWait {
         }
         let at = if left.is_some() { (&raw const timespec) as u64 } else { 0 };
         let arg = Arg { sigmask: 0, sigmask_size: 8, min_wait: 0, timespec: at };
-        let wanted = u32::from(left != Some(std::time::Duration::ZERO));
+        // Whoever wants few completions has the kernel do little of the work that it has put off.
+        let wanted = self.told.max(u32::from(left != Some(std::time::Duration::ZERO)));
         let flags = ENTER_GETEVENTS | ENTER_EXT_ARG | self.ring.flags;
         // SAFETY: `arg` and the timespec that it names have the kernel's layout and outlive the call.
         let entered = unsafe {

@@ -6,6 +6,17 @@ module Polyphony
     # mailbox, and an end that its children do not outlive.
     #
     # A fiber made by `Fiber.new` and never spun keeps its stock meaning.
+    #
+    # @!method <<(message)
+    #   Sends the fiber a message.
+    #   @return [Fiber] self
+    #   @raise [FiberError] where it has ended
+    # @!method receive
+    #   Waits for a message. Call it in the fiber itself.
+    #   @note Suspends, also where a message is there; a fiber that is cancelled there leaves the message.
+    #   @return [Object] the message, also where it is an exception
+    # @!method mailbox
+    #   @return [Thread::Queue] the messages
     module Fiber
       include Supervision
 
@@ -43,7 +54,9 @@ module Polyphony
 
       # Queues the fiber, to be resumed with a value, or with an exception to raise. From any thread.
       #
-      # A value never replaces an exception that waits there already.
+      # A value never replaces an exception that waits there already. A fiber that waits for something else (in
+      # `Queue#pop`, a lock, `await`) goes on waiting, and its next `suspend`, `snooze` or `sleep` returns the
+      # value; an exception ends any wait.
       # @return [Fiber] self
       # @raise [FiberError] where nobody spun the fiber
       def schedule(value = nil)
@@ -164,25 +177,12 @@ module Polyphony
       end
       alias reset restart
 
-      # Sends the fiber a message.
-      #
-      # @return [Fiber] self
-      def <<(message)
-        ::Kernel.raise FiberError, "#{inspect} has ended: nobody will receive the message" if @ended
-
-        mailbox << message
-        self
-      end
-
       # For a spun fiber: sends a message. Else what `send` always is.
       def send(*args, &block)
         return super unless @thread && !@main
 
         self << args.first
       end
-
-      # Waits for a message. Call it in the fiber itself.
-      def receive = mailbox.shift
 
       # Yields every message, until the block breaks.
       def receive_loop
@@ -192,11 +192,6 @@ module Polyphony
       # @return [Array] the messages that wait, without waiting
       def receive_all_pending
         @mailbox ? @mailbox.shift_all : []
-      end
-
-      # @return [Thread::Queue] the messages
-      def mailbox
-        @mailbox ||= ::Thread::Queue.new
       end
 
       # @return [Array<Fiber>] those that it spun and that have not ended, in that order
@@ -392,6 +387,11 @@ module Polyphony
       ensure
         __killed__ unless @ended
         scheduler.leave
+      end
+
+      # @api private
+      def __refuse_message__
+        ::Kernel.raise FiberError, "#{inspect} has ended: nobody will receive the message"
       end
 
       # The thread was killed while this fiber ran; the main fiber is next, and ends what is left.

@@ -1,0 +1,342 @@
+//! `Thread::Queue` and `Thread::SizedQueue` where fibers wait: only the waiting is ours.
+//!
+//! Every item goes through Ruby's own `push` and `pop(true)`, reached by `super`. What stands here decides
+//! who may call them, and when: see [`Line`]. A queue gets its lines when the first fiber waits.
+
+use std::ffi::CStr;
+
+use magnus::{
+    Error, RHash, RModule, Ruby, Value, method,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue, protect},
+    scan_args::{get_kwargs, scan_args},
+};
+use polyphony_core::backend::Time;
+use rb_sys::{ID, Qtrue, VALUE};
+
+use crate::{
+    errors,
+    io::original,
+    line::Line,
+    roots::NIL,
+    scheduler::{Scheduler, hidden_id},
+    time,
+};
+
+pub(crate) fn define(ruby: &Ruby, polyphony: RModule, extensions: RModule) -> Result<(), Error> {
+    let line = polyphony.define_class("Line", ruby.class_object())?;
+    line.undef_default_alloc_func();
+    polyphony.funcall::<_, _, Value>("private_constant", (ruby.to_symbol("Line"),))?;
+    let queue = extensions.define_module("Queue")?;
+    let sized = extensions.define_module("SizedQueue")?;
+    for name in ["pop", "shift", "deq"] {
+        queue.define_method(name, method!(pop::<false>, -1))?;
+        sized.define_method(name, method!(pop::<true>, -1))?;
+    }
+    for name in [c"push", c"<<", c"enq"] {
+        define_raw(queue, name, push);
+        sized.define_method(name.to_str().expect("ASCII"), method!(push_sized, -1))?;
+    }
+    for module in [queue, sized] {
+        module.define_method("close", method!(close, -1))?;
+        module.define_method("num_waiting", method!(num_waiting, -1))?;
+    }
+    sized.define_method("clear", method!(make_room, -1))?;
+    sized.define_method("max=", method!(make_room, -1))
+}
+
+/// A method that is plain C to Ruby: what it calls may raise through it, for it has nothing to drop.
+type Raw = unsafe extern "C" fn(i32, *const VALUE, VALUE) -> VALUE;
+
+fn define_raw(module: RModule, name: &CStr, method: Raw) {
+    // SAFETY: Ruby calls a method of arity -1 with exactly these arguments, whatever type it is given as.
+    unsafe {
+        let method = std::mem::transmute::<Raw, unsafe extern "C" fn() -> VALUE>(method);
+        rb_sys::rb_define_method(module.as_raw(), name.as_ptr(), Some(method), -1);
+    }
+}
+
+/// The two ends of a queue where fibers wait.
+#[derive(Clone, Copy)]
+enum End {
+    /// For items.
+    Poppers,
+    /// For room.
+    Pushers,
+}
+
+impl End {
+    /// The variable of a queue that holds the line; invisible to Ruby code.
+    #[inline]
+    fn id(self) -> ID {
+        static IDS: std::sync::OnceLock<[ID; 2]> = std::sync::OnceLock::new();
+        let ids = IDS.get_or_init(|| ["__polyphony_poppers__", "__polyphony_pushers__"].map(hidden_id));
+        ids[self as usize]
+    }
+
+    /// How much is there for whoever waits at this end.
+    fn there(self, queue: Value) -> Result<usize, Error> {
+        let size: usize = queue.funcall("size", ())?;
+        match self {
+            End::Poppers => Ok(size),
+            End::Pushers => Ok(queue.funcall::<_, _, usize>("max", ())?.saturating_sub(size)),
+        }
+    }
+
+    /// Promises what is there to those who wait; nothing will come any more where the queue is closed.
+    #[inline]
+    fn offer(self, queue: Value, line: &Line, scheduler: &Scheduler) -> Result<(), Error> {
+        if line.must_count() {
+            line.count(self.there(queue)?);
+        }
+        if line.is_closed() {
+            line.call_all(Some(scheduler));
+        } else {
+            line.offer(Some(scheduler));
+        }
+        Ok(())
+    }
+
+    /// The line at this end, where there is one. It lives as long as the queue, which the caller holds.
+    #[inline]
+    fn line<'a>(self, queue: Value) -> Option<&'a Line> {
+        // SAFETY: a live object; a variable that is not set reads as nil. Ruby code cannot write this one, so
+        // what it holds is what `make_line` put there: a wrapped line, whose data pointer is the line.
+        unsafe {
+            let line = rb_sys::rb_ivar_get(queue.as_raw(), self.id());
+            (line != NIL).then(|| &*rb_sys::macros::RTYPEDDATA_GET_DATA(line).cast::<Line>())
+        }
+    }
+
+    /// The line at this end, made if need be; none where the queue is frozen, which Ruby 3.1 permits.
+    #[inline]
+    fn line_for<'a>(self, ruby: &Ruby, queue: Value) -> Result<Option<&'a Line>, Error> {
+        match self.line(queue) {
+            Some(line) => Ok(Some(line)),
+            None if queue.is_frozen() => Ok(None),
+            None => self.make_line(ruby, queue).map(Some),
+        }
+    }
+
+    #[cold]
+    fn make_line<'a>(self, ruby: &Ruby, queue: Value) -> Result<&'a Line, Error> {
+        let line = ruby.obj_wrap(Line::new(queue.funcall("closed?", ())?));
+        // SAFETY: live objects, and the queue is not frozen.
+        unsafe { rb_sys::rb_ivar_set(queue.as_raw(), self.id(), line.as_raw()) };
+        Ok(self.line(queue).expect("set just now"))
+    }
+
+    /// Promises one more of what is there to the first who waits.
+    #[inline]
+    fn call(self, queue: Value) {
+        if let Some(line) = self.line(queue) {
+            line.call(Scheduler::current());
+        }
+    }
+
+    fn call_all(self, queue: Value) {
+        if let Some(line) = self.line(queue) {
+            line.call_all(Scheduler::current());
+        }
+    }
+}
+
+/// How a wait in a line ended.
+enum Turn {
+    Called,
+    Late,
+}
+
+/// Stands in line until called, or until the deadline. A call that an exception makes useless goes to the
+/// next. Others run meanwhile, also where something is there.
+fn wait(
+    scheduler: &Scheduler,
+    (end, line, queue): (End, &Line, Value),
+    first: bool,
+    deadline: Option<Time>,
+) -> Result<Turn, Error> {
+    let (me, place) = scheduler.begin_waiting();
+    line.stand(place, first);
+    // What came before the fiber stood in line called nobody.
+    let offered = end.offer(queue, line, scheduler);
+    let waited = offered.and_then(|()| scheduler.wait_for_call(me, deadline));
+    // While the place is left the wait is not over: a line may drop the places of those that are.
+    let called = line.leave(place);
+    scheduler.end_waiting(me);
+    match waited {
+        Ok(()) => Ok(if called { Turn::Called } else { Turn::Late }),
+        Err(error) => {
+            if called {
+                line.call(Some(scheduler));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What the options of a `push` or a `pop` say.
+struct Asked {
+    /// Given, and true: raise instead of waiting.
+    non_block: bool,
+    deadline: Option<Time>,
+}
+
+impl Asked {
+    fn new(
+        ruby: &Ruby,
+        scheduler: &Scheduler,
+        non_block: Option<Value>,
+        keywords: RHash,
+    ) -> Result<Self, Error> {
+        let options = get_kwargs::<_, (), (Option<Value>,), ()>(keywords, &[], &["timeout"])?;
+        let timeout = options.optional.0.filter(|timeout| !timeout.is_nil());
+        let non_block = non_block.is_some_and(Value::to_bool);
+        if non_block && timeout.is_some() {
+            return Err(errors::arg(ruby, "can't set a timeout if non_block is enabled"));
+        }
+        let span = timeout.map_or(Ok(None), |timeout| time::span(ruby, timeout))?;
+        Ok(Asked { non_block, deadline: span.map(|span| scheduler.deadline(span)) })
+    }
+}
+
+fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
+    let Some(scheduler) = Scheduler::current() else {
+        let item = original(ruby, args)?;
+        return Ok(taken::<SIZED>(this, item));
+    };
+    let asked = match args {
+        [] => Asked { non_block: false, deadline: None },
+        [non_block] if RHash::from_value(*non_block).is_none() => {
+            Asked { non_block: non_block.to_bool(), deadline: None }
+        }
+        _ => {
+            let given = scan_args::<(), (Option<Value>,), (), (), RHash, ()>(args)?;
+            Asked::new(ruby, scheduler, given.optional.0, given.keywords)?
+        }
+    };
+    if asked.non_block {
+        return Ok(taken::<SIZED>(this, pop_now()?));
+    }
+    let Some(line) = End::Poppers.line_for(ruby, this)? else { return original(ruby, args) };
+    let mut first = false;
+    while let Turn::Called = wait(scheduler, (End::Poppers, line, this), first, asked.deadline)? {
+        if line.is_closed() && End::Poppers.there(this)? == 0 {
+            break;
+        }
+        match pop_now() {
+            Ok(item) => return Ok(taken::<SIZED>(this, item)),
+            Err(error) if is_thread_error(ruby, &error) => line.miscounted(), // another thread was faster
+            Err(error) => {
+                line.call(Some(scheduler)); // whatever it was, the item is there still
+                return Err(error);
+            }
+        }
+        first = true;
+    }
+    Ok(ruby.qnil().as_value())
+}
+
+/// An item has been taken: there is room.
+#[inline]
+fn taken<const SIZED: bool>(queue: Value, item: Value) -> Value {
+    if SIZED {
+        End::Pushers.call(queue);
+    }
+    item
+}
+
+/// `push` of a queue without limit: nobody waits. It raises where the queue is closed.
+unsafe extern "C" fn push(argc: i32, argv: *const VALUE, this: VALUE) -> VALUE {
+    // SAFETY: Ruby called us with these arguments; nothing here is dropped if it raises.
+    unsafe {
+        let added = rb_sys::rb_call_super(argc, argv);
+        End::Poppers.call(Value::from_raw(this));
+        added
+    }
+}
+
+fn push_sized(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
+    let Some(scheduler) = Scheduler::current() else { return added(this, original(ruby, args)?) };
+    let given = scan_args::<(Value,), (Option<Value>,), (), (), RHash, ()>(args)?;
+    let (item,) = given.required;
+    let asked = Asked::new(ruby, scheduler, given.optional.0, given.keywords)?;
+    if asked.non_block {
+        return added(this, push_now(item)?);
+    }
+    let Some(line) = End::Pushers.line_for(ruby, this)? else { return added(this, original(ruby, args)?) };
+    let mut first = false;
+    let mut turn = line.is_free(End::Pushers.there(this)?);
+    loop {
+        if line.is_closed() {
+            return Err(Error::new(ruby.class_object().const_get("ClosedQueueError")?, "queue closed"));
+        }
+        if turn {
+            match push_now(item) {
+                Ok(done) => return added(this, done),
+                Err(error) if is_thread_error(ruby, &error) => line.miscounted(), // another thread was faster
+                Err(error) => {
+                    line.call(Some(scheduler));
+                    return Err(error);
+                }
+            }
+        }
+        turn = match wait(scheduler, (End::Pushers, line, this), first, asked.deadline)? {
+            Turn::Called => true,
+            Turn::Late => return Ok(ruby.qnil().as_value()),
+        };
+        first = true;
+    }
+}
+
+/// An item has been added.
+fn added(queue: Value, done: Value) -> Result<Value, Error> {
+    End::Poppers.call(queue);
+    Ok(done)
+}
+
+fn close(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
+    let closed = original(ruby, args)?;
+    for end in [End::Poppers, End::Pushers] {
+        end.line(this).inspect(|line| line.close());
+        end.call_all(this);
+    }
+    Ok(closed)
+}
+
+fn num_waiting(ruby: &Ruby, this: Value, args: &[Value]) -> Result<usize, Error> {
+    let threads = usize::try_convert(original(ruby, args)?)?;
+    let fibers = [End::Poppers, End::Pushers].map(|end| end.line(this).map_or(0, |line| line.len()));
+    Ok(threads + fibers[0] + fibers[1])
+}
+
+/// `clear` and `max=`: there may be room for everybody.
+fn make_room(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
+    let done = original(ruby, args)?;
+    End::Pushers.call_all(this);
+    Ok(done)
+}
+
+/// Ruby's own `pop(true)`, from a method that overrides it.
+#[inline]
+fn pop_now() -> Result<Value, Error> {
+    superior([Qtrue as VALUE])
+}
+
+/// Ruby's own `push(item, true)`, from a method that overrides it.
+#[inline]
+fn push_now(item: Value) -> Result<Value, Error> {
+    superior([item.as_raw(), Qtrue as VALUE])
+}
+
+/// Calls what the running method overrides.
+#[inline]
+fn superior<const N: usize>(args: [VALUE; N]) -> Result<Value, Error> {
+    // SAFETY: called from a method; the arguments are alive, on this stack.
+    let raw = protect(|| unsafe { rb_sys::rb_call_super(N as i32, args.as_ptr()) })?;
+    // SAFETY: what a Ruby method returned.
+    Ok(unsafe { Value::from_raw(raw) })
+}
+
+fn is_thread_error(ruby: &Ruby, error: &Error) -> bool {
+    error.is_kind_of(ruby.exception_thread_error())
+}
