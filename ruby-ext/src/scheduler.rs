@@ -74,6 +74,8 @@ pub(crate) struct Scheduler {
     closed: Cell<bool>,
     /// Called, with the events of the original's tracing, where it is not nil.
     tracer: Cell<VALUE>,
+    /// Some fiber may have interjections; they are looked for only then.
+    interjected: Cell<bool>,
     /// Called by a switch that finds nobody ready, where it is not nil.
     idler: Cell<VALUE>,
     turns: RefCell<Turns>,
@@ -198,6 +200,7 @@ impl Scheduler {
             interrupted: Cell::new(false),
             closed: Cell::new(false),
             tracer: Cell::new(NIL),
+            interjected: Cell::new(false),
             idler: Cell::new(NIL),
             turns: RefCell::default(),
             options,
@@ -294,7 +297,7 @@ impl Scheduler {
         if self.tracer.get() != NIL {
             self.trace_park(me, "unblock")?;
         }
-        self.run_interjections(me)
+        if self.interjected.get() { self.run_interjections(me) } else { Ok(()) }
     }
 
     #[inline]
@@ -913,6 +916,7 @@ impl Scheduler {
                 return false;
             }
             shard.host_mut().interject(name, block.as_raw());
+            self.interjected.set(true);
             if local {
                 shard.queue_mut().wake(name)
             } else {
