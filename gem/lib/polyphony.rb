@@ -7,5 +7,15 @@
 # Polyphony behaves as it does without it.
 require_relative "polyphony/bare"
 require_relative "polyphony/extensions"
+require_relative "polyphony/shield"
+require_relative "polyphony/locks"
+require_relative "polyphony/event"
+require_relative "polyphony/channel"
+require_relative "polyphony/throttler"
+require_relative "polyphony/resource_pool"
+require_relative "polyphony/thread_pool"
+require_relative "polyphony/timer"
+require_relative "polyphony/process"
+require_relative "polyphony/backend"
 
 Polyphony::Extensions.install

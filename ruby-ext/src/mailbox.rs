@@ -7,7 +7,7 @@ use magnus::{
 };
 use rb_sys::{ID, VALUE};
 
-use crate::roots::NIL;
+use crate::{roots::NIL, scheduler::Scheduler};
 
 pub(crate) fn define(polyphony: RModule, extensions: RModule) -> Result<(), Error> {
     let fiber = extensions.define_module("Fiber")?;
@@ -36,6 +36,8 @@ struct Ids {
     shift: ID,
     queue: ID,
     refuse_message: ID,
+    polyphony: ID,
+    scheduler: ID,
 }
 
 fn ids() -> &'static Ids {
@@ -50,6 +52,8 @@ fn ids() -> &'static Ids {
             shift: id(c"shift"),
             queue: id(c"Queue"),
             refuse_message: id(c"__refuse_message__"),
+            polyphony: id(c"Polyphony"),
+            scheduler: id(c"scheduler!"),
         }
     })
 }
@@ -80,8 +84,15 @@ unsafe extern "C" fn receive(fiber: VALUE) -> VALUE {
 }
 
 unsafe extern "C" fn receive_here(_this: VALUE) -> VALUE {
-    // SAFETY: called with the GVL, from a fiber.
-    unsafe { receive(rb_sys::rb_fiber_current()) }
+    // SAFETY: called with the GVL, from a fiber. Nothing here is dropped if a call raises.
+    unsafe {
+        if Scheduler::current().is_none() {
+            // A thread that waits for messages runs fibers: whoever sends one looks for its main one.
+            let polyphony = rb_sys::rb_const_get(rb_sys::rb_cObject, ids().polyphony);
+            rb_sys::rb_funcallv(polyphony, ids().scheduler, 0, std::ptr::null());
+        }
+        receive(rb_sys::rb_fiber_current())
+    }
 }
 
 unsafe extern "C" fn send(fiber: VALUE, message: VALUE) -> VALUE {

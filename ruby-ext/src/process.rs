@@ -4,7 +4,7 @@
 //! Ruby's own `Process.wait` then takes it, at once, in the fiber that asked: `$?` is right, and a wait
 //! that is cancelled has taken nothing.
 
-use magnus::{Error, RModule, Ruby, Value, function, prelude::*};
+use magnus::{Error, RModule, Ruby, Value, function, prelude::*, rb_sys::FromRawValue};
 use polyphony_core::op::Op;
 
 use crate::{
@@ -15,7 +15,17 @@ use crate::{
 
 /// Defines the primitive in the module of the gem's own functions.
 pub(crate) fn define(module: RModule) -> Result<(), Error> {
-    module.define_singleton_method("await_process", function!(await_process, 2))
+    module.define_singleton_method("await_process", function!(await_process, 2))?;
+    module.define_singleton_method("make_last_status", function!(make_last_status, 2))
+}
+
+/// Makes a `Process::Status` of what waitpid(2) says: `$?` of the calling thread.
+fn make_last_status(pid: i32, status: i32) -> Value {
+    // SAFETY: called with the GVL; what is `$?` is a live object.
+    unsafe {
+        rb_sys::rb_last_status_set(status, pid);
+        Value::from_raw(rb_sys::rb_last_status_get())
+    }
 }
 
 /// Waits until a child that `pid` names can be waited for with `flags` (both as in waitpid(2)). Takes nothing.

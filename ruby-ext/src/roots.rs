@@ -8,7 +8,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     rc::Rc,
 };
@@ -87,6 +87,39 @@ pub(crate) struct Record {
     /// A value that was scheduled while the fiber waited for something else: the next `suspend`, `snooze` or
     /// `sleep` returns it.
     pub(crate) kept: Option<VALUE>,
+    /// What few fibers have, and only for a while.
+    rare: Option<Box<Rare>>,
+}
+
+/// Shields, interjections and detention.
+#[derive(Debug, Default)]
+struct Rare {
+    shields: u32,
+    /// What the shields keep from the fiber.
+    held: Option<Scheduled>,
+    /// The time for clean-up is over: no shield helps any more.
+    exposed: bool,
+    interjections: VecDeque<VALUE>,
+    /// An interjection runs, under the name that `inner` says.
+    aside: bool,
+    /// The fiber was made by `Fiber.new` and has not begun: it will not say when it does.
+    unannounced: bool,
+    /// The fiber is held up; whether it would run otherwise.
+    detained: Option<bool>,
+}
+
+/// How far in a fiber's shields something was begun that is now to be raised there: a shield keeps off what
+/// is from outside it.
+pub(crate) type Depth = u32;
+
+/// No shield holds it back.
+pub(crate) const THROUGH: Depth = Depth::MAX;
+
+/// What a timer does when it is due, other than ending a sleep.
+#[derive(Debug)]
+enum Alarm {
+    Raise(VALUE, Depth),
+    OpenShield,
 }
 
 /// Outcomes that a fiber has not looked at. Nearly always none or one.
@@ -119,8 +152,8 @@ impl Outcomes {
 pub(crate) struct Roots {
     records: Vec<Record>,
     free: Vec<u32>,
-    /// What a timer schedules into its fiber; sleeps have no entry.
-    alarms: HashMap<u64, VALUE, BuildHasherDefault<NumberHasher>>,
+    /// What a timer does to its fiber; sleeps have no entry.
+    alarms: HashMap<u64, Alarm, BuildHasherDefault<NumberHasher>>,
     keeps: Rc<Keeps>,
     live: usize,
     peak: usize,
@@ -201,18 +234,147 @@ impl Roots {
         true
     }
 
-    /// The name that what is scheduled for `name` really goes to.
-    pub(crate) fn innermost(&mut self, name: Name) -> Name {
-        match self.record(name).and_then(|record| record.inner) {
-            Some(inner) if self.record(inner).is_some() => inner,
-            _ => name,
+    /// [`schedule`](Self::schedule) for what comes from elsewhere: shields hold it back, and it goes to the
+    /// fiber that `name` has resumed. The name to be readied; nobody's where nothing changed.
+    pub(crate) fn deliver(&mut self, name: Name, scheduled: Scheduled, depth: Depth) -> Option<Name> {
+        let rare = self.record(name)?.rare.as_deref_mut();
+        if let Some(rare) = rare.filter(|rare| scheduled.raises && rare.keeps_off(depth)) {
+            rare.held = Some(scheduled);
+            return None;
+        }
+        let name = self.innermost(name);
+        self.schedule(name, scheduled).then_some(name)
+    }
+
+    /// Puts a shield around what the fiber does from now on.
+    pub(crate) fn shield(&mut self, name: Name) {
+        if let Some(record) = self.record(name) {
+            record.rare_mut().shields += 1;
         }
     }
 
-    /// Whose turn it is when it is `name`'s: a fiber that has resumed another goes on when that one does, so
-    /// its turn goes there, with whatever was scheduled for it before.
+    /// Takes a shield away; what the last one has held back.
+    pub(crate) fn unshield(&mut self, name: Name) -> Option<Scheduled> {
+        let rare = self.record(name)?.rare.as_deref_mut()?;
+        rare.shields = rare.shields.saturating_sub(1);
+        if rare.shields == 0 { rare.held.take() } else { None }
+    }
+
+    /// How many shields are around the fiber.
+    pub(crate) fn depth(&mut self, name: Name) -> Depth {
+        self.record(name).and_then(|record| record.rare.as_deref()).map_or(0, |rare| rare.shields)
+    }
+
+    /// Forgets a timer's exception that has been scheduled, or held back, and not raised. Says whether it was
+    /// scheduled.
+    pub(crate) fn take_back(&mut self, name: Name, marker: VALUE) -> bool {
+        let Some(record) = self.record(name) else { return false };
+        if let Some(rare) = record.rare.as_deref_mut() {
+            rare.held.take_if(|held| held.value == marker);
+        }
+        record.scheduled.take_if(|scheduled| scheduled.value == marker).is_some()
+    }
+
+    /// From now on no shield helps the fiber.
+    pub(crate) fn expose(&mut self, name: Name) {
+        if let Some(record) = self.record(name) {
+            record.rare_mut().exposed = true;
+        }
+    }
+
+    /// Asks the fiber to call `block` in the middle of its wait.
+    pub(crate) fn interject(&mut self, name: Name, block: VALUE) {
+        if let Some(record) = self.record(name) {
+            record.rare_mut().interjections.push_back(block);
+        }
+    }
+
+    /// What the fiber is to call next, with a name for what it waits for meanwhile.
+    pub(crate) fn begin_aside(&mut self, name: Name) -> Option<(VALUE, Name)> {
+        let record = self.record(name)?;
+        let fiber = record.fiber;
+        let block = record.rare.as_deref_mut()?.interjections.pop_front()?;
+        let inside = self.adopt(fiber);
+        let record = self.record(name)?;
+        record.inner = Some(inside);
+        record.rare_mut().aside = true;
+        Some((block, inside))
+    }
+
+    /// The call is over. What came for it too late is the fiber's.
+    pub(crate) fn end_aside(&mut self, name: Name, inside: Name) -> bool {
+        let (left, kept) =
+            self.record(inside).map_or((None, None), |record| (record.scheduled.take(), record.kept.take()));
+        self.forget(inside);
+        if let Some(record) = self.record(name) {
+            record.inner = None;
+            record.kept = kept.or(record.kept);
+            record.rare_mut().aside = false;
+        }
+        left.is_some_and(|left| self.schedule(name, left))
+    }
+
+    /// Whose turn it is when it is `name`'s: its own, or that of the fiber it has resumed.
     #[inline]
-    pub(crate) fn hand_down(&mut self, name: Name) -> Name {
+    pub(crate) fn turn(&mut self, name: Name) -> Option<Name> {
+        let record = self.record(name)?;
+        if record.rare.is_none() && record.inner.is_none() {
+            return Some(name);
+        }
+        if let Some(would_run) = record.rare.as_deref_mut().and_then(|rare| rare.detained.as_mut()) {
+            *would_run = true;
+            return None;
+        }
+        let inner = self.hand_down(name);
+        if inner == name || self.record(inner).is_some_and(|inner| inner.scheduled.is_some()) {
+            return Some(inner);
+        }
+        // What the fiber waited for has come during an interjection: it finds its turn afterwards.
+        let record = self.record(name)?;
+        record.granted |= record.rare.as_deref().is_some_and(|rare| rare.aside);
+        None
+    }
+
+    /// The fiber is one that will not say when it begins.
+    pub(crate) fn unannounced(&mut self, name: Name) {
+        if let Some(record) = self.record(name) {
+            record.rare_mut().unannounced = true;
+        }
+    }
+
+    /// Gives a fiber its turn. One that does not say that it begins cannot take what it is begun with.
+    #[inline]
+    pub(crate) fn grant(&mut self, name: Name) -> Option<VALUE> {
+        let record = self.record(name)?;
+        record.granted = true;
+        if record.rare.as_deref_mut().is_some_and(|rare| std::mem::take(&mut rare.unannounced)) {
+            record.granted = false;
+            record.scheduled.take_if(|scheduled| !scheduled.raises);
+        }
+        Some(record.fiber)
+    }
+
+    /// Lets the fiber not run, whatever is scheduled for it, until it is released.
+    pub(crate) fn detain(&mut self, name: Name) {
+        if let Some(record) = self.record(name) {
+            record.rare_mut().detained.get_or_insert(false);
+        }
+    }
+
+    /// Ends a detention. Whether the fiber should run now.
+    pub(crate) fn release(&mut self, name: Name) -> bool {
+        let rare = self.record(name).and_then(|record| record.rare.as_deref_mut());
+        rare.and_then(|rare| rare.detained.take()).unwrap_or(false)
+    }
+
+    pub(crate) fn is_detained(&mut self, name: Name) -> bool {
+        let rare = self.record(name).and_then(|record| record.rare.as_deref());
+        rare.is_some_and(|rare| rare.detained.is_some())
+    }
+
+    /// A fiber that has resumed another goes on when that one does: its turn goes there, with whatever was
+    /// scheduled for it before.
+    fn hand_down(&mut self, name: Name) -> Name {
         let inner = self.innermost(name);
         if inner != name
             && let Some(scheduled) = self.record(name).and_then(|record| record.scheduled.take())
@@ -222,9 +384,22 @@ impl Roots {
         inner
     }
 
-    /// Remembers what a timer schedules.
-    pub(crate) fn set_alarm(&mut self, timer: TimerKey, value: VALUE) {
-        self.alarms.insert(timer.number(), value);
+    /// The name that what is scheduled for `name` really goes to.
+    pub(crate) fn innermost(&mut self, name: Name) -> Name {
+        match self.record(name).and_then(|record| record.inner) {
+            Some(inner) if self.record(inner).is_some() => inner,
+            _ => name,
+        }
+    }
+
+    /// Remembers what a timer raises in the fiber that arms it.
+    pub(crate) fn set_alarm(&mut self, timer: TimerKey, value: VALUE, depth: Depth) {
+        self.alarms.insert(timer.number(), Alarm::Raise(value, depth));
+    }
+
+    /// Lets a timer take a shield away.
+    pub(crate) fn open_shield_at(&mut self, timer: TimerKey) {
+        self.alarms.insert(timer.number(), Alarm::OpenShield);
     }
 
     pub(crate) fn clear_alarm(&mut self, timer: TimerKey) {
@@ -249,8 +424,14 @@ impl Roots {
             mark(record.fiber);
             record.scheduled.iter().for_each(|scheduled| mark(scheduled.value));
             record.unblocked.iter().chain(&record.kept).for_each(|&value| mark(value));
+            let Some(rare) = record.rare.as_deref() else { continue };
+            rare.held.iter().for_each(|held| mark(held.value));
+            rare.interjections.iter().for_each(|&block| mark(block));
         }
-        self.alarms.values().for_each(|&value| mark(value));
+        self.alarms.values().for_each(|alarm| match alarm {
+            Alarm::Raise(value, _) => mark(*value),
+            Alarm::OpenShield => {}
+        });
         self.keeps.values.borrow().iter().filter(|&&value| value != 0).for_each(|&value| mark(value));
     }
 }
@@ -270,7 +451,22 @@ impl Record {
             ticket: 0,
             called: false,
             kept: None,
+            rare: None,
         }
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn is_interjected(&self) -> bool {
+        self.rare.as_deref().is_some_and(|rare| !rare.interjections.is_empty())
+    }
+}
+
+impl Rare {
+    fn keeps_off(&self, depth: Depth) -> bool {
+        !self.exposed && self.shields > depth
     }
 }
 
@@ -292,16 +488,26 @@ impl Host for Roots {
             record.alarm = None;
             return Then::Ready;
         }
-        match alarm {
-            Some(value) if self.schedule(fiber, Scheduled { value, raises: true }) => Then::Ready,
-            _ => Then::Nothing,
-        }
+        let delivered = match alarm {
+            Some(Alarm::Raise(value, depth)) => self.deliver(fiber, Scheduled { value, raises: true }, depth),
+            Some(Alarm::OpenShield) => {
+                self.unshield(fiber).and_then(|held| self.deliver(fiber, held, THROUGH))
+            }
+            None => None,
+        };
+        // Where it went to a fiber that this one has resumed, `turn` finds it there.
+        if delivered.is_some() { Then::Ready } else { Then::Nothing }
     }
 
     fn notified(&mut self, fiber: Name) -> Then {
         match self.record(fiber) {
             Some(record) if record.scheduled.is_some_and(|scheduled| scheduled.raises) => Then::ReadyFirst,
-            Some(record) if record.scheduled.is_some() || record.unblocked.is_some() || record.called => {
+            Some(record)
+                if record.scheduled.is_some()
+                    || record.unblocked.is_some()
+                    || record.called
+                    || record.is_interjected() =>
+            {
                 Then::Ready
             }
             _ => Then::Nothing,

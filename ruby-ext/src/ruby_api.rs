@@ -3,7 +3,7 @@
 use magnus::{
     Error, Fiber, Integer, RHash, RModule, Ruby, Value, function, method,
     prelude::*,
-    rb_sys::AsRawValue,
+    rb_sys::{AsRawValue, FromRawValue, protect},
     scan_args::{get_kwargs, scan_args},
     typed_data::Obj,
 };
@@ -13,6 +13,7 @@ use crate::{
     errors,
     io::{Polled, let_go, poll},
     open_file::OpenFile,
+    roots::Name,
     scheduler::{Scheduler, name_of, schedule_early, scheduler_id, unblock_early},
     time,
 };
@@ -24,16 +25,22 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("runnable?", function!(is_runnable, 1))?;
     polyphony.define_singleton_method("unblock", function!(unblock, 2))?;
     polyphony.define_singleton_method("let_go", function!(let_go, 1))?;
+    polyphony.define_singleton_method("unschedule", function!(unschedule, 1))?;
+    polyphony.define_singleton_method("interject", function!(interject, 2))?;
+    polyphony.define_singleton_method("expose", function!(expose, 1))?;
+    polyphony.define_singleton_method("detain", function!(detain, 2))?;
+    polyphony.define_singleton_method("detained?", function!(is_detained, 1))?;
     let class = polyphony.define_class("Scheduler", ruby.class_object())?;
     class.undef_default_alloc_func();
     // Looked up now, for later it might be in a place where a pending signal is heard: a child of a fork.
     let _ = <Scheduler as magnus::TypedData>::class(ruby);
     class.define_singleton_method("start", function!(start, -1))?;
     class.define_method("adopt", method!(adopt, 1))?;
+    class.define_method("adopt_raw", method!(adopt_raw, 1))?;
     class.define_method("enter", method!(enter, 0))?;
     class.define_method("leave", method!(leave, 0))?;
     class.define_method("block", method!(block, 2))?;
-    class.define_method("poll", method!(poll_io, 3))?;
+    class.define_method("poll", method!(poll_io, -1))?;
     class.define_method("alarm", method!(alarm, 2))?;
     class.define_method("rearm", method!(rearm, 2))?;
     class.define_method("disarm", method!(disarm, -1))?;
@@ -43,11 +50,18 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("describe", method!(describe, 0))?;
     class.define_method("close", method!(close, 0))?;
     class.define_method("suspend", method!(park, 0))?;
+    class.define_method("shield", method!(shield, 1))?;
+    class.define_method("unshield", method!(unshield, 2))?;
+    class.define_method("wake", method!(wake, 0))?;
+    class.define_method("trace_hook=", method!(set_trace_hook, 1))?;
+    class.define_method("idle_hook=", method!(set_idle_hook, 1))?;
     let verbs = polyphony.define_module("Verbs")?;
     verbs.define_method("snooze", method!(snooze, 0))?;
     verbs.define_method("suspend", method!(suspend, 0))?;
     let extensions = polyphony.define_module("Extensions")?;
-    extensions.define_module("KernelFunctions")?.define_method("sleep", method!(sleep, -1))
+    let functions = extensions.define_module("KernelFunctions")?;
+    functions.define_method("sleep", method!(sleep, -1))?;
+    functions.define_method("gets", method!(gets, -1))
 }
 
 /// The calling thread's scheduler, or nil.
@@ -56,7 +70,7 @@ fn scheduler() -> Option<Value> {
     // SAFETY: called with the GVL; the thread has a scheduler, as was seen just now.
     Some(unsafe {
         let object = rb_sys::rb_ivar_get(rb_sys::rb_thread_current(), scheduler_id());
-        <Value as magnus::rb_sys::FromRawValue>::from_raw(object)
+        Value::from_raw(object)
     })
 }
 
@@ -85,6 +99,11 @@ fn start(ruby: &Ruby, args: &[Value]) -> Result<Obj<Scheduler>, Error> {
 
 fn adopt(this: Obj<Scheduler>, fiber: Fiber) -> Integer {
     let name = this.adopt(fiber.as_value(), this.as_raw());
+    crate::scheduler::ruby().integer_from_u64(name.number())
+}
+
+fn adopt_raw(this: Obj<Scheduler>, fiber: Fiber) -> Integer {
+    let name = this.adopt_raw(fiber.as_value(), this.as_raw());
     crate::scheduler::ruby().integer_from_u64(name.number())
 }
 
@@ -118,14 +137,74 @@ fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool
         let message = format!("only a Fiber can be scheduled, not {class}");
         return Err(Error::new(ruby.exception_type_error(), message));
     }
-    let scheduled = match (name_of(fiber), scheduler_of(fiber)) {
-        (Some(name), Some(scheduler)) => scheduler.schedule(name, value, first),
-        _ => false,
-    };
+    let scheduled = known(fiber).is_some_and(|(name, scheduler)| {
+        if scheduler.is_traced() {
+            let first = if first { ruby.qtrue().as_value() } else { ruby.qfalse().as_value() };
+            scheduler.trace("schedule", &[fiber, value, first]);
+        }
+        scheduler.schedule(name, value, first)
+    });
     if !scheduled {
         schedule_early(fiber, value);
     }
     Ok(scheduled)
+}
+
+/// A fiber's name, and the scheduler that gave it.
+fn known(fiber: Value) -> Option<(Name, Obj<Scheduler>)> {
+    Some((name_of(fiber)?, scheduler_of(fiber)?))
+}
+
+/// Takes a fiber out of the run queue.
+fn unschedule(fiber: Fiber) {
+    if let Some((name, scheduler)) = known(fiber.as_value()) {
+        scheduler.unschedule(name);
+    }
+}
+
+/// Lets a fiber call a block in the middle of its wait. False where it has ended or was never spun.
+fn interject(fiber: Fiber, block: Value) -> bool {
+    known(fiber.as_value()).is_some_and(|(name, scheduler)| scheduler.interject(name, block))
+}
+
+/// From now on no shield helps the fiber.
+fn expose(fiber: Fiber) {
+    if let Some((name, scheduler)) = known(fiber.as_value()) {
+        scheduler.expose(name);
+    }
+}
+
+/// Holds a fiber up, or lets it go on.
+fn detain(fiber: Fiber, on: bool) {
+    if let Some((name, scheduler)) = known(fiber.as_value()) {
+        scheduler.detain(name, on);
+    }
+}
+
+fn is_detained(fiber: Fiber) -> bool {
+    known(fiber.as_value()).is_some_and(|(name, scheduler)| scheduler.is_detained(name))
+}
+
+/// `shield(limit)`: keeps off what others raise in the running fiber. A key for `unshield`, or nil.
+fn shield(ruby: &Ruby, this: Obj<Scheduler>, limit: Value) -> Result<Option<u64>, Error> {
+    Ok(this.shield(time::span(ruby, limit)?).map(TimerKey::number))
+}
+
+/// `unshield(key, raises)`: raises what was kept off, at once or at the next wait.
+fn unshield(this: Obj<Scheduler>, timer: Option<u64>, raises: bool) -> Result<(), Error> {
+    this.unshield(timer.map(TimerKey::from_number), raises)
+}
+
+fn wake(this: Obj<Scheduler>) {
+    this.wake_up();
+}
+
+fn set_trace_hook(this: Obj<Scheduler>, tracer: Value) {
+    this.set_tracer(tracer);
+}
+
+fn set_idle_hook(this: Obj<Scheduler>, hook: Value) {
+    this.set_idler(hook);
 }
 
 /// The scheduler that a fiber was adopted by.
@@ -133,15 +212,12 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
     // SAFETY: a live fiber; a variable that is not set reads as nil.
     let object = unsafe { rb_sys::rb_ivar_get(fiber.as_raw(), scheduler_id()) };
     // SAFETY: what a variable holds is a live object.
-    Obj::try_convert(unsafe { <Value as magnus::rb_sys::FromRawValue>::from_raw(object) }).ok()
+    Obj::try_convert(unsafe { Value::from_raw(object) }).ok()
 }
 
 /// Ends a `block`. What comes too early for a fiber that nobody spun is kept for it.
 fn unblock(blocker: Value, fiber: Value) {
-    let unblocked = match (name_of(fiber), scheduler_of(fiber)) {
-        (Some(name), Some(scheduler)) => scheduler.unblock(blocker, name),
-        _ => false,
-    };
+    let unblocked = known(fiber).is_some_and(|(name, scheduler)| scheduler.unblock(blocker, name));
     if !unblocked {
         unblock_early(fiber, blocker);
     }
@@ -167,6 +243,35 @@ fn sleep(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
     }
 }
 
+/// `Kernel#gets`, where ARGF would read `$stdin`: then `$stdin` does, in Rust as here, so that `$_` is the
+/// caller's.
+fn gets(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
+    if Scheduler::current().is_none() || !reads_stdin(ruby)? {
+        return crate::io::original(ruby, args);
+    }
+    let (argc, argv) = (args.len() as i32, args.as_ptr());
+    let line = protect(|| {
+        // SAFETY: called from a method that Ruby called with these arguments; `Value` is a transparent VALUE.
+        unsafe {
+            let gets = rb_sys::rb_intern2(c"gets".as_ptr(), 4);
+            let keywords = rb_sys::rb_keyword_given_p();
+            rb_sys::rb_funcallv_kw(rb_sys::rb_gv_get(c"$stdin".as_ptr()), gets, argc, argv.cast(), keywords)
+        }
+    })?;
+    // SAFETY: what a Ruby method returned.
+    Ok(unsafe { Value::from_raw(line) })
+}
+
+/// Whether ARGF has no file left, and none behind it.
+fn reads_stdin(ruby: &Ruby) -> Result<bool, Error> {
+    let files: magnus::RArray = ruby.class_object().const_get("ARGV")?;
+    if !files.is_empty() {
+        return Ok(false);
+    }
+    let argf: Value = ruby.class_object().const_get("ARGF")?;
+    Ok(argf.funcall::<_, _, String>("filename", ())? == "-")
+}
+
 fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Result<bool, Error> {
     let limit = time::span(ruby, limit)?;
     let is_stock =
@@ -174,8 +279,18 @@ fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Res
     this.block(blocker, is_stock, limit)
 }
 
-/// Waits for events (`IO::READABLE` …) on an IO; those that are ready, or false when the time is up.
-fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, io: Value, events: u32, limit: Value) -> Result<Value, Error> {
+/// `poll(io, events, limit)` waits for events (`IO::READABLE` …) on an IO: those that are ready, or false when
+/// the time is up. With less it is the original's `poll(blocking = false)`: looks at what has happened.
+fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<Value, Error> {
+    let &[io, events, limit] = args else {
+        let (blocking,) = scan_args::<(), (Option<bool>,), (), (), (), ()>(args)?.optional;
+        match blocking {
+            Some(true) => this.sleep(std::time::Duration::ZERO)?,
+            _ => this.snooze()?,
+        };
+        return Ok(this.as_value());
+    };
+    let events = u32::try_convert(events)?;
     let limit = time::span(ruby, limit)?;
     let fd = match Integer::from_value(io) {
         Some(fd) => fd.to_i32()?,
@@ -222,21 +337,12 @@ fn yield_to(this: Obj<Scheduler>, fiber: Fiber) -> Result<Value, Error> {
 /// The scheduler of a thread, or nil.
 fn scheduler_of_thread(thread: magnus::Thread) -> Value {
     // SAFETY: a live thread; a variable that is not set reads as nil.
-    unsafe {
-        <Value as magnus::rb_sys::FromRawValue>::from_raw(rb_sys::rb_ivar_get(
-            thread.as_raw(),
-            scheduler_id(),
-        ))
-    }
+    unsafe { Value::from_raw(rb_sys::rb_ivar_get(thread.as_raw(), scheduler_id())) }
 }
 
 /// Whether a fiber is in a run queue.
 fn is_runnable(fiber: Fiber) -> bool {
-    let fiber = fiber.as_value();
-    match (name_of(fiber), scheduler_of(fiber)) {
-        (Some(name), Some(scheduler)) => scheduler.is_queued(name),
-        _ => false,
-    }
+    known(fiber.as_value()).is_some_and(|(name, scheduler)| scheduler.is_queued(name))
 }
 
 fn kind(ruby: &Ruby, this: Obj<Scheduler>) -> magnus::Symbol {

@@ -72,6 +72,12 @@ pub(crate) struct Scheduler {
     /// Trap handlers are running inside a park: meanwhile every override is the original.
     interrupted: Cell<bool>,
     closed: Cell<bool>,
+    /// Called, with the events of the original's tracing, where it is not nil.
+    tracer: Cell<VALUE>,
+    /// Some fiber may have interjections; they are looked for only then.
+    interjected: Cell<bool>,
+    /// Called by a switch that finds nobody ready, where it is not nil.
+    idler: Cell<VALUE>,
     turns: RefCell<Turns>,
     options: UringOptions,
     choice: Choice,
@@ -89,6 +95,10 @@ impl DataTypeFunctions for Scheduler {
         shard.iter().for_each(|shard| shard.host().mark(marker));
         // SAFETY: the thread was alive when the scheduler was made and is marked here ever since.
         marker.mark(unsafe { Value::from_raw(self.thread) });
+        for hook in [self.tracer.get(), self.idler.get()] {
+            // SAFETY: set by a Ruby call, and marked here ever since.
+            marker.mark(unsafe { Value::from_raw(hook) });
+        }
     }
 
     fn free(self: Box<Self>) {
@@ -189,6 +199,9 @@ impl Scheduler {
             fork: Cell::new(fork::generation()),
             interrupted: Cell::new(false),
             closed: Cell::new(false),
+            tracer: Cell::new(NIL),
+            interjected: Cell::new(false),
+            idler: Cell::new(NIL),
             turns: RefCell::default(),
             options,
             choice,
@@ -274,24 +287,38 @@ impl Scheduler {
 
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     fn park(&self, me: Name) -> Result<(), Error> {
+        if self.tracer.get() != NIL {
+            self.trace_park(me, "block")?;
+        }
+        if self.idler.get() != NIL && self.with(|shard| shard.queue().is_empty()) {
+            self.aside(me, || call(self.idler.get(), &[]))?;
+        }
+        self.park_untraced(me)?;
+        if self.tracer.get() != NIL {
+            self.trace_park(me, "unblock")?;
+        }
+        if self.interjected.get() { self.run_interjections(me) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn park_untraced(&self, me: Name) -> Result<(), Error> {
         loop {
             let step = self.with(|shard| {
                 let roots = shard.host_mut();
                 if roots.record(me).is_some_and(|record| std::mem::take(&mut record.granted)) {
                     return Step::Granted;
                 }
-                let name = match shard.next() {
-                    Next::Run(name) => shard.host_mut().hand_down(name),
-                    Next::Wait(wait) => return Step::Wait(wait),
-                    Next::Idle => return Step::Idle,
-                };
-                match shard.host_mut().record(name) {
-                    _ if name == me => Step::Granted,
-                    None => Step::Again, // a late wake-up
-                    Some(record) => {
-                        record.granted = true;
-                        Step::Transfer(record.fiber, name)
+                match shard.next() {
+                    Next::Run(name) => {
+                        // Nobody's: a late wake-up, or a fiber that is held up.
+                        let Some(name) = shard.host_mut().turn(name) else { return Step::Again };
+                        if name == me {
+                            return Step::Granted;
+                        }
+                        shard.host_mut().grant(name).map_or(Step::Again, |fiber| Step::Transfer(fiber, name))
                     }
+                    Next::Wait(wait) => Step::Wait(wait),
+                    Next::Idle => Step::Idle,
                 }
             });
             match step {
@@ -331,6 +358,11 @@ impl Scheduler {
     }
 
     fn wait(&self, mut wait: AnyWait, me: Name) -> Result<(), Error> {
+        let traced = wait.may_sleep() && self.is_traced();
+        let entered = if traced { self.trace_park(me, "enter_poll") } else { Ok(()) };
+        if traced && self.with(|shard| !shard.queue().is_empty()) {
+            self.wake_up(); // the tracer scheduled somebody
+        }
         let blocked = if wait.may_sleep() {
             let waker = self.waker.borrow().clone().expect("a scheduler that waits is open");
             gvl::block(&mut wait, &waker)
@@ -341,6 +373,9 @@ impl Scheduler {
             self.start_anew();
         }
         self.with(|shard| shard.harvest(wait));
+        if traced {
+            entered.and_then(|()| self.trace_park(me, "leave_poll"))?;
+        }
         let started = blocked.map_err(|error| {
             errors::system(&ruby(), error.raw_os_error().unwrap_or(0), "waiting for completions")
         })?;
@@ -360,9 +395,11 @@ impl Scheduler {
     /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
     /// belongs to the stack where it was heard: it ends that fiber, and Ruby passes it on to the main one.
     fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
-        if me == Name::MAIN {
-            return Err(error);
-        }
+        if me == Name::MAIN { Err(error) } else { self.raise_in_main(error) }
+    }
+
+    /// Raises an exception in the main fiber, before anybody else runs.
+    fn raise_in_main(&self, error: Error) -> Result<(), Error> {
         let ErrorType::Exception(exception) = error.error_type() else { return Err(error) };
         let scheduled = Scheduled { value: exception.as_raw(), raises: true };
         self.with(|shard| {
@@ -409,9 +446,99 @@ impl Scheduler {
         Ok(self.take(me))
     }
 
+    /// Calls what others want called in the middle of this fiber's wait. It may wait, too: under a name of
+    /// its own, so that what the fiber waits for cannot be mistaken for what the call waits for.
+    #[inline]
+    fn run_interjections(&self, me: Name) -> Result<(), Error> {
+        while let Some((block, inside)) = self.with(|shard| shard.host_mut().begin_aside(me)) {
+            self.running.set(inside);
+            let called = call(block, &[]);
+            self.running.set(me);
+            self.with(|shard| {
+                shard.queue_mut().remove(inside);
+                if shard.host_mut().end_aside(me, inside) {
+                    shard.queue_mut().wake(me);
+                }
+            });
+            called?;
+        }
+        Ok(())
+    }
+
+    /// Runs a hook in the middle of a park. It must not wait: meanwhile every override is the original.
+    /// What it raises is raised in the main fiber.
+    fn aside(&self, me: Name, hook: impl FnOnce() -> Result<Value, Error>) -> Result<(), Error> {
+        if self.interrupted.replace(true) {
+            return Ok(());
+        }
+        let called = hook();
+        self.interrupted.set(false);
+        called.map_or_else(|error| self.interrupt(error, me), |_| Ok(()))
+    }
+
+    #[cold]
+    fn trace_park(&self, me: Name, event: &'static str) -> Result<(), Error> {
+        let (fiber, value) = self.with(|shard| {
+            let record = shard.host_mut().record(me);
+            record.map_or((NIL, NIL), |record| {
+                (record.fiber, record.scheduled.map_or(NIL, |scheduled| scheduled.value))
+            })
+        });
+        self.aside(me, || {
+            let ruby = ruby();
+            // SAFETY: the record's own values, which it keeps alive.
+            let (fiber, value) = unsafe { (Value::from_raw(fiber), Value::from_raw(value)) };
+            let event_name = ruby.to_symbol(event).as_value();
+            match event {
+                "block" => self.tell(&[event_name, fiber, caller(&ruby)?]),
+                "unblock" => self.tell(&[event_name, fiber, value, caller(&ruby)?]),
+                _ => self.tell(&[event_name, fiber]),
+            }
+        })
+    }
+
+    /// Tells the tracer of something that Ruby code did. What it raises is raised in the main fiber.
+    #[cold]
+    pub(crate) fn trace(&self, event: &'static str, arguments: &[Value]) {
+        if self.interrupted.replace(true) {
+            return;
+        }
+        let ruby = ruby();
+        let told = match event {
+            "terminate" => self.tell(&[&[ruby.to_symbol(event).as_value()], arguments].concat()),
+            _ => caller(&ruby).and_then(|caller| {
+                self.tell(&[&[ruby.to_symbol(event).as_value()], arguments, &[caller]].concat())
+            }),
+        };
+        self.interrupted.set(false);
+        // A kill, which cannot be raised elsewhere, comes again at the next wait.
+        told.or_else(|error| self.raise_in_main(error).map(|()| ruby.qnil().as_value())).ok();
+    }
+
+    fn tell(&self, event: &[Value]) -> Result<Value, Error> {
+        call(self.tracer.get(), event)
+    }
+
+    pub(crate) fn is_traced(&self) -> bool {
+        self.tracer.get() != NIL
+    }
+
+    pub(crate) fn set_tracer(&self, tracer: Value) {
+        self.tracer.set(tracer.as_raw());
+    }
+
+    pub(crate) fn set_idler(&self, idler: Value) {
+        self.idler.set(idler.as_raw());
+    }
+
     /// `snooze`: to the tail of the queue.
     pub(crate) fn snooze(&self) -> Result<Value, Error> {
         let me = self.me();
+        if self.is_traced() {
+            let ruby = ruby();
+            let (nil, no) = (ruby.qnil().as_value(), ruby.qfalse().as_value());
+            self.trace("schedule", &[ruby.fiber_current().as_value(), nil, no]);
+        }
         self.with(|shard| {
             shard.host_mut().bring_kept(me.name);
             shard.queue_mut().wake(me.name);
@@ -696,6 +823,16 @@ impl Scheduler {
     pub(crate) fn adopt(&self, fiber: Value, this: VALUE) -> Name {
         let name = self.with(|shard| shard.host_mut().adopt(fiber.as_raw()));
         set_name(fiber, name, this);
+        if self.is_traced() {
+            self.trace("spin", &[fiber]);
+        }
+        name
+    }
+
+    /// [`adopt`](Self::adopt) for a fiber that was not made to be spun.
+    pub(crate) fn adopt_raw(&self, fiber: Value, this: VALUE) -> Name {
+        let name = self.adopt(fiber, this);
+        self.with(|shard| shard.host_mut().unannounced(name));
         name
     }
 
@@ -704,6 +841,12 @@ impl Scheduler {
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
+        if self.is_traced() {
+            // SAFETY: the running fiber.
+            let fiber = unsafe { Value::from_raw(fiber) };
+            let result = fiber.funcall("result", ());
+            self.trace("terminate", &[fiber, result.unwrap_or_else(|_| ruby().qnil().as_value())]);
+        }
         self.with_open((), |shard| {
             if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
                 shard.queue_mut().remove(running);
@@ -720,7 +863,95 @@ impl Scheduler {
                 record.granted = false;
             }
         });
+        self.run_interjections(running)?;
         value_of(Ok(self.take(running)))
+    }
+
+    /// Puts a shield around the running fiber; with a limit, a timer that takes it away.
+    pub(crate) fn shield(&self, limit: Option<Duration>) -> Option<TimerKey> {
+        let me = self.running.get();
+        self.with(|shard| {
+            shard.host_mut().shield(me);
+            let timer = shard.at(shard.now() + limit?, me);
+            shard.host_mut().open_shield_at(timer);
+            Some(timer)
+        })
+    }
+
+    /// Takes the shield away, unless the timer has. What was held back is raised: now, or where something
+    /// else is being raised already, at the fiber's next wait.
+    pub(crate) fn unshield(&self, timer: Option<TimerKey>, raises: bool) -> Result<(), Error> {
+        let me = self.running.get();
+        let held = self.with_open(None, |shard| {
+            if let Some(timer) = timer {
+                shard.host_mut().clear_alarm(timer);
+                if !shard.disarm(timer) {
+                    return None;
+                }
+            }
+            let held = shard.host_mut().unshield(me)?;
+            if !raises {
+                shard.host_mut().schedule(me, held);
+                shard.ready(me);
+                return None;
+            }
+            Some(held)
+        });
+        let Some(held) = held else { return Ok(()) };
+        // SAFETY: rooted until now; it stands on this stack.
+        let exception = Exception::from_value(unsafe { Value::from_raw(held.value) });
+        Err(exception.expect("shields hold back only what raises").into())
+    }
+
+    /// No shield helps the fiber any more.
+    pub(crate) fn expose(&self, name: Name) {
+        self.with_open((), |shard| shard.host_mut().expose(name));
+    }
+
+    /// Lets a fiber call `block` at its next turn, in the middle of what it waits for.
+    pub(crate) fn interject(&self, name: Name, block: Value) -> bool {
+        let local = self.is_local();
+        self.with_open(false, |shard| {
+            if shard.host_mut().record(name).is_none() {
+                return false;
+            }
+            shard.host_mut().interject(name, block.as_raw());
+            self.interjected.set(true);
+            if local {
+                shard.queue_mut().wake(name)
+            } else {
+                shard.inbox().push(name)
+            }
+            true
+        })
+    }
+
+    /// Holds a fiber up, and lets it go on.
+    pub(crate) fn detain(&self, name: Name, on: bool) {
+        self.with_open((), |shard| {
+            if on {
+                shard.host_mut().detain(name);
+            } else if shard.host_mut().release(name) {
+                shard.ready(name);
+            }
+        });
+    }
+
+    pub(crate) fn is_detained(&self, name: Name) -> bool {
+        self.with_open(false, |shard| shard.host_mut().is_detained(name))
+    }
+
+    /// Takes a fiber out of the run queue, with what was scheduled for it.
+    pub(crate) fn unschedule(&self, name: Name) {
+        self.with_open((), |shard| {
+            shard.queue_mut().remove(name);
+            shard.host_mut().record(name).map(|record| record.scheduled.take());
+        });
+    }
+
+    /// Ends the wait of a thread that is blocked in the kernel. Any thread.
+    pub(crate) fn wake_up(&self) {
+        self.waker.borrow().iter().for_each(Waker::wake);
     }
 
     /// Schedules a fiber of this scheduler, from whichever thread has the GVL.
@@ -728,13 +959,12 @@ impl Scheduler {
         let scheduled = Scheduled { value: value.as_raw(), raises: roots::is_exception(value) };
         let local = self.is_local();
         self.with_open(false, |shard| {
-            let name = shard.host_mut().innermost(name);
             if shard.host_mut().record(name).is_none() {
                 return false;
             }
-            if !shard.host_mut().schedule(name, scheduled) {
-                return true; // an exception stands there; it is stronger
-            }
+            let Some(name) = shard.host_mut().deliver(name, scheduled, 0) else {
+                return true; // an exception stands there, which is stronger; or there is a shield
+            };
             match (local, first) {
                 (false, _) => shard.inbox().push(name),
                 (true, true) => shard.ready_first(name),
@@ -765,7 +995,8 @@ impl Scheduler {
     pub(crate) fn alarm(&self, name: Name, span: Duration, value: Value) -> TimerKey {
         self.with(|shard| {
             let timer = shard.at(shard.now() + span, name);
-            shard.host_mut().set_alarm(timer, value.as_raw());
+            let depth = shard.host_mut().depth(name);
+            shard.host_mut().set_alarm(timer, value.as_raw(), depth);
             timer
         })
     }
@@ -779,11 +1010,7 @@ impl Scheduler {
             if shard.disarm(timer) {
                 return true;
             }
-            let (Some(marker), Some(record)) = (marker, shard.host_mut().record(running)) else {
-                return false;
-            };
-            if record.scheduled.is_some_and(|scheduled| scheduled.value == marker.as_raw()) {
-                record.scheduled = None;
+            if marker.is_some_and(|marker| shard.host_mut().take_back(running, marker.as_raw())) {
                 shard.queue_mut().remove(running);
             }
             false
@@ -899,6 +1126,18 @@ impl Scheduler {
         // SAFETY: as above.
         set_name(unsafe { Value::from_raw(main) }, Name::MAIN, this);
     }
+}
+
+/// Calls a Ruby block.
+fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
+    // SAFETY: a hook or an interjection, which is kept alive by who holds it, or by this stack.
+    unsafe { Value::from_raw(block) }.funcall("call", arguments)
+}
+
+/// Where the user's code is, as `Kernel#caller` says.
+fn caller(ruby: &Ruby) -> Result<Value, Error> {
+    let polyphony: magnus::RModule = ruby.class_object().const_get("Polyphony")?;
+    polyphony.funcall("caller_lines", ())
 }
 
 /// The fiber that parks; `base` is the fiber that resumed it, where nobody spun it.

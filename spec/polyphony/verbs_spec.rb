@@ -258,6 +258,165 @@ RSpec.describe Polyphony::Verbs do
     end
   end
 
+  describe "every loop" do
+    spinning = lambda do |**options, &block|
+      fiber = spin_loop(**options, &block)
+      fiber.await
+    ensure
+      fiber.stop
+    end
+    loops = {
+      "spin_loop" => spinning, "every" => ->(&block) { every(0.0005, &block) },
+      "spin_loop with a rate" => ->(&block) { spinning.call(rate: 2000, &block) },
+      "throttled_loop" => ->(&block) { throttled_loop(rate: 2000, &block) },
+      "throttled_loop with a count" => ->(&block) { throttled_loop(rate: 2000, count: 100, &block) },
+      "receive_loop" => ->(&block) { 5.times { Fiber.current << nil }; receive_loop(&block) },
+      "timer_loop" => ->(&block) { Polyphony.backend_timer_loop(0.0005, &block) }
+    }
+    after { receive_all_pending }
+
+    loops.each do |name, run|
+      it "ends by a break, with its value: #{name}" do
+        rounds = 0
+        expect(run.call { break :broken if (rounds += 1) == 3 }).to eq :broken
+        expect(rounds).to eq 3
+      end if name !~ /spin_loop/
+
+      it "ends by StopIteration: #{name}" do
+        rounds = 0
+        run.call { raise StopIteration if (rounds += 1) == 3 }
+        expect(rounds).to eq 3
+      end
+
+      it "ends when it is cancelled, and when its time is up: #{name}" do
+        fiber = spin { run.call { snooze } }
+        3.times { snooze }
+        fiber.stop(:stopped)
+        expect(fiber.await).to eq :stopped
+        expect(move_on_after(0.003, with_value: :late) { run.call { snooze } }).to eq :late
+      end unless name =~ /count/
+    end
+
+    it "gives a spin_loop's break as the fiber's result" do
+      expect([spin_loop { break :broken }.await, spin_loop(interval: 0.001) { break :too }.await]).to eq %i[broken too]
+    end
+  end
+
+  # A tick that comes late is skipped, and the schedule stays what it was.
+  it "keeps every's schedule whatever the block takes" do
+    began = clock
+    ticks = []
+    every(0.01) do
+      ticks << clock - began
+      sleep 0.012 if ticks.size == 1
+      break if ticks.size == 3
+    end
+    expect(ticks.map { |tick| (tick / 0.01).floor }.each_cons(2).all? { |one, next_one| next_one > one }).to be true
+    expect(ticks[1]).to be >= 0.03
+  end
+
+  describe "#receive" do
+    it "finds messages that a thread was sent before it ran fibers" do
+      thread = Thread.new { Array.new(3) { receive } }
+      thread << 1 << 2
+      thread << 3
+      expect(thread.value).to eq [1, 2, 3]
+    end
+  end
+
+  describe "#p" do
+    everywhere "the main fiber", "a spun fiber" do
+      it "writes in one piece and returns what it was given, as stock Ruby does" do
+        earlier = $stdout
+        $stdout = StringIO.new
+        results = [p, p(1), p("a", :b)]
+        expect([results, $stdout.string]).to eq [[nil, 1, ["a", :b]], "1\n\"a\"\n:b\n"]
+      ensure
+        $stdout = earlier
+      end
+    end
+
+    it "lets others run while its output is full" do
+      out = Child.ruby!(<<~RUBY)
+        reader, writer = IO.pipe
+        earlier = $stdout
+        $stdout = writer
+        read = spin { reader.readpartial(1_000_000).size while reader.wait_readable(0.01); :read }
+        p "x" * 200_000
+        $stdout = earlier
+        print read.await
+      RUBY
+      expect(out).to eq "read"
+    end
+  end
+
+  describe "#gets" do
+    def asked(script, input, *arguments)
+      reader, writer = IO.pipe
+      writer << input
+      writer.close
+      command = ["timeout", "20", *Child::RUBY, "-I", Child::LIBRARY, "-rpolyphony", "-e", script, *arguments]
+      Thread.new { IO.popen(command, in: reader, &:read) }.value
+    ensure
+      reader.close
+    end
+
+    it "reads $stdin in every form, sets $_, and ends with nil" do
+      script = "Polyphony.scheduler!; p gets, $_, gets(chomp: true), gets(3), gets('x'), gets(nil), gets"
+      expect(asked(script, "one\ntwo\nthree\naxb\n")).to eq %("one\\n"\n"one\\n"\n"two"\n"thr"\n"ee\\nax"\n"b\\n"\nnil\n)
+    end
+
+    it "lets others run while it waits" do
+      script = "ticker = spin { 3.times { sleep 0.001 }; $stdout.syswrite('ticked '); Process.kill(:KILL, Process.pid) if false; $w << \"late\\n\" }; " \
+               "r, $w = IO.pipe; $stdin.reopen(r); print gets"
+      expect(asked(script, "")).to eq "ticked late\n"
+    end
+
+    it "reads the files that ARGV names" do
+      in_directory do |directory|
+        2.times { |number| File.write("#{directory}/#{number}", "line #{number}\n") }
+        script = "Polyphony.scheduler!; p gets, gets, gets; begin; ARGV << '/none'; gets; rescue Errno::ENOENT => e; p e.class; end"
+        expect(asked(script, "stdin\n", "#{directory}/0", "#{directory}/1")).to start_with %("line 0\\n"\n"line 1\\n"\nnil\n)
+      end
+    end
+  end
+
+  describe "#system and backticks" do
+    everywhere "the main fiber", "a spun fiber" do
+      it "write where $stdout and $stderr go, also where that is no file" do
+        earlier = [$stdout, $stderr]
+        $stdout = StringIO.new
+        $stderr = StringIO.new
+        status = system("echo out; exit 3")
+        text = `echo heard; echo err >&2`
+        expect([status, $stdout.string, text, $stderr.string, $?.exitstatus]).to eq [false, "out\n", "heard\n", "err\n", 0]
+      ensure
+        $stdout, $stderr = earlier
+      end
+
+      it "fail as stock Ruby's do" do
+        expect(system("/none")).to be_nil
+        expect { system("exit 3", exception: true) }.to raise_error RuntimeError, /exit 3/
+        expect { system("/none", exception: true) }.to raise_error Errno::ENOENT
+        expect { `/none` }.to raise_error Errno::ENOENT
+      end
+    end
+
+    # Backticks deadlocked when a child filled its output before it closed its stderr.
+    it "take long output" do
+      expect(`head -c 200000 /dev/zero`.bytesize).to eq 200_000
+    end
+  end
+
+  describe "#trap" do
+    it "gives back the very handler that was there" do
+      handler = -> { nil }
+      trap(:USR2, handler)
+      expect(Process.trap(:USR2) { nil }).to equal handler
+      expect(trap(:USR2, "DEFAULT")).to be_a Proc
+    end
+  end
+
   describe "#after" do
     it "runs the block once, later" do
       expect(after(0.001) { :ran }.await).to eq :ran

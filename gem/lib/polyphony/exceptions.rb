@@ -28,6 +28,18 @@ module Polyphony
   # Marks one timeout among nested ones; it never leaves the call that armed it.
   class TimeoutException < ::Exception; end
 
+  # A block to be called in another fiber, as an exception; {Supervision#interject} needs none.
+  class Interjection < ::Exception
+    # @param block [Proc]
+    def initialize(block)
+      @block = block
+      super()
+    end
+
+    # Calls the block.
+    def invoke = @block.call
+  end
+
   # The call makes no sense on this fiber: it was never spun, or it awaits itself.
   class FiberError < ::FiberError; end
 end

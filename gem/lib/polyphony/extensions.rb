@@ -11,6 +11,8 @@ module Polyphony
   # place that installs them.
   module Extensions
     require_relative "gathering"
+    require_relative "supervision"
+    require_relative "origin"
     require_relative "signals"
     require_relative "verbs"
     require_relative "looping"
@@ -32,10 +34,12 @@ module Polyphony
     require_relative "net"
     require_relative "backend_io"
     require_relative "extensions/queue"
+    require_relative "extensions/queue_extras"
     require_relative "extensions/mutex"
     require_relative "extensions/thread"
     require_relative "extensions/process"
     require_relative "extensions/timeout"
+    require_relative "original_names"
 
     INSTANCES = {
       ::Exception => Extensions::Exception,
@@ -50,6 +54,8 @@ module Polyphony
     }.freeze
 
     SINGLETONS = {
+      ::Exception => Extensions::Exception::Singleton, ::Thread => Extensions::Thread::Singleton,
+      ::Process::Status => Extensions::Process::Status,
       ::IO => Extensions::IO::Singleton, ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
       ::Process => Extensions::Process, ::Timeout => Extensions::Timeout,
       ::Socket => Extensions::Resolving::OfSocket, ::Addrinfo => Extensions::Resolving::OfAddrinfo,
@@ -65,8 +71,10 @@ module Polyphony
       return if @installed
 
       @installed = true
+      OriginalNames.define
       INSTANCES.each { |owner, extension| owner.prepend(extension) }
       SINGLETONS.each { |owner, extension| owner.singleton_class.prepend(extension) }
+      ::Thread::Queue.include(QueueExtras)
       ::Kernel.include(Verbs)
       ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
       ::Kernel.at_exit { Polyphony.finish }

@@ -12,6 +12,9 @@ module Polyphony
   #   @return [Hash{Symbol => Integer}] counters since the thread began, and what is queued and in flight
   # @!method kind
   #   @return [Symbol] `:io_uring` or `:epoll`
+  # @!method poll(blocking = false)
+  #   Looks at what has happened, with true also in the kernel, and lets those run whom it concerns.
+  #   @return [Scheduler] self
   # @!method describe
   #   @return [String] the backend and how it was set up
   class Scheduler
@@ -26,12 +29,25 @@ module Polyphony
     scheduler || start(**options)
   end
 
+  # The directory whose lines no backtrace names.
+  HOME = "#{File.expand_path("..", __dir__)}/".freeze
+  private_constant :HOME
+
+  # @api private
+  def self.without_home(lines) = lines.reject { |line| line.start_with?(HOME) }
+
+  # Where the user's code is.
+  # @api private
+  def self.caller_lines = without_home(caller(1))
+
   # @api private
   def self.start(**options)
     if ::Fiber.scheduler && !::Fiber.scheduler.is_a?(FiberScheduler)
       raise "#{::Fiber.scheduler.class} serves this thread already: " \
             "use Polyphony in another thread, or Polyphony::FiberScheduler in its place"
     end
+
+    raise "Polyphony cannot switch fibers in a hook or a handler" if scheduler_of(::Thread.current)
 
     scheduler = Scheduler.start(**options)
     Extensions::Late.install if defined?(Extensions::Late)

@@ -8,24 +8,42 @@ module Polyphony
   #
   # @api private
   module Signals
-    # @param handler [#call] what the user gave to `trap`
-    # @return [Proc] what Ruby calls
-    def self.wrap(handler)
-      ::Kernel.proc do |*signal|
-        # Signal 0 is the end of the process, which no fiber sees.
-        scheduler = Polyphony.scheduler_of(::Thread.main) unless signal.first == 0 # rubocop:disable Style/NumericPredicate
-        scheduler ? spin(scheduler, handler, signal) : handler.call(*signal)
-      end
+    # What Ruby calls; it knows what the user gave.
+    class Handler < ::Proc
+      # @return [#call]
+      attr_accessor :given
     end
 
-    # Runs the handler in a fiber that belongs to the main one.
-    def self.spin(scheduler, handler, signal)
-      main = ::Thread.main.main_fiber
-      fiber = ::Fiber.new(blocking: false) { fiber.__run__(scheduler, ::Kernel.proc { handler.call(*signal) }) }
-      fiber.__prepare__(main, :signal, nil, handler)
+    # @param handler [#call] what the user gave to `trap`
+    # @return [Handler] what Ruby calls
+    def self.wrap(handler)
+      wrapped = Handler.new do |*signal|
+        # Signal 0 is the end of the process, which no fiber sees.
+        scheduler = Polyphony.scheduler_of(::Thread.main) unless signal.first == 0 # rubocop:disable Style/NumericPredicate
+        scheduler ? spin(scheduler, handler) { handler.call(*signal) } : handler.call(*signal)
+      end
+      wrapped.given = handler
+      wrapped
+    end
+
+    # What the user gave to an earlier `trap`.
+    def self.unwrap(handler)
+      handler.is_a?(Handler) ? handler.given : handler
+    end
+
+    # Runs the block in a fiber that belongs to the thread's main one, before all others.
+    #
+    # @param handler [#call] where the fiber stands, for people
+    # @return [Fiber]
+    def self.spin(scheduler, handler, &block)
+      main = ::Thread.current.main_fiber
+      fiber = ::Fiber.new(blocking: false) { fiber.__run__(scheduler, block) }
+      fiber.__prepare__(main, :oob, nil, handler)
+      fiber.oob = true
       main.__adopt_child__(fiber)
       scheduler.adopt(fiber)
       Polyphony.schedule(fiber, nil, true)
+      fiber
     end
   end
 end

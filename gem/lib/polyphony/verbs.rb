@@ -96,14 +96,14 @@ module Polyphony
       interval ||= 1.0 / rate if rate
       raise ::ArgumentError, "throttled_loop needs a rate or an interval" unless interval
 
-      due = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
-      rounds = count ? count.times : ::Kernel.loop
+      throttler = Throttler.new(interval: interval)
+      return ::Kernel.loop { throttler.call(&block) } unless count
+
       ::Kernel.loop do
-        rounds.next
-        now = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
-        due > now ? sleep(due - now) : snooze
-        block.call
-        due = [due + interval, now].max
+        break if count <= 0
+
+        count -= 1
+        throttler.call(&block)
       end
     end
 
@@ -132,11 +132,21 @@ module Polyphony
       Timeouts.move_on_after(seconds, with_value, takes_canceller: !block.arity.zero?, &block)
     end
 
-    # Yields every message to the calling fiber, until the block breaks.
-    def receive_loop(&block) = ::Fiber.current.receive_loop(&block)
+    # Yields every message to the calling fiber, until the block breaks or raises StopIteration.
+    #
+    # @return [Object] the value of the `break`
+    def receive_loop(&block)
+      Polyphony.scheduler!
+      ::Fiber.current.receive_loop(&block)
+    end
 
     # @return [Array] the messages that wait, without waiting
     def receive_all_pending = ::Fiber.current.receive_all_pending
+
+    # Hears of the end of each fiber given, and of each child of the calling one.
+    #
+    # @see Supervision#supervise
+    def supervise(...) = ::Fiber.current.supervise(...)
   end
 
   extend Verbs.dup

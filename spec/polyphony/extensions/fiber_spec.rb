@@ -371,6 +371,22 @@ RSpec.describe Fiber do
       expect(fiber.restart.await).to eq [nil, :again]
     end
 
+    it "keeps children, drops messages, and gives the block the value" do
+      runs = []
+      fiber = spin { |value| runs << [value, receive_all_pending, Fiber.current.children.size]; spin { suspend }; suspend }
+      snooze
+      fiber << :dropped
+      fiber.restart(:value)
+      2.times { snooze }
+      expect(runs).to eq [[nil, [], 0], [:value, [], 1]]
+      fiber.stop
+      fiber.await
+    end
+
+    it "is refused by a main fiber" do
+      expect { Fiber.current.restart }.to raise_error FiberError, /main/
+    end
+
     it "takes no stack a restart" do
       runs = 0
       fiber = spin do
@@ -543,6 +559,127 @@ RSpec.describe Fiber do
       fiber.await
       states << fiber.state
       expect(states).to eq %i[runnable running waiting runnable dead]
+    end
+  end
+
+  it "may be transferred to, which runs it first" do
+    log = []
+    me = Fiber.current
+    spin { log << :other }
+    fiber = spin { |value| log << value; me.schedule(:back) }
+    expect([fiber.safe_transfer(:value), log]).to eq [:back, %i[value other]]
+  end
+
+  it "may be parked: whatever is scheduled waits until it is unparked" do
+    log = []
+    fiber = spin { log << sleep(0.001); log << suspend }
+    snooze
+    fiber.__park__
+    sleep 0.005
+    fiber.schedule(:early)
+    2.times { snooze }
+    expect([log, fiber.__parked__?]).to eq [[], true]
+    fiber.__unpark__
+    snooze
+    fiber.schedule(:later)
+    fiber.await
+    expect([log, fiber.__parked__?]).to eq [%i[early later], nil]
+  end
+
+  it "runs out of band first of all, and raises in the main fiber" do
+    log = []
+    spin { log << :other }
+    fiber = Fiber.schedule_priority_oob_fiber { log << [Fiber.current.oob, Fiber.current.tag]; snooze; raise IOError, "out of band" }
+    expect { sleep }.to raise_error IOError, "out of band"
+    expect([log, fiber.location]).to match [[[true, :oob], :other], /\(oob\)/]
+  end
+
+  it "runs out of band in its own thread" do
+    log = Queue.new
+    thread = Thread.new { Fiber.schedule_priority_oob_fiber { log << Thread.current }; sleep 0 }
+    expect(log.pop).to equal thread
+    thread.join
+  end
+
+  it "has an event of its own, and says where it was spun as it is told" do
+    fiber = spin { Fiber.current.auto_watcher.await }
+    fiber.set_caller(["here:1", "there:2"])
+    snooze
+    expect([fiber.caller, fiber.location]).to eq [["here:1", "there:2"], "here:1"]
+    fiber.auto_watcher.signal(:signalled)
+    expect(fiber.await).to eq :signalled
+  end
+
+  # One told to end while it waited for its children ended with an error.
+  it "ends as usual when it is told twice to end" do
+    fiber = spin { spin { begin; suspend; ensure; 5.times { snooze }; end }; suspend }
+    2.times { snooze }
+    fiber.stop(:first)
+    2.times { snooze }
+    fiber.terminate
+    expect(fiber.await).to eq :first
+  end
+
+  def clean_up_slowly
+    suspend
+  ensure
+    begin
+      3.times { snooze }
+    ensure
+      yield
+    end
+  end
+
+  # A stop while children were being stopped skipped their siblings (R28).
+  it "ends every child though it is told to end in the middle of that" do
+    ended = []
+    fiber = spin { 5.times { |number| spin { clean_up_slowly { ended << number } } }; suspend }
+    2.times { snooze }
+    3.times { fiber.stop; snooze }
+    fiber.await
+    expect(ended).to eq [0, 1, 2, 3, 4]
+  end
+
+  # Of a thousand sleepers some never heard that they were to end (#33).
+  it "ends a thousand sleepers, started or not, timers or not" do
+    fibers = Array.new(1000) { |number| spin { number.odd? ? sleep : sleep(1000) } }
+    snooze
+    fibers.concat(Array.new(100) { spin { sleep } })
+    fibers.each(&:terminate)
+    expect(Fiber.await(*fibers).compact).to be_empty
+  end
+
+  describe "made by Fiber.new, that waits in one that was spun," do
+    waits = {
+      "a queue" => ->(wake) { queue = Thread::Queue.new; wake.call { queue << :woken }; queue.pop },
+      "await" => ->(wake) { event = Polyphony::Event.new; fiber = spin { event.await }; wake.call { event.signal(:woken) }; fiber.await },
+      "a thread" => ->(_) { Thread.new { :woken }.value },
+      "a message" => ->(wake) { fiber = Fiber.current; wake.call { fiber.mailbox << :woken }; fiber.mailbox.shift }
+    }
+    waits.each do |name, wait|
+      it "is woken from #{name}" do
+        wake = ->(&block) { spin { 2.times { snooze }; block.call } }
+        expect(spin { Fiber.new { wait.call(wake) }.resume }.await).to eq :woken
+        expect(Fiber.new { wait.call(wake) }.resume).to eq :woken
+      end
+    end
+
+    it "is left when the time is up" do
+      expect(move_on_after(0.001, with_value: :late) { Fiber.new { sleep }.resume }).to eq :late
+      expect(spin { move_on_after(0.001, with_value: :late) { Fiber.new { suspend }.resume } }.await).to eq :late
+    end
+
+    it "can be set up to be scheduled" do
+      log = []
+      fiber = Fiber.new { log << suspend }
+      fiber.setup_raw
+      fiber.schedule
+      snooze
+      fiber.schedule(:value)
+      snooze
+      expect([log, fiber.alive?, fiber.parent, fiber.thread]).to eq [[:value], false, nil, Thread.current]
+      fiber.schedule
+      snooze
     end
   end
 

@@ -126,6 +126,60 @@ RSpec.describe Thread do
     threads.each(&:join)
   end
 
+  it "is sent messages: by <<, and by send where it runs fibers" do
+    thread = running { [receive, receive] }
+    expect(thread << 1).to equal thread
+    thread.send(:status)
+    expect(thread.value).to eq [1, :status]
+    stock = Thread.new { Thread.stop }
+    expect(stock.send(:alive?)).to be true
+    stock.kill.join
+    expect { stock << 1 }.to raise_error ThreadError
+  end
+
+  it "is raised in with a class and a message, and kill gives itself" do
+    thread = running { sleep }
+    thread.raise(IOError, "message")
+    expect { thread.join }.to raise_error IOError, "message"
+    thread = running { sleep }
+    expect(thread.kill_safe).to equal thread
+    expect([thread.join, thread.done?, thread.result]).to eq [nil, true, nil]
+  end
+
+  # Threads made by start and fork could not be joined.
+  it "may be made by start and fork" do
+    expect([Thread.start { spin { 1 }.await }.join, Thread.fork(2) { |number| number }.await]).to eq [1, 2]
+  end
+
+  it "has a result: nil while it runs, its value, or what ended it" do
+    thread = running { receive }
+    expect(thread.result).to be_nil
+    thread << :value
+    thread.join
+    failed = running { raise IOError }
+    snooze while failed.alive?
+    expect([thread.result, failed.result]).to match [:value, IOError]
+    expect([thread.await(1), thread.await_done, thread.join(1)]).to eq [:value, :value, thread]
+  end
+
+  it "schedules, unschedules and switches under the original's names" do
+    order = []
+    fibers = Array.new(3) { |number| spin { order << number } }
+    Thread.current.fiber_unschedule(fibers[0])
+    expect(Thread.current.schedule_and_wakeup(fibers[2])).to equal fibers[2]
+    me = Fiber.current
+    spin { me.schedule(:back) }
+    expect([Thread.current.switch_fiber, order]).to eq [:back, [2, 1]]
+    fibers[0].schedule
+    fibers[0].await
+    expect(Thread.new { Thread.current.setup.main_fiber.main? }.value).to be true
+  end
+
+  it "has stock Ruby's methods under the original's names" do
+    thread = Thread.new { :value }
+    expect([thread.orig_join, thread.orig_inspect]).to match [thread, /Thread/]
+  end
+
   it "refuses to have its fibers spun from elsewhere" do
     main = nil
     ready = Queue.new

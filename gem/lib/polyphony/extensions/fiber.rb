@@ -18,12 +18,16 @@ module Polyphony
     # @!method mailbox
     #   @return [Thread::Queue] the messages
     module Fiber
+      include Supervision
+
       # @return [Object, nil] a name for people
       attr_accessor :tag
       # @return [Thread, nil] the thread that runs the fiber; nil where nobody spun it
-      attr_reader :thread
-      # @return [Fiber, nil] the fiber that spun it
-      attr_reader :parent
+      attr_accessor :thread
+      # @return [Fiber, nil] the fiber that spun it. Setting it moves no child: {#attach_to} does
+      attr_accessor :parent
+      # @return [Boolean, nil] whether it runs the handler of a signal
+      attr_accessor :oob
       # @return [Object, nil] what the block returned, or the exception that ended it
       attr_reader :result
 
@@ -42,6 +46,7 @@ module Polyphony
         fiber = ::Fiber.new(blocking: false, **storage) { fiber.__run__(scheduler, block) }
         fiber.__prepare__(self, tag, orig_caller, block)
         (@children ||= {}.compare_by_identity)[fiber] = true
+        fiber.monitor(self) if @supervising
         scheduler.adopt(fiber)
         Polyphony.schedule(fiber, nil, false)
         fiber
@@ -61,6 +66,14 @@ module Polyphony
       # {#schedule}, before the fibers that are ready.
       def schedule_with_priority(value = nil)
         __schedule__(value, true)
+      end
+
+      # Runs the fiber at once, and the calling one when somebody schedules it.
+      #
+      # @return [Object, nil] what the calling fiber is scheduled with
+      def safe_transfer(value = nil)
+        schedule_with_priority(value)
+        Polyphony.scheduler!.suspend
       end
 
       # Waits for the fiber to end.
@@ -126,27 +139,39 @@ module Polyphony
       # Ends the fiber and its children.
       #
       # @param graceful [Boolean] says to clean-up code that there is time
+      # @param grace [Numeric, nil] how many seconds: what goes on then, here or in a child, is ended in its
+      #   clean-up, shielded or not
       # @return [Fiber, nil] self; nil where it has ended already
-      def terminate(graceful: false)
+      def terminate(graceful: false, grace: nil)
         __check_spun__
         @graceful_shutdown = graceful
-        @ended ? nil : __schedule__(Terminate.new, false)
+        return if @ended
+
+        __schedule__(Terminate.new, false)
+        __end_within__(grace) if grace
+        self
       end
 
       # Whether {#terminate} was asked to be graceful.
       attr_writer :graceful_shutdown
 
+      # @return [Boolean] whether clean-up code has time
       def graceful_shutdown? = @graceful_shutdown ? true : false
 
       # Runs the fiber's block again from the top: at its next turn, or, where it has ended, in a new fiber
       # of the same parent.
       #
-      # @return [Fiber] self, or the new fiber
+      # @param value [Object] what the block is given
+      # @return [Fiber] self, or the new fiber, which has the same tag and monitors
+      # @raise [FiberError] for a main fiber
       def restart(value = nil)
         __check_spun__
+        ::Kernel.raise FiberError, "a main fiber cannot be restarted" if @main
         return __schedule__(Restart.new(value), false) unless @ended
 
-        fiber = @parent.spin(@tag, &@block)
+        parent = @parent.dead? ? @thread.main_fiber : @parent
+        fiber = parent.spin(@tag, @caller, &@block)
+        monitors.each { |monitor| fiber.monitor(monitor) }
         fiber.schedule(value) unless value.nil?
         fiber
       end
@@ -178,7 +203,10 @@ module Polyphony
       #
       # @return [Fiber] self
       def terminate_all_children(graceful: false)
-        @children&.each_key { |child| child.terminate(graceful: graceful) }
+        @children&.each_key do |child|
+          child.graceful_shutdown = true if graceful
+          child.terminate(graceful: child.graceful_shutdown?)
+        end
         self
       end
 
@@ -228,17 +256,21 @@ module Polyphony
         Polyphony.runnable?(self) ? :runnable : :waiting
       end
 
+      # @return [Boolean] whether it has ended
       def dead? = @ended || !alive?
 
       # @return [Boolean, nil] nil before its first turn
       def running? = @running
 
+      # @return [Boolean, nil] whether it is the one that its thread began with
       def main? = @main
 
-      # Where it was spun, and where the fiber that spun it was.
+      # Where it was spun, and where the fiber that spun it was, and so on to the main one.
       #
       # @return [Array<String>]
       def caller
+        return [] if @main
+
         own = @caller ? @caller.map(&:to_s) : [location]
         @parent ? own + @parent.caller : own
       end
@@ -249,9 +281,53 @@ module Polyphony
       def location
         return "(root)" if @main
 
-        (@caller&.first || @block&.source_location&.join(":")).to_s
+        location = (@caller&.first || @block&.source_location&.join(":")).to_s
+        @oob ? "#{location} (oob)" : location
       end
 
+      # Says where the fiber was spun, for {#caller}, {#location} and backtraces.
+      #
+      # @param lines [Array<String>] as `Kernel#caller` gives them
+      def set_caller(lines)
+        @caller = lines
+      end
+
+      # An event of the fiber's own, to await and to signal.
+      #
+      # @return [Event]
+      def auto_watcher
+        @auto_watcher ||= Event.new
+      end
+
+      # Holds the fiber up: whatever is scheduled for it, it does not run until {#__unpark__}.
+      #
+      # @return [Fiber] self
+      def __park__
+        __check_spun__
+        Polyphony.detain(self, true)
+        self
+      end
+
+      # @return [Fiber] self
+      def __unpark__
+        Polyphony.detain(self, false)
+        self
+      end
+
+      # @return [true, nil] whether {#__park__} holds it up
+      def __parked__? = Polyphony.detained?(self) || nil
+
+      # Makes a fiber of `Fiber.new` that has not begun one that can be scheduled. It has no parent, and
+      # nobody hears of its end.
+      #
+      # @return [Fiber] self
+      def setup_raw
+        @thread = ::Thread.current
+        Polyphony.scheduler!.adopt_raw(self)
+        self
+      end
+
+      # @return [String] for a spun fiber: its tag, where it was spun, and its state
       def inspect
         return super unless @thread
 
@@ -270,7 +346,7 @@ module Polyphony
         @parent = nil
         @children = {}.compare_by_identity
         @watchers = nil
-        ::Thread.current.instance_variable_set(:@main_fiber, self)
+        ::Thread.current.__take_main_fiber__(self)
       end
 
       # @api private
@@ -301,6 +377,8 @@ module Polyphony
         result, failed = __live__(scheduler, block)
         begin
           shutdown_all_children(graceful: graceful_shutdown?)
+        rescue MoveOn, Terminate
+          nil # told once more to end, which it does
         rescue ::Exception => e
           result = e
           failed = true
@@ -335,6 +413,7 @@ module Polyphony
           [block.lambda? && block.arity.zero? ? block.call : block.call(value), false]
         rescue Restart => e
           value = e.value
+          receive_all_pending # they were for the earlier run
           retry
         rescue MoveOn, Terminate => e
           [e.value, false]
@@ -405,6 +484,7 @@ module Polyphony
       # @api private
       def __adopt_child__(child)
         (@children ||= {}.compare_by_identity)[child] = true
+        child.monitor(self) if @supervising
       end
 
       private
@@ -453,13 +533,24 @@ module Polyphony
 
       # Lets an exception tell which fiber it ended.
       def self.remember_source(exception, fiber)
-        return if exception.frozen? || exception.instance_variable_defined?(:@source_fiber)
+        return if exception.frozen? || exception.instance_variable_defined?(:@__origin__)
 
-        exception.instance_variable_set(:@source_fiber, fiber)
+        exception.instance_variable_set(:@__origin__, Origin.new(fiber))
       end
 
       # `Fiber.await` and `Fiber.select`.
       module Singleton
+        # Runs the block in a fiber that belongs to the thread's main one, before all others, as the handler
+        # of a signal is run: what it raises is raised in the main fiber.
+        #
+        # @return [Fiber]
+        def schedule_priority_oob_fiber(&block)
+          ::Kernel.raise ::ArgumentError, "the fiber needs a block to run" unless block
+
+          # In a handler of Ruby's own there is none that may be used, but there is one.
+          Signals.spin(Polyphony.scheduler_of(::Thread.current) || Polyphony.scheduler!, block, &block)
+        end
+
         # Waits for all.
         #
         # @return [Array] their results, in the order given

@@ -12,33 +12,54 @@ module Polyphony
     helper = ::Fiber.current.spin(:aside) { yield }
     begin
       helper.await
+    rescue ::Exception => e
+      Extensions::Exception.relocate(e, caller(2)) if e.equal?(helper.result)
+      raise
     ensure
       ::Fiber.current.__await_ends__([helper.stop]) unless helper.dead?
     end
   end
 
   module Extensions
-    # `sleep`, `system`, backticks and `trap`, as functions of Kernel.
+    # `sleep`, `p`, `gets`, `system`, backticks and `trap`, as functions of Kernel.
     #
     # @!method sleep(seconds = nil)
     #   @see ::Kernel#sleep
     #   @note Suspends the calling fiber; ends early with what the fiber is scheduled with.
     #   @return [Object, nil]
+    # @!method gets(separator = $/, limit = nil, chomp: false)
+    #   @see ::Kernel#gets
+    #   @note Suspends the calling fiber until `$stdin` has a line; files named in ARGV are read as ever.
+    #   @return [String, nil]
     module KernelFunctions
-      # @see ::Kernel#system
-      # @note Suspends the calling fiber until the command has ended.
-      def system(...)
+      # @see ::Kernel#p
+      # @note Suspends the calling fiber until everything is written, in one piece.
+      def p(*objects)
         return super unless Polyphony.scheduler
+        return if objects.empty?
 
-        Polyphony.aside { super }
+        $stdout.write(objects.map { |object| "#{object.inspect}\n" }.join)
+        objects.size == 1 ? objects.first : objects
+      end
+
+      # @see ::Kernel#system
+      # @note Suspends the calling fiber until the command has ended. What it prints goes where `$stdout`
+      #   goes, also where that is no file.
+      def system(*command, **options)
+        return super unless Polyphony.scheduler
+        return Polyphony.aside { super } if options.key?(:out) || Output.real?($stdout, 1)
+
+        Output.into($stdout) { |out| Polyphony.aside { super(*command, **options, out: out) } }
       end
 
       # @see ::Kernel#`
-      # @note Suspends the calling fiber until the command has ended and its output is read.
+      # @note Suspends the calling fiber until the command has ended and its output is read. What it
+      #   complains of goes where `$stderr` goes, also where that is no file.
       def `(command)
         return super unless Polyphony.scheduler
+        return Polyphony.aside { super(command) } if Output.real?($stderr, 2)
 
-        Polyphony.aside { super(command) }
+        Output.into($stderr) { |complaints| Polyphony.aside { ::IO.popen(command, err: complaints, &:read) } }
       end
 
       # @see ::Kernel#trap
@@ -46,9 +67,36 @@ module Polyphony
       #   raised in the main fiber.
       def trap(*arguments, &block)
         handler = arguments.size == 2 ? arguments.last : block
-        return super unless arguments.size.between?(1, 2) && handler.respond_to?(:call)
+        return Signals.unwrap(super) unless arguments.size.between?(1, 2) && handler.respond_to?(:call)
 
-        super(arguments.first, &Signals.wrap(handler))
+        Signals.unwrap(super(arguments.first, Signals.wrap(handler)))
+      end
+    end
+
+    # Where a command's output goes when `$stdout` or `$stderr` is not what the command inherits.
+    #
+    # @api private
+    module Output
+      # Whether a command writes there by itself.
+      def self.real?(io, descriptor)
+        io.is_a?(::IO) && io.fileno == descriptor
+      rescue ::IOError
+        true # it is closed, and the command will say so
+      end
+
+      # Yields a pipe's end whose other end is copied to `io`.
+      #
+      # @return [Object] the block's value
+      def self.into(io)
+        reader, writer = ::IO.pipe
+        copier = ::Fiber.current.spin(:output) { reader.each { |line| io.write(line) } }
+        value = yield writer
+        writer.close
+        copier.await
+        value
+      ensure
+        [writer, reader].each { |closing| closing&.close unless closing&.closed? }
+        ::Fiber.current.__await_ends__([copier.stop]) unless copier.nil? || copier.dead?
       end
     end
 

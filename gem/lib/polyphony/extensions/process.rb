@@ -6,22 +6,28 @@ module Polyphony
     #
     # @see ::Process
     module Process
+      # @see ::Process#wait
+      # @note Suspends the calling fiber, here and below, unless WNOHANG is among the flags.
       def wait(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#waitpid
       def waitpid(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#wait2
       def wait2(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#waitpid2
       def waitpid2(pid = -1, flags = 0)
         __wait__(pid, flags) { |now| super(pid, now) }
       end
 
+      # @see ::Process#waitall
       def waitall
         return super unless Polyphony.scheduler
 
@@ -38,6 +44,42 @@ module Polyphony
         pid
       end
 
+      # Waits for a child in the background, and takes its status.
+      #
+      # @return [Fiber, Thread] whose `value` is the status, and which knows the `pid`. A fiber of the
+      #   thread's main fiber; where no fibers run, a thread as ever.
+      def detach(pid)
+        return super unless Polyphony.scheduler
+
+        waiter = ::Thread.current.main_fiber.spin(:detach) do
+          wait2(pid).last
+        rescue ::Errno::ECHILD
+          nil # somebody else took the status
+        end
+        waiter.define_singleton_method(:pid) { pid }
+        waiter
+      end
+
+      # The daemon's calling fiber is its main one.
+      def daemon(...)
+        daemon = super
+        ::Fiber.current.setup_main_fiber if Polyphony.scheduler
+        daemon
+      end
+
+      # @see ::Kernel#trap
+      def trap(...) = ::Kernel.trap(...)
+
+      # What the original had to make statuses of.
+      module Status
+        # @param pid_and_status [Array(Integer, Integer)] as waitpid(2) gives them
+        # @return [::Process::Status]
+        def from_status_array(pid_and_status)
+          # In a thread of its own: `$?` is the thread's.
+          ::Thread.new { Native.make_last_status(*pid_and_status) }.value
+        end
+      end
+
       private
 
       def __wait__(pid, flags)
@@ -50,17 +92,6 @@ module Polyphony
           return ended if ended
         end
       end
-    end
-  end
-
-  # Forks a child that runs the block in a fresh main fiber, with a scheduler of its own, and ends.
-  #
-  # @return [Integer] the child's process id
-  def self.fork
-    ::Kernel.fork do
-      yield
-    ensure
-      ::Fiber.current.shutdown_all_children if scheduler
     end
   end
 end

@@ -26,32 +26,123 @@ module Polyphony
       end
 
       # @see #join
+      # @return [Object, nil] the block's value, also with a limit
       def await(limit = nil)
         limit ? join(limit)&.value : value
       end
+      alias await_done await
 
       # @see ::Thread#value
+      # @note Suspends the calling fiber.
       def value
         return super unless Polyphony.scheduler
 
         Polyphony.aside { super }
       end
 
+      # @return [Object, nil] the block's value, or the exception that ended it; nil where it runs
+      def result
+        alive? ? nil : value
+      rescue ::Exception => e
+        e
+      end
+
+      # @return [Boolean] whether it has ended
+      def done? = !alive?
+
+      # @see ::Thread#kill
+      def kill_safe = kill
+
       # The thread's scheduler, which also answers `kind` and `stats`.
       #
-      # @return [Scheduler]
+      # @return [Scheduler, nil] nil for another thread that runs no fibers
       def backend
         equal?(::Thread.current) ? Polyphony.scheduler! : Polyphony.scheduler_of(self)
       end
 
-      # Sends a message to the thread's main fiber.
+      # A thread keeps the scheduler that it has.
+      # @raise [ArgumentError] for any other
+      def backend=(backend)
+        ::Kernel.raise ::ArgumentError, "a thread keeps its scheduler" unless backend.equal?(self.backend)
+      end
+
+      # Lets the calling thread run fibers.
       #
       # @return [Thread] self
-      def <<(message)
-        ::Kernel.raise ::ThreadError, "#{inspect} runs no fibers: nobody will receive the message" unless main_fiber
-
-        main_fiber << message
+      def setup
+        Polyphony.scheduler!
         self
+      end
+      alias setup_fiber_scheduling setup
+
+      # Schedules a fiber, before those that are ready, and ends the thread's wait.
+      #
+      # @return [Fiber]
+      def schedule_and_wakeup(fiber, value = nil) = fiber.schedule_with_priority(value)
+
+      # Takes a fiber out of the run queue, with what was scheduled for it.
+      #
+      # @return [Thread] self
+      def fiber_unschedule(fiber)
+        Polyphony.unschedule(fiber)
+        self
+      end
+
+      # Waits until somebody schedules the calling fiber.
+      #
+      # @return [Object, nil] what it was scheduled with
+      def switch_fiber = Polyphony.suspend
+
+      # Sends a message to the thread's main fiber, which finds it also if it has no scheduler yet.
+      #
+      # @return [Thread] self
+      # @raise [ThreadError] where the thread has ended
+      def <<(message)
+        ::Kernel.raise ::ThreadError, "#{inspect} has ended: nobody will receive the message" unless alive?
+        return self if main_fiber && main_fiber << message
+
+        (@early_messages ||= []) << message
+        __pass_early_messages__
+        self
+      end
+
+      # For a thread that runs fibers: sends a message. Else what `send` always is.
+      def send(*args, &block)
+        return super if main_fiber.nil? || block || args.size != 1
+
+        self << args.first
+      end
+
+      # @see BackendTiming#idle_gc_period=
+      def idle_gc_period=(seconds)
+        backend.idle_gc_period = seconds
+      end
+
+      # Calls the block by each switch that finds no fiber ready. It must not wait.
+      #
+      # @return [Thread] self
+      def on_idle(&block)
+        backend.idle_proc = block
+        self
+      end
+
+      # @api private
+      def __take_main_fiber__(fiber)
+        @main_fiber = fiber
+        __pass_early_messages__
+      end
+
+      private
+
+      # Messages that came before the thread ran fibers. Whoever comes last, sender or thread, finds them.
+      def __pass_early_messages__
+        main_fiber << @early_messages.shift until main_fiber.nil? || @early_messages.nil? || @early_messages.empty?
+      end
+
+      # What Thread itself learns.
+      module Singleton
+        # @return [Scheduler] the calling thread's
+        def backend = ::Thread.current.backend
       end
     end
   end

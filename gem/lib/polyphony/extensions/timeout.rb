@@ -4,6 +4,8 @@ module Polyphony
   module Extensions
     # @see ::Timeout
     module Timeout
+      # @see ::Timeout#timeout
+      # @note The exception is raised in the calling fiber, wherever it waits.
       def timeout(seconds, klass = nil, message = nil, &block)
         return super if Polyphony.scheduler.nil? || seconds.nil? || seconds.zero?
 

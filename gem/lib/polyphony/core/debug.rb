@@ -1,0 +1,37 @@
+# frozen_string_literal: true
+
+require_relative "../backend"
+
+module Polyphony
+  # What the scheduler does, as it does it.
+  module Trace
+    class << self
+      # Tells of every event of the calling thread's scheduler: a Hash with `:stamp`, `:event` and, as the
+      # event has them, `:fiber`, `:value`, `:caller`, `:source_fiber`.
+      #
+      # @param io [IO, nil] where each is written, a line an event; else the block is called
+      # @yieldparam event [Hash]
+      # @return [void]
+      def start_event_firehose(io = nil, &block)
+        raise ::ArgumentError, "a firehose needs an IO or a block" unless io || block
+
+        block ||= ->(event) { io.write("#{event}\n") }
+        Polyphony.scheduler!.trace_proc = ->(*event) { block.call(describe(*event)) }
+      end
+
+      private
+
+      def describe(event, *details)
+        described = { stamp: ::Process.clock_gettime(::Process::CLOCK_MONOTONIC), event: event }
+        names = NAMES.fetch(event, [])
+        described.merge(names.zip(details).to_h, source_fiber: ::Fiber.current)
+      end
+    end
+
+    NAMES = {
+      spin: %i[fiber caller], schedule: %i[fiber value prioritized caller], block: %i[fiber caller],
+      unblock: %i[fiber value caller], enter_poll: %i[fiber], leave_poll: %i[fiber], terminate: %i[fiber value]
+    }.freeze
+    private_constant :NAMES
+  end
+end

@@ -1,0 +1,4 @@
+# frozen_string_literal: true
+
+# Where Polyphony 1 kept it.
+require_relative "../thread_pool"

@@ -1,0 +1,31 @@
+# frozen_string_literal: true
+
+module Polyphony
+  # The `orig_…` names by which programs written for Polyphony 1 reach what stock Ruby does. They name the
+  # very methods: an alias made before a module is prepended stays what it was.
+  #
+  # @api private
+  module OriginalNames
+    KERNEL = { sleep: :orig_sleep, :` => :orig_backtick, gets: :orig_gets, p: :orig_p, system: :orig_system,
+               trap: :orig_trap }.freeze
+    THREAD = { join: :orig_join, raise: :orig_raise, kill: :orig_kill, inspect: :orig_inspect,
+               initialize: :orig_initialize }.freeze
+    private_constant :KERNEL, :THREAD
+
+    # Gives the names.
+    #
+    # @return [void]
+    def self.define
+      give(::Kernel, KERNEL)
+      ::Kernel.send(:private, *KERNEL.values)
+      give(::Kernel.singleton_class, { trap: :orig_trap, system: :orig_system })
+      give(::Thread, THREAD)
+      ::Thread.send(:private, :orig_initialize)
+    end
+
+    def self.give(owner, names)
+      names.each { |method, original| owner.send(:alias_method, original, method) }
+    end
+    private_class_method :give
+  end
+end

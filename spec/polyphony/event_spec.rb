@@ -1,0 +1,63 @@
+# frozen_string_literal: true
+
+RSpec.describe Polyphony::Event do
+  let(:event) { described_class.new }
+
+  everywhere do
+    it "wakes the fiber that waits, with the signal's value" do
+      waiter = spin { event.await }
+      snooze
+      expect(event.signal(:value)).to equal event
+      expect(waiter.await).to eq :value
+    end
+
+    it "remembers a signal that came first, once, and of several the last" do
+      event.signal(1).signal(2)
+      expect(event.await).to eq 2
+      expect(move_on_after(0.001, with_value: :waits) { event.await }).to eq :waits
+    end
+
+    it "is signalled from other threads" do
+      Thread.new { event.signal(:from_there) }
+      expect(event.await).to eq :from_there
+    end
+  end
+
+  # The original's Event and Thread#join raced (R49).
+  it "loses none of thousands of signals between threads" do
+    back = described_class.new
+    thread = Thread.new { 1_000.times { |number| raise "lost" unless event.await == number; back.signal(number) } }
+    1_000.times { |number| event.signal(number); raise "lost" unless back.await == number }
+    thread.join
+  end
+
+  it "lets one fiber wait only" do
+    waiter = spin { event.await }
+    snooze
+    expect { event.await }.to raise_error RuntimeError, "Event is already awaited by another fiber"
+    event.signal(:still)
+    expect(waiter.await).to eq :still
+  end
+
+  it "leaves the signal to the next when the waiter is stopped" do
+    waiter = spin { event.await }
+    snooze
+    waiter.stop(:stopped)
+    event.signal(:kept)
+    expect([waiter.await, event.await]).to eq %i[stopped kept]
+  end
+
+  it "ends early with what the fiber is scheduled with" do
+    waiter = spin { event.await }
+    snooze
+    waiter.schedule(:scheduled)
+    expect(waiter.await).to eq :scheduled
+  end
+
+  it "wakes a fiber that another one has resumed" do
+    waiter = spin { Fiber.new { event.await }.resume }
+    snooze
+    event.signal(:inside)
+    expect(waiter.await).to eq :inside
+  end
+end
