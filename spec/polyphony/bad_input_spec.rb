@@ -160,7 +160,8 @@ RSpec.describe "Hard times" do
   end
 
   it "with more fibers than Ruby can start: the last one's error names the limit, and the others go on" do
-    out = Child.ruby!(<<~'RUBY', before: ["prlimit", "--as=1000000000"])
+    # Large stacks: where the last one does not fit, there is room for everything else.
+    out = Child.ruby!(<<~'RUBY', env: { "RUBY_FIBER_MACHINE_STACK_SIZE" => "8388608" }, before: ["prlimit", "--as=4000000000"])
       started = []
       refused = []
       begin
