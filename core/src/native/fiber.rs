@@ -317,6 +317,16 @@ impl FiberRef {
         matches!(body.resume(()), CoroutineResult::Return(()))
     }
 
+    /// What the fiber, which has just left its stack, asks for.
+    ///
+    /// It is read where it stands: a copy would be read in one piece, but was written in two a moment ago, and
+    /// the processor would wait for both to reach the cache.
+    #[inline]
+    pub(crate) fn asked<'a>(self) -> &'a Ask {
+        // SAFETY: a record is never unmapped, and only the fiber itself writes there, once it is resumed.
+        unsafe { &*self.ask.as_ptr() }
+    }
+
     /// Leaves the stack of this fiber, which is the one that runs, and returns when it is resumed.
     #[inline]
     pub(crate) fn suspend(self, ask: Ask) {

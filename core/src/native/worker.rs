@@ -207,19 +207,19 @@ impl Worker {
         if ended {
             return self.finish(fiber);
         }
-        match fiber.ask.get() {
+        match fiber.asked() {
             Ask::Yield => self.shard().ready(fiber),
             Ask::Perform(op) => {
                 // epoll tries at once, by system calls that tell of failure in errno; a ring does not.
                 let _keep = matches!(self.shard().backend(), Any::Epoll(_)).then(KeepErrno::new);
                 // SAFETY: the op stands on the fiber's stack, and the fiber is parked. So does all that
                 // it points to, by the contract of `perform`, until its last completion resumes it (N3).
-                let key = self.shard().submit(fiber, unsafe { *op }, ());
+                let key = self.shard().submit(fiber, unsafe { **op }, ());
                 fiber.parked.set(Parked::Operation(key));
             }
             // SAFETY: the object that the fiber waits for lives until its call returns.
-            Ask::Release(lock) => unsafe { (*lock).unlock() },
-            Ask::Sleep(timer) => fiber.parked.set(Parked::Asleep(timer)),
+            Ask::Release(lock) => unsafe { (**lock).unlock() },
+            Ask::Sleep(timer) => fiber.parked.set(Parked::Asleep(*timer)),
         }
     }
 
