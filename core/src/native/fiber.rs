@@ -337,6 +337,7 @@ impl FiberRef {
 
     /// The fiber has ended and is off its stack: tells the joiner, or keeps the value for one. Says
     /// whether the slot is vacant now, and whom to wake.
+    #[inline]
     pub(crate) fn finish(self, here: *const Worker) -> (bool, Option<Wake>) {
         self.parked.set(Parked::Ended);
         let mut end = self.end.lock();
@@ -383,14 +384,18 @@ impl FiberRef {
     }
 
     /// Whether its value is of that type.
+    #[inline]
     pub(crate) fn yields<T: 'static>(self) -> bool {
-        (self.kind.get().value)() == TypeId::of::<T>()
+        let value = self.kind.get().value;
+        // Functions that answer differently never share an address, so mostly there is no need to call them.
+        ptr::fn_addr_eq(value, TypeId::of::<T> as fn() -> TypeId) || value() == TypeId::of::<T>()
     }
 
     /// Moves the value, if there is one, to where its joiner wants it.
     ///
     /// # Safety
     /// The fiber has ended, and `delivery` is alive and has room for a value of its type.
+    #[inline]
     pub(crate) unsafe fn deliver(self, delivery: *mut Delivery) {
         // SAFETY: by the caller; the packet holds a value where the function has returned.
         unsafe {

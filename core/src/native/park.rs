@@ -50,6 +50,13 @@ enum Who {
     Thread(Thread),
 }
 
+impl Who {
+    #[cold]
+    fn this_thread() -> Self {
+        Who::Thread(thread::current())
+    }
+}
+
 impl Waiter {
     /// What the waiting call lends: where an item goes, or the item itself.
     pub(crate) fn item(&self) -> *mut () {
@@ -159,14 +166,17 @@ pub(crate) fn wait<T>(held: Held<'_, T>, list: impl FnOnce(&T) -> &Waiters, item
 }
 
 /// [`wait`] where the calling fiber is known.
-#[inline]
+///
+/// Always inlined: the processor foresees where a return goes by the calls before it. After a switch those are
+/// another stack's, so every function that returns between one switch and the next is a surprise.
+#[inline(always)]
 pub(crate) fn wait_as<T>(
     fiber: Option<FiberRef>,
     held: Held<'_, T>,
     list: impl FnOnce(&T) -> &Waiters,
     item: *mut (),
 ) -> i32 {
-    let who = fiber.map_or_else(|| Who::Thread(thread::current()), Who::Fiber);
+    let who = fiber.map_or_else(Who::this_thread, Who::Fiber);
     let waiter = Waiter {
         next: Cell::new(ptr::null()),
         previous: Cell::new(ptr::null()),
@@ -185,15 +195,19 @@ pub(crate) fn wait_as<T>(
             fiber.parked.set(Parked::Listed(&waiter));
             fiber.suspend(Ask::Release(lock));
         }
-        None => {
-            let _keep = KeepErrno::new();
-            lock.unlock();
-            while !waiter.is_granted() {
-                thread::park();
-            }
-        }
+        None => block(&waiter, lock),
     }
     waiter.result.get()
+}
+
+/// Blocks the thread until its waiter is granted.
+#[cold]
+fn block(waiter: &Waiter, lock: &Lock) {
+    let _keep = KeepErrno::new();
+    lock.unlock();
+    while !waiter.is_granted() {
+        thread::park();
+    }
 }
 
 /// Whether the calling fiber may wait now: it has not been cancelled, and no deadline has passed. Says

@@ -89,6 +89,7 @@ impl<T: 'static> Drop for JoinHandle<T> {
 /// A fiber can be joined once. `ESRCH` if it was joined or detached, `EBUSY` if somebody waits already,
 /// `EDEADLK` for oneself, `EINVAL` if its value is of another type, [`Errno::PANIC`] if it panicked.
 /// A wait that is cancelled leaves the fiber to be joined again.
+#[inline]
 pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
     let fiber = id.find()?;
     let mut value = MaybeUninit::<T>::uninit();
@@ -103,14 +104,15 @@ pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
             return Err(Errno::new(libc::EINVAL));
         }
         Stage::Live { detached: false } => {
-            if current::fiber() == Some(fiber) {
+            let me = current::fiber();
+            if me == Some(fiber) {
                 return Err(Errno::new(libc::EDEADLK));
             }
             if !end.joiners.is_empty() {
                 return Err(Errno::new(libc::EBUSY));
             }
-            park::may_wait()?;
-            Errno::check(park::wait(end, |end| &end.joiners, (&raw mut delivery).cast()))?;
+            me.map_or(Ok(()), cancel::point)?;
+            Errno::check(park::wait_as(me, end, |end| &end.joiners, (&raw mut delivery).cast()))?;
         }
         Stage::Done => {
             // SAFETY: the fiber is done, and `value` has room for what it is, as was asked above.
