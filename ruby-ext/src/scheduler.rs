@@ -78,6 +78,8 @@ pub(crate) struct Scheduler {
     interjected: Cell<bool>,
     /// Called by a switch that finds nobody ready, where it is not nil.
     idler: Cell<VALUE>,
+    /// How many spun fibers have ended since the collector was last asked for their stacks.
+    ended: Cell<usize>,
     turns: RefCell<Turns>,
     options: UringOptions,
     choice: Choice,
@@ -202,6 +204,7 @@ impl Scheduler {
             tracer: Cell::new(NIL),
             interjected: Cell::new(false),
             idler: Cell::new(NIL),
+            ended: Cell::new(0),
             turns: RefCell::default(),
             options,
             choice,
@@ -351,10 +354,29 @@ impl Scheduler {
         // SAFETY: the record kept the fiber alive.
         let (alive, fiber) =
             unsafe { (rb_sys::rb_fiber_alive_p(fiber) == rb_sys::Qtrue as VALUE, Value::from_raw(fiber)) };
+        if alive && self.frees_stacks() {
+            self.with(|shard| shard.ready_first(name));
+            return Ok(());
+        }
         if !alive || refuse(fiber, error) {
             self.with(|shard| shard.host_mut().forget(name));
         }
         Ok(())
+    }
+
+    /// Has the collector free the stacks of fibers that have ended: Ruby keeps those of fibers that were
+    /// transferred to until then, and does not look for them when it has no room for another. False where
+    /// so few have ended that it is not worth the time.
+    #[cold]
+    fn frees_stacks(&self) -> bool {
+        let (living, _) = self.with(|shard| shard.host().population());
+        if self.ended.get() <= living / 4 {
+            return false;
+        }
+        self.ended.set(0);
+        // SAFETY: called with the GVL; the shard is not borrowed.
+        unsafe { rb_sys::rb_gc_start() };
+        true
     }
 
     fn wait(&self, mut wait: AnyWait, me: Name) -> Result<(), Error> {
@@ -851,6 +873,7 @@ impl Scheduler {
             if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
                 shard.queue_mut().remove(running);
                 shard.host_mut().forget(running);
+                self.ended.set(self.ended.get() + 1);
             }
         });
     }

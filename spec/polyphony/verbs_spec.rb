@@ -60,6 +60,15 @@ RSpec.describe Polyphony::Verbs do
       expect(out.split).to eq %w[30000 true 1]
     end
 
+    it "makes more fibers than a process has room for, as long as the earlier ones have ended", limit: 60 do
+      out = Child.ruby!(<<~RUBY)
+        ended = 0
+        6.times { Fiber.await(Array.new(10_000) { spin { ended += 1 } }) }
+        puts ended
+      RUBY
+      expect(out).to eq "60000\n"
+    end
+
     it "says which limit is met where Ruby can make no more fibers", limit: 60 do
       out = Child.ruby!(<<~RUBY)
         begin
