@@ -40,7 +40,7 @@ def markdown
   <<~MARKDOWN
     # Benchmarks
 
-    Written by `bin/bench`. CPU time per unit of work (or bytes), the median of at least five pairs of fresh
+    Written by `bin/bench`. CPU time per unit of work (or wall time, where it waits; or bytes), the median of pairs of fresh
     processes, ours and the reference in turns; the interval is the 95 % interval of the median ratio. Absolute
     figures do not travel between machines, ratios mostly do. A goal is met where the interval's lower end is at
     or below it. A goal with a unit is about our figure, one with a sign too about the difference to the
