@@ -12,7 +12,7 @@ use crate::{
     errors,
     open_file::OpenFile,
     roots::Keep,
-    scheduler::{Scheduler, Woken},
+    scheduler::{Performed, Scheduler, Woken},
 };
 
 /// How a fill ended.
@@ -30,6 +30,17 @@ pub(crate) const CHUNK: u32 = 16 * 1024;
 
 /// Waits for bytes and puts at most `len` of them into the IO's read buffer.
 pub(crate) fn fill(ruby: &Ruby, scheduler: &Scheduler, io: Value, len: u32) -> Result<Filled, Error> {
+    fill_by(ruby, scheduler, io, len, |performed| take_in(scheduler, io, performed.outcome))
+}
+
+/// [`fill`], where `take` puts what a read brought.
+fn fill_by(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    len: u32,
+    mut take: impl FnMut(&Performed),
+) -> Result<Filled, Error> {
     loop {
         let file = OpenFile::expect(ruby, io)?;
         if file.has_unwritten() {
@@ -37,7 +48,7 @@ pub(crate) fn fill(ruby: &Ruby, scheduler: &Scheduler, io: Value, len: u32) -> R
         }
         let op = Op::ReadPooled { fd: file.fd(), len: len.min(CHUNK) };
         let performed = scheduler.perform(op, |_| Keep::Nothing);
-        take_in(scheduler, io, performed.outcome);
+        take(&performed);
         match performed.woken {
             Some(Woken::Error(error)) => return Err(error),
             Some(Woken::Value(value)) => return Ok(Filled::Woken(value)),
@@ -132,8 +143,33 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
         return io.funcall("__readpartial_at__", args);
     }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
+        Some(len) if len > 0 && args.len() == 1 => piece(ruby, io, args, len),
         Some(len) if len > 0 => when(ruby, io, args, len, |file| !file.buffered().is_empty()),
         _ => original(ruby, args),
+    }
+}
+
+/// `readpartial` without a buffer. Where the IO holds nothing when the bytes come they are the answer, without
+/// going through Ruby's read buffer, unless the fiber was woken by something else: then they wait there.
+fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Error> {
+    let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
+    let holds_nothing = |file: OpenFile| file.is_readable() && file.buffered().is_empty();
+    if !OpenFile::of(io).is_some_and(holds_nothing) {
+        return original(ruby, args);
+    }
+    let mut piece = None;
+    let filled = fill_by(ruby, scheduler, io, len, |performed| {
+        let ours = performed.woken.is_none() && OpenFile::of(io).is_some_and(holds_nothing);
+        if ours && performed.outcome.result > 0 {
+            piece = scheduler.consume(performed.outcome, |bytes| ruby.str_from_slice(bytes));
+        } else {
+            take_in(scheduler, io, performed.outcome);
+        }
+    })?;
+    match (filled, piece) {
+        (Filled::Woken(value), _) => Ok(value),
+        (Filled::More, Some(piece)) => Ok(piece.as_value()),
+        (Filled::More | Filled::End, _) => original(ruby, args),
     }
 }
 

@@ -43,6 +43,15 @@ RSpec.shared_examples "a readable io" do
     expect(IO.select([reader])).to eq [[reader], [], []]
   end
 
+  it "gives what was put back while it waited before what came" do
+    waiting = spin { reader.readpartial(10) }
+    snooze
+    reader.ungetbyte("x")
+    writer << "y"
+    expect(waiting.await).to eq "xy"
+    expect(spin { writer << "z"; reader.readpartial(10) }.await.encoding).to eq Encoding::BINARY
+  end
+
   it "gives the bytes to the next reader when a read is cancelled" do
     victim = spin { reader.readpartial(10) }
     2.times { snooze }
