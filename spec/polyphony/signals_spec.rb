@@ -100,6 +100,24 @@ RSpec.describe "Signals" do
     expect(out).to eq "from the handler\n"
   end
 
+  it "have handlers that are no workers: a main fiber that supervises neither hears of them nor runs them again" do
+    out = Child.ruby!(<<~RUBY)
+      runs = 0
+      trap(:USR1) { snooze; runs += 1 }
+      worker = spin(:worker) do
+        Process.kill(:USR1, $$)
+        snooze until runs.positive?
+        20.times { snooze }
+      end
+      supervise(worker) do |fiber, _result|
+        puts fiber.tag
+        fiber.equal?(worker) ? break : fiber.restart
+      end
+      puts runs
+    RUBY
+    expect(out).to eq "worker\n1\n"
+  end
+
   it "are ignored where the handler is nil, and heard by one for the end of the process" do
     out = Child.ruby!(<<~RUBY)
       snooze

@@ -48,7 +48,7 @@ module Polyphony
 
       heard = block || Supervision.policy(on_done, on_error, restart)
       @supervising = true
-      fibers = children if fibers.empty?
+      fibers = children.reject(&:oob) if fibers.empty?
       fibers.each { |fiber| (equal?(fiber.parent) ? fiber : fiber.attach_to(self)).monitor(self) }
       ::Kernel.loop { heard.call(*monitor_mailbox.shift) }
     ensure

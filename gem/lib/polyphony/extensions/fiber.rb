@@ -484,7 +484,8 @@ module Polyphony
       # @api private
       def __adopt_child__(child)
         (@children ||= {}.compare_by_identity)[child] = true
-        child.monitor(self) if @supervising
+        # A signal's handler is over when it ends: a supervisor is not to run it again.
+        child.monitor(self) if @supervising && !child.oob
       end
 
       private
