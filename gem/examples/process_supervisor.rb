@@ -13,6 +13,7 @@ starts = Hash.new(0)
 trap("USR1") { puts starts.map { |command, times| "#{command}: #{times}" }.sort }
 
 begin
+  puts "watching #{ARGV.size} commands"
   ARGV.each do |command|
     spin(command) do
       starts[command] += 1
@@ -20,7 +21,6 @@ begin
       sleep 0.05 # one that ends at once is not to keep the machine busy
     end
   end
-  puts "watching #{ARGV.size} commands"
   supervise(restart: :always)
 rescue SignalException # SIGINT or SIGTERM
   Fiber.current.shutdown_all_children # asks each command to end, and waits for it
