@@ -20,7 +20,7 @@ class Store
     in ["SET", key, value] then set(key, value)
     in ["GET", key] then @values.fetch(key, "(nil)")
     in ["DEL", key] then @values.delete(key) ? "1" : "0"
-    in ["INCR", key] then set(key, (Integer(@values.fetch(key, 0)) + 1).to_s) && @values[key]
+    in ["INCR", key] then increment(key)
     in ["WAIT", key] then @values[key] || wait(key)
     in ["KEYS"] then @values.keys.sort.join(" ")
     else "ERROR what is #{line.inspect}?"
@@ -35,6 +35,11 @@ class Store
     @values[key] = value
     @waiting.delete(key)&.each { |queue| queue << value }
     "OK"
+  end
+
+  def increment(key)
+    set(key, (Integer(@values.fetch(key, 0)) + 1).to_s)
+    @values[key]
   end
 
   def wait(key)

@@ -6,15 +6,18 @@
 require "polyphony"
 require "socket"
 
-HOST, PORT, CONNECTIONS, REQUESTS, PATH = ARGV + [nil, nil, 10, 100, "/"].drop(ARGV.size)
+HOST, PORT = ARGV
 abort "which host and port?" unless PORT
+CONNECTIONS = Integer(ARGV.fetch(2, 10))
+REQUESTS = Integer(ARGV.fetch(3, 100))
+PATH = ARGV.fetch(4, "/")
 
 def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
 # The status of the answer, whose body is read, too.
 def get(socket)
   socket.write "GET #{PATH} HTTP/1.1\r\nHost: #{HOST}\r\n\r\n"
-  status = socket.gets.split[1]
+  status = socket.readline.split[1]
   length = 0
   socket.gets_loop(chomp: true) do |header|
     break if header.empty?
@@ -27,10 +30,10 @@ end
 
 statuses = Hash.new(0)
 times = []
-connections = Array.new(Integer(CONNECTIONS)) do
+connections = Array.new(CONNECTIONS) do
   spin do
     socket = TCPSocket.new(HOST, PORT)
-    Integer(REQUESTS).times do
+    REQUESTS.times do
       started = clock
       statuses[get(socket)] += 1
       times << (clock - started)
@@ -46,4 +49,5 @@ Fiber.await(*connections)
 seconds = clock - started
 
 statuses.sort.each { |status, count| puts "#{status}: #{count}" }
-warn format("%.0f requests a second, half of them within %.2f ms", times.size / seconds, (times.sort[times.size / 2] || 0) * 1000)
+median = times.sort[times.size / 2] || 0
+warn format("%.0f requests a second, half of them within %.2f ms", times.size / seconds, median * 1000)

@@ -8,7 +8,10 @@ require "polyphony"
 sorted = []
 spin_scope do
   ARGV.map { |text| Integer(text) }.each do |number|
-    spin { number.times { snooze }; sorted << number }
+    spin do
+      number.times { snooze }
+      sorted << number
+    end
   end
 end
 puts sorted.join(" ")

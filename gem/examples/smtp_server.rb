@@ -37,15 +37,31 @@ class Session
   def answer(line)
     case line
     when /\A(HELO|EHLO) /i then say 250, "hello"
-    when /\AMAIL FROM:<(.*)>/i then (@sender = $1) && say(250, "ok")
-    when /\ARCPT TO:<(.+)>/i then @sender ? (@recipients << $1) && say(250, "ok") : say(503, "who are you?")
-    when /\ADATA/i then @recipients.any? ? take_mail : say(503, "to whom?")
-    when /\AQUIT/i then say(221, "bye") && :quit
+    when /\AMAIL FROM:<(.*)>/i then take_sender($1)
+    when /\ARCPT TO:<(.+)>/i then take_recipient($1)
+    when /\ADATA/i then take_mail
+    when /\AQUIT/i
+      say 221, "bye"
+      :quit
     else say 500, "what?"
     end
   end
 
+  def take_sender(address)
+    @sender = address
+    say 250, "ok"
+  end
+
+  def take_recipient(address)
+    return say(503, "who are you?") unless @sender
+
+    @recipients << address
+    say 250, "ok"
+  end
+
   def take_mail
+    return say(503, "to whom?") if @recipients.empty?
+
     say 354, "go on"
     lines = @socket.each_line(chomp: true).take_while { |line| line != "." }
     puts "#{@sender} -> #{@recipients.join(', ')}: #{lines.size} lines, #{lines.grep(/\ASubject:/).first}"
@@ -55,7 +71,6 @@ class Session
 end
 
 $stdout.sync = true
-
 begin
   server = TCPServer.new("127.0.0.1", ARGV.fetch(0, 0))
   puts "listening on 127.0.0.1:#{server.addr[1]}"

@@ -12,14 +12,19 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 LIMIT = 1 << 20
 
+# Whether the client asked for a WebSocket.
 def handshake(socket)
   headers = socket.each_line("\r\n", chomp: true).take_while { |line| !line.empty? }
   key = headers.filter_map { |header| header[/\Asec-websocket-key: *(\S+)/i, 1] }.first
-  return socket.write("HTTP/1.1 400 Bad Request\r\n\r\n") && false unless key
+  unless key
+    socket.write "HTTP/1.1 400 Bad Request\r\n\r\n"
+    return false
+  end
 
   accept = Digest::SHA1.base64digest(key + GUID)
   socket.write "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
                "Sec-WebSocket-Accept: #{accept}\r\n\r\n"
+  true
 end
 
 # Exactly so many bytes.
@@ -51,7 +56,6 @@ end
 
 def serve(socket)
   return unless handshake(socket)
-
   loop do
     kind, payload = read_frame(socket)
     case kind
@@ -67,7 +71,6 @@ ensure
 end
 
 $stdout.sync = true
-
 begin
   server = TCPServer.new("127.0.0.1", ARGV.fetch(0, 0))
   puts "listening on 127.0.0.1:#{server.addr[1]}"
