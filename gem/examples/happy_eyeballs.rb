@@ -21,6 +21,7 @@ def connect_to_first(targets)
 ensure
   attempts.each(&:stop)
   Fiber.await(*attempts)
+  ends.shift&.close until ends.empty? # too late
 end
 
 # A fiber that puts the socket into the queue, or nil where there will be none.
