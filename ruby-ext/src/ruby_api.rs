@@ -29,6 +29,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("interject", function!(interject, 2))?;
     polyphony.define_singleton_method("expose", function!(expose, 1))?;
     polyphony.define_singleton_method("detain", function!(detain, 2))?;
+    polyphony.define_singleton_method("wake_sleeper", function!(wake_sleeper, 1))?;
     polyphony.define_singleton_method("detained?", function!(is_detained, 1))?;
     let class = polyphony.define_class("Scheduler", ruby.class_object())?;
     class.undef_default_alloc_func();
@@ -53,8 +54,12 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("shield", method!(shield, 1))?;
     class.define_method("unshield", method!(unshield, 2))?;
     class.define_method("wake", method!(wake, 0))?;
+    class.define_method("signalled", method!(signalled, 0))?;
     class.define_method("trace_hook=", method!(set_trace_hook, 1))?;
     class.define_method("idle_hook=", method!(set_idle_hook, 1))?;
+    let fibers = polyphony.define_module("Extensions")?.define_module("Fiber")?;
+    fibers.define_method("resume", method!(resume, -1))?;
+    fibers.define_method("transfer", method!(resume, -1))?;
     let verbs = polyphony.define_module("Verbs")?;
     verbs.define_method("snooze", method!(snooze, 0))?;
     verbs.define_method("suspend", method!(suspend, 0))?;
@@ -199,12 +204,37 @@ fn wake(this: Obj<Scheduler>) {
     this.wake_up();
 }
 
+/// Handlers of signals wait to be given fibers.
+fn signalled(this: Obj<Scheduler>) {
+    this.signalled();
+}
+
+/// Ends the `sleep` of a thread's main fiber, where it is in one.
+fn wake_sleeper(thread: magnus::Thread) {
+    if let Ok(scheduler) = Obj::<Scheduler>::try_convert(scheduler_of_thread(thread)) {
+        scheduler.wake_sleeper();
+    }
+}
+
 fn set_trace_hook(this: Obj<Scheduler>, tracer: Value) {
     this.set_tracer(tracer);
 }
 
 fn set_idle_hook(this: Obj<Scheduler>, hook: Value) {
     this.set_idler(hook);
+}
+
+/// `resume` and `transfer`: not for a fiber that was spun, whose turns are its scheduler's to give.
+///
+/// In Rust, so that the backtraces of other fibers stay what they are.
+fn resume(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
+    if this.funcall::<_, _, bool>("__scheduled__?", ())? {
+        let message =
+            format!("{} was spun, and has its turn from its scheduler: use schedule", this.inspect());
+        let polyphony: RModule = ruby.class_object().const_get("Polyphony")?;
+        return Err(Error::new(polyphony.const_get("FiberError")?, message));
+    }
+    crate::io::original(ruby, args)
 }
 
 /// The scheduler that a fiber was adopted by.
@@ -234,10 +264,10 @@ fn suspend(ruby: &Ruby, _this: Value) -> Result<Value, Error> {
 fn sleep(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return crate::io::original(ruby, args) };
     match args {
-        [] => scheduler.suspend(false),
+        [] => scheduler.asleep(|scheduler| scheduler.suspend(false)),
         [seconds] => match time::span(ruby, *seconds)? {
-            Some(span) => scheduler.sleep(span),
-            None => scheduler.suspend(false),
+            Some(span) => scheduler.asleep(|scheduler| scheduler.sleep(span)),
+            None => scheduler.asleep(|scheduler| scheduler.suspend(false)),
         },
         _ => crate::io::original(ruby, args),
     }
@@ -324,7 +354,12 @@ fn rearm(ruby: &Ruby, this: Obj<Scheduler>, timer: u64, seconds: Value) -> Resul
 fn disarm(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<bool, Error> {
     let &[timer, ref marker @ ..] = args else { return Err(errors::arg(ruby, "which timer?")) };
     let timer = TimerKey::from_number(u64::try_convert(timer)?);
-    Ok(this.disarm(timer, marker.first().copied().filter(|marker| !marker.is_nil())))
+    let marker = marker.first().copied().filter(|marker| !marker.is_nil());
+    let disarmed = this.disarm(timer, marker);
+    if let (false, Some(marker)) = (disarmed, marker) {
+        this.forget_early(marker);
+    }
+    Ok(disarmed)
 }
 
 fn yield_to(this: Obj<Scheduler>, fiber: Fiber) -> Result<Value, Error> {

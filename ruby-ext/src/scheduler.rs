@@ -25,7 +25,7 @@ use std::{
 
 use magnus::{
     DataTypeFunctions, Error, Exception, Ruby, TypedData, Value,
-    error::ErrorType,
+    error::{ErrorType, Tag},
     gc,
     prelude::*,
     rb_sys::{AsRawValue, FromRawValue, protect},
@@ -80,6 +80,10 @@ pub(crate) struct Scheduler {
     idler: Cell<VALUE>,
     /// How many spun fibers have ended since the collector was last asked for their stacks.
     ended: Cell<usize>,
+    /// Signals came whose handlers have no fiber yet.
+    signalled: Cell<bool>,
+    /// The main fiber is in `sleep`, which `Thread#wakeup` ends.
+    asleep: Cell<bool>,
     turns: RefCell<Turns>,
     options: UringOptions,
     choice: Choice,
@@ -205,6 +209,8 @@ impl Scheduler {
             interjected: Cell::new(false),
             idler: Cell::new(NIL),
             ended: Cell::new(0),
+            signalled: Cell::new(false),
+            asleep: Cell::new(false),
             turns: RefCell::default(),
             options,
             choice,
@@ -306,6 +312,9 @@ impl Scheduler {
     #[inline]
     fn park_untraced(&self, me: Name) -> Result<(), Error> {
         loop {
+            if self.signalled.get() {
+                self.begin_handlers(me)?;
+            }
             let step = self.with(|shard| {
                 let roots = shard.host_mut();
                 if roots.record(me).is_some_and(|record| std::mem::take(&mut record.granted)) {
@@ -417,7 +426,44 @@ impl Scheduler {
     /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
     /// belongs to the stack where it was heard: it ends that fiber, and Ruby passes it on to the main one.
     fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
-        if me == Name::MAIN { Err(error) } else { self.raise_in_main(error) }
+        if me != Name::MAIN {
+            return self.raise_in_main(error);
+        }
+        let ErrorType::Jump(tag) = error.error_type() else { return Err(error) };
+        self.running.set(me);
+        end_children(*tag)
+    }
+
+    /// Gives the handlers of signals their fibers: here, not where Ruby ran them, for a fiber that is made in
+    /// a trap handler may lock nothing as long as it lives.
+    #[cold]
+    fn begin_handlers(&self, me: Name) -> Result<(), Error> {
+        self.aside(me, || {
+            self.signalled.set(false);
+            let polyphony: magnus::RModule = ruby().class_object().const_get("Polyphony")?;
+            let signals: magnus::RModule = polyphony.const_get("Signals")?;
+            signals.funcall("begin", ())
+        })
+    }
+
+    /// A handler waits for [`begin_handlers`](Self::begin_handlers).
+    pub(crate) fn signalled(&self) {
+        self.signalled.set(true);
+    }
+
+    /// Marks a `sleep` of the main fiber, or of one that it has resumed.
+    pub(crate) fn asleep<R>(&self, sleep: impl FnOnce(&Self) -> R) -> R {
+        let earlier = self.asleep.replace(self.running.get() == Name::MAIN);
+        let slept = sleep(self);
+        self.asleep.set(earlier);
+        slept
+    }
+
+    /// Ends the main fiber's `sleep`, where it is in one. Any thread.
+    pub(crate) fn wake_sleeper(&self) {
+        if self.asleep.get() {
+            self.schedule(Name::MAIN, ruby().qnil().as_value(), false);
+        }
     }
 
     /// Raises an exception in the main fiber, before anybody else runs.
@@ -457,8 +503,32 @@ impl Scheduler {
         if !scheduled.raises {
             return Some(Woken::Value(value));
         }
+        if self.is_astray(value) {
+            return None;
+        }
         let exception = Exception::from_value(value).expect("only exceptions are scheduled to be raised");
         Some(Woken::Error(exception.into()))
+    }
+
+    /// Whether a timeout means a fiber that nobody spun and that has yielded since: then that fiber finds it
+    /// when it waits again, and who resumed it does not.
+    #[cold]
+    fn is_astray(&self, exception: Value) -> bool {
+        // SAFETY: a live object; a variable that is not set reads as nil.
+        let owner = unsafe { Value::from_raw(rb_sys::rb_ivar_get(exception.as_raw(), owner_id())) };
+        // SAFETY: called with the GVL, from a fiber.
+        if owner.is_nil() || owner.as_raw() == unsafe { rb_sys::rb_fiber_current() } {
+            return false;
+        }
+        let earlier = self.interrupted.replace(true);
+        let polyphony: Result<magnus::RModule, Error> = ruby().class_object().const_get("Polyphony");
+        let yielded = polyphony.and_then(|polyphony| polyphony.funcall("yielded?", (owner,)));
+        self.interrupted.set(earlier);
+        if yielded.unwrap_or(false) {
+            schedule_early(owner, exception);
+            return true;
+        }
+        false
     }
 
     /// Parks once and says what for.
@@ -1016,12 +1086,19 @@ impl Scheduler {
 
     /// Schedules a value into the calling fiber at a deadline; the fiber need not be parked.
     pub(crate) fn alarm(&self, name: Name, span: Duration, value: Value) -> TimerKey {
-        self.with(|shard| {
+        // SAFETY: called with the GVL, from a fiber.
+        let fiber = unsafe { rb_sys::rb_fiber_current() };
+        let (timer, foreign) = self.with(|shard| {
             let timer = shard.at(shard.now() + span, name);
             let depth = shard.host_mut().depth(name);
             shard.host_mut().set_alarm(timer, value.as_raw(), depth);
-            timer
-        })
+            (timer, shard.host_mut().record(name).is_some_and(|record| record.fiber != fiber))
+        });
+        if foreign {
+            // SAFETY: a live exception and the running fiber; the variable is invisible to Ruby code.
+            unsafe { rb_sys::rb_ivar_set(value.as_raw(), owner_id(), fiber) };
+        }
+        timer
     }
 
     /// Forgets a timer. One that went off already may have scheduled its marker into the running fiber,
@@ -1038,6 +1115,16 @@ impl Scheduler {
             }
             false
         })
+    }
+
+    /// What was left for the calling fiber, which nobody spun, means a timeout that is over.
+    pub(crate) fn forget_early(&self, marker: Value) {
+        let fiber = ruby().fiber_current().as_value();
+        if let Some(left) = Early::taken(fiber, SCHEDULED)
+            && left.as_raw() != marker.as_raw()
+        {
+            schedule_early(fiber, left);
+        }
     }
 
     /// Runs another fiber at once, and the calling one right after it.
@@ -1149,6 +1236,29 @@ impl Scheduler {
         // SAFETY: as above.
         set_name(unsafe { Value::from_raw(main) }, Name::MAIN, this);
     }
+}
+
+/// Passes a kill on that leaves a main fiber, when its children have ended. Ruby before 3.3 tells a fiber
+/// scheduler of a thread's end only where the thread's block returns.
+///
+/// What is being raised while it ends them is Ruby's to keep: so it is `rb_ensure` that does.
+#[cold]
+fn end_children(kill: Tag) -> Result<(), Error> {
+    unsafe extern "C" fn go_on(tag: VALUE) -> VALUE {
+        // SAFETY: the tag that a protected call has just ended with; below are only C frames and `rb_ensure`.
+        unsafe { rb_sys::rb_jump_tag(tag as i32) }
+    }
+    unsafe extern "C" fn end(_: VALUE) -> VALUE {
+        let main = ruby().fiber_current().as_value();
+        let ended: Result<Option<Value>, Error> = main.check_funcall("shutdown_all_children", ()).transpose();
+        drop(ended); // what a clean-up raises does not stop a kill
+        NIL
+    }
+    protect(|| {
+        // SAFETY: under protect; neither function leaves anything to drop when `go_on` jumps.
+        unsafe { rb_sys::rb_ensure(Some(go_on), kill as VALUE, Some(end), NIL) }
+    })
+    .map(drop)
 }
 
 /// Calls a Ruby block.
@@ -1296,6 +1406,12 @@ pub(crate) fn scheduler_id() -> rb_sys::ID {
     *ID.get_or_init(|| hidden_id("__polyphony_scheduler__"))
 }
 
+/// The variable of a timeout's marker that holds the fiber which nobody spun and which it is for.
+fn owner_id() -> rb_sys::ID {
+    static ID: std::sync::OnceLock<rb_sys::ID> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| hidden_id("__polyphony_owner__"))
+}
+
 /// The variable of a Fiber that holds its name.
 fn name_id() -> rb_sys::ID {
     static ID: std::sync::OnceLock<rb_sys::ID> = std::sync::OnceLock::new();
@@ -1321,9 +1437,11 @@ struct Early {
     unblocked: Option<VALUE>,
 }
 
+const SCHEDULED: &str = "__polyphony_scheduled__";
+
 impl Early {
     fn take(fiber: Value) -> Early {
-        let scheduled = Self::taken(fiber, "__polyphony_scheduled__")
+        let scheduled = Self::taken(fiber, SCHEDULED)
             .map(|value| Scheduled { value: value.as_raw(), raises: roots::is_exception(value) });
         Early {
             scheduled,
@@ -1351,7 +1469,7 @@ impl Early {
 
 /// Leaves what is scheduled for a fiber that has no name now.
 pub(crate) fn schedule_early(fiber: Value, value: Value) {
-    Early::leave(fiber, "__polyphony_scheduled__", value);
+    Early::leave(fiber, SCHEDULED, value);
 }
 
 /// Leaves what unblocks a fiber that has no name now.

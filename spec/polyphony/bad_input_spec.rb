@@ -41,6 +41,18 @@ RSpec.describe "Bad input" do
       expect { reader.read(4, "frozen") }.to raise_error FrozenError
       expect(reader.readpartial(4)).to eq "kept"
     end
+
+    it "in buffers is refused before anything is waited for" do
+      reader, = pipe
+      socket, = unix_pair
+      { read: [4, 7], readpartial: [4, 7], sysread: [4, 7], read_nonblock: [4, 7] }.each do |verb, arguments|
+        expect { reader.public_send(verb, *arguments) }.to raise_error TypeError, "no implicit conversion of Integer into String"
+      end
+      expect { reader.read(4, "frozen") }.to raise_error FrozenError
+      expect { reader.readpartial(4, "frozen") }.to raise_error FrozenError
+      expect { socket.recv(4, 0, 7) }.to raise_error TypeError
+      expect { socket.recvfrom("4") }.to raise_error TypeError
+    end
   end
 
   it "in receive buffers is refused, and the bytes are there for the next" do

@@ -135,4 +135,28 @@ RSpec.describe "Signals" do
     expect(trap(:USR2, "DEFAULT")).to respond_to(:call)
     expect(trap(:USR2, "DEFAULT")).to eq "DEFAULT"
   end
+
+
+  # A fiber that was made in a trap handler could lock nothing, `require` included.
+  it "are handled where Ruby's own locks may be taken" do
+    out, err, status = signalled(<<~RUBY, :USR1)
+      require "monitor"
+      trap(:USR1) { require "ripper"; Fiber.new(blocking: true) { Mutex.new.lock }.resume; puts Thread.new { Monitor.new.synchronize { :locked } }.value }
+      Polyphony.scheduler!
+      puts "READY \#{$$}"
+      sleep 0.001 until defined?(Ripper)
+      sleep 0.001 until Fiber.current.children.empty?
+    RUBY
+    expect([out, err, status]).to eq ["locked\n", "", 0]
+  end
+
+  it "are handled in the order in which they came, the last at the end of the process" do
+    out = Child.ruby!(<<~RUBY)
+      trap(:USR1) { print 1 }
+      trap(:USR2) { print 2 }
+      snooze
+      2.times { %i[USR1 USR2].each { |signal| Process.kill(signal, $$) } }
+    RUBY
+    expect(out).to eq "1212"
+  end
 end

@@ -20,11 +20,31 @@ module Polyphony
       wrapped = Handler.new do |*signal|
         # Signal 0 is the end of the process, which no fiber sees.
         scheduler = Polyphony.scheduler_of(::Thread.main) unless signal.first == 0 # rubocop:disable Style/NumericPredicate
-        scheduler ? spin(scheduler, handler) { handler.call(*signal) } : handler.call(*signal)
+        scheduler ? defer(scheduler, handler, signal) : handler.call(*signal)
       end
       wrapped.given = handler
       wrapped
     end
+
+    # Handlers that have no fiber yet, each with what it is called with.
+    PENDING = [] # rubocop:disable Style/MutableConstant
+    private_constant :PENDING
+
+    # Leaves a handler to the next switch. A fiber that was made here, in the handler, could lock nothing as
+    # long as it lives, for Ruby lets no trap handler lock.
+    def self.defer(scheduler, handler, signal)
+      PENDING << [scheduler, handler, signal]
+      scheduler.signalled
+    end
+
+    # Gives those that were deferred their fibers, in the order in which they came.
+    def self.begin
+      deferred = PENDING.slice!(0..)
+      deferred.each { |scheduler, handler, signal| spin(scheduler, handler) { handler.call(*signal) } }
+    end
+
+    # @return [Boolean] whether a handler has no fiber yet
+    def self.pending? = PENDING.any?
 
     # What the user gave to an earlier `trap`.
     def self.unwrap(handler)

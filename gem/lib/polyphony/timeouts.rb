@@ -62,6 +62,21 @@ module Polyphony
     end
   end
 
+  # Whether a fiber that nobody spun has yielded to who resumed it. Ruby says so where one may not transfer to
+  # it; another thread asks, which may never do so.
+  #
+  # @api private
+  def self.yielded?(fiber)
+    answer = nil
+    thread = ::Thread.new do
+      fiber.transfer
+    rescue ::FiberError => e
+      answer = e.message
+    end
+    ::Thread.pass while thread.alive?
+    answer.include?("yielding")
+  end
+
   # What `cancel_after { |canceller| … }` yields: a child of the caller that stands for the timer.
   #
   # It never runs; `reset` moves the timer, as often as one likes, without making anything new.

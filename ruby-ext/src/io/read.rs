@@ -120,6 +120,15 @@ fn names_a_place(args: &[Value]) -> bool {
         || !buffer.is_nil() && RString::from_value(buffer).is_none() && is_memory(buffer)
 }
 
+/// Whether a buffer is given that cannot be read into: then the original says so, before it waits.
+fn names_no_buffer(args: &[Value]) -> bool {
+    let Some(&buffer) = args.get(1).filter(|buffer| !buffer.is_nil()) else { return false };
+    match RString::from_value(buffer) {
+        Some(string) => string.is_frozen(),
+        None => !buffer.respond_to("to_str", true).unwrap_or(false),
+    }
+}
+
 /// Whether a value is memory that bytes may be put into, and no string.
 fn is_memory(value: Value) -> bool {
     // SAFETY: a live object.
@@ -129,6 +138,9 @@ fn is_memory(value: Value) -> bool {
 fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_a_place(args) {
         return io.funcall("__read_at__", args);
+    }
+    if names_no_buffer(args) {
+        return original(ruby, args);
     }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
         Some(len) => when(ruby, io, args, CHUNK, |file| file.buffered().len() >= len as usize),
@@ -141,6 +153,9 @@ fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_a_place(args) {
         return io.funcall("__readpartial_at__", args);
+    }
+    if names_no_buffer(args) {
+        return original(ruby, args);
     }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
         Some(len) if len > 0 && args.len() == 1 => piece(ruby, io, args, len),

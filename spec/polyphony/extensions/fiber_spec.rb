@@ -776,5 +776,46 @@ RSpec.describe Fiber do
       outer = Enumerator.new { |y| 2.times { y << (inner.next * 10) } }
       expect(spin { [outer.next, outer.next] }.await).to eq [0, 10]
     end
+
+    describe "and yielding while a timeout runs in it" do
+      timeouts = {
+        "move_on_after" => ->(&block) { move_on_after(0.001, with_value: :late, &block) },
+        "Timeout.timeout" => ->(&block) { Timeout.timeout(0.001, &block) rescue :late } # rubocop:disable Style/RescueModifier
+      }
+      everywhere do
+        it "keeps the timeout to itself, and finds it when it waits again" do
+          found = [timeouts["move_on_after"], timeouts["Timeout.timeout"]].map do |timeout|
+            fiber = Fiber.new { timeout.call { Fiber.yield(:yielded); sleep } }
+            [fiber.resume, (sleep 0.005), Fiber.new { sleep 0.001; :another }.resume, fiber.resume]
+          end
+          expect(found).to eq [[:yielded, nil, :another, :late]] * 2
+        end
+      end
+
+      it "forgets it where the block ends in time" do
+        fiber = Fiber.new { [move_on_after(0.001) { Fiber.yield; :in_time }, sleep(0.001)] }
+        fiber.resume
+        sleep 0.005
+        expect(fiber.resume).to eq [:in_time, nil]
+      end
+
+      it "leaves it where a fiber within waits" do
+        fiber = Fiber.new { move_on_after(0.001, with_value: :late) { Enumerator.new { sleep }.next } }
+        expect(fiber.resume).to eq :late
+      end
+    end
+  end
+
+  it "has its turns from its scheduler: who resumes one that was spun is told so, and changes nothing" do
+    [-> { nil }, -> { snooze }].each do |begun|
+      fiber = spin { 2.times { snooze }; :result }
+      begun.call
+      %i[resume transfer].each { |verb| expect { fiber.public_send(verb, 1) }.to raise_error Polyphony::FiberError, /was spun.*use schedule/ }
+      expect(fiber.await).to eq :result
+      expect { fiber.resume }.to raise_error FiberError, /dead|terminated/
+    end
+    given = ->(*list, **options) { [list, options] }
+    expect(Fiber.new(&given).resume(1, two: 2)).to eq [[1], { two: 2 }]
+    expect(Fiber.new(&given).transfer({ two: 2 })).to eq [[{ two: 2 }], {}]
   end
 end

@@ -189,4 +189,67 @@ RSpec.describe Thread do
     thread.kill
     thread.join
   end
+
+
+  # Ruby before 3.3 tells nobody of a thread's end by a kill.
+  {
+    "a sleep" => -> { sleep }, "a read" => -> { IO.pipe[0].read }, "a queue" => -> { Queue.new.pop },
+    "busy fibers" => -> { spin { loop { snooze } }; loop { snooze } },
+    "its own kill" => -> { Thread.current.kill }, "Thread.exit" => -> { Thread.exit }
+  }.each do |name, wait|
+    it "ends all its children, who may wait, before it is killed in #{name}" do
+      log = Queue.new
+      ready = Queue.new
+      thread = running do
+        3.times do |number|
+          spin do
+            sleep
+          ensure
+            snooze
+            log << number
+          end
+        end
+        snooze
+        ready << true
+        wait.call
+      ensure
+        log << :main
+      end
+      ready.pop
+      thread.kill
+      thread.join
+      expect([log.shift_all.sort_by(&:to_s), thread.status]).to eq [[0, 1, 2, :main], false]
+    end
+  end
+
+  # Whoever wraps a thread's block takes that away.
+  it "has a $~ of its own, where no fibers run" do
+    "mine" =~ /mine/
+    expect(Thread.new { "its" =~ /its/ && $~[0] }.value).to eq "its"
+    expect($~[0]).to eq "mine"
+  end
+
+  {
+    "sleep" => -> { sleep }, "sleep with a time" => -> { sleep 100 }, "a fiber that it has resumed" => -> { Fiber.new { sleep; nil }.resume }
+  }.each do |name, wait|
+    it "is woken by wakeup and by run from #{name}, as stock Ruby is" do
+      woken = %i[wakeup run].map do |verb|
+        thread = running(&wait)
+        snooze until thread.stop?
+        thread.__send__(verb) while thread.join(0.001).nil?
+        thread.value
+      end
+      expect(woken).to eq [nil, nil]
+    end
+  end
+
+  it "is not woken by wakeup from what is no sleep" do
+    items = Queue.new
+    thread = running { [items.pop, snooze] }
+    snooze until thread.stop?
+    expect(thread.wakeup).to equal thread
+    items << :item
+    expect(thread.value).to eq [:item, nil]
+    expect { thread.wakeup }.to raise_error ThreadError, "killed thread"
+  end
 end

@@ -335,6 +335,10 @@ module Polyphony
       end
       alias to_s inspect
 
+      # Whether its turns are its scheduler's to give.
+      # @api private
+      def __scheduled__? = @thread && !@main && !@ended ? true : false
+
       # Makes the calling fiber the main one of its thread.
       # @api private
       def setup_main_fiber
@@ -599,6 +603,7 @@ module Polyphony
   def self.finish
     return unless scheduler
 
+    snooze if Signals.pending? # a signal came after the last switch: its handler begins
     ::Fiber.current.shutdown_all_children
   end
 end

@@ -53,6 +53,31 @@ module Polyphony
       # @see ::Thread#kill
       def kill_safe = kill
 
+      # @note Where a main fiber ends its own thread, its children end first.
+      # @see ::Thread#kill
+      def kill
+        fiber = ::Fiber.current
+        fiber.shutdown_all_children if equal?(::Thread.current) && Polyphony.scheduler && fiber.main?
+        super
+      end
+      alias exit kill
+      alias terminate kill
+
+      # Ends also a `sleep` of the thread's main fiber.
+      #
+      # @see ::Thread#wakeup
+      def wakeup
+        Polyphony.wake_sleeper(self)
+        super
+      end
+
+      # @see #wakeup
+      # @see ::Thread#run
+      def run
+        Polyphony.wake_sleeper(self)
+        super
+      end
+
       # The thread's scheduler, which also answers `kind` and `stats`.
       #
       # @return [Scheduler, nil] nil for another thread that runs no fibers
@@ -143,6 +168,9 @@ module Polyphony
       module Singleton
         # @return [Scheduler] the calling thread's
         def backend = ::Thread.current.backend
+
+        # @see Thread#kill
+        def exit = ::Thread.current.kill
       end
     end
   end
