@@ -99,6 +99,12 @@ impl OpenFile {
         RString::from_value(path).and_then(|path| path.to_string().ok())
     }
 
+    /// Whether Ruby's write buffer takes so many bytes more without being written out.
+    pub(crate) fn has_room_for(self, len: usize) -> bool {
+        const SIZE: usize = 8192; // Ruby's IO_WBUF_CAPA_MIN
+        len + (self.get().wbuf.len.max(0) as usize) < SIZE
+    }
+
     pub(crate) fn has_unwritten(self) -> bool {
         self.get().wbuf.len > 0
     }

@@ -32,8 +32,14 @@ fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     } else {
         io
     };
-    if args.is_empty() || !OpenFile::of(target).is_some_and(OpenFile::writes_straight) {
-        return original(ruby, args);
+    let Some(file) = OpenFile::of(target).filter(|_| !args.is_empty()) else { return original(ruby, args) };
+    if !file.writes_straight() {
+        // Ruby's buffer takes it, or it is written in a fiber that Ruby's scheduler interface serves.
+        let len = args.iter().filter_map(|arg| RString::from_value(*arg)).map(RString::len).sum();
+        if file.has_room_for(len) || !ruby.fiber_current().funcall::<_, _, bool>("blocking?", ())? {
+            return original(ruby, args);
+        }
+        return io.funcall("__aside__", (ruby.to_symbol("write"), ruby.ary_new_from_values(args)));
     }
     let Some(fd) = OpenFile::of(target).map(OpenFile::fd) else { return original(ruby, args) };
     scheduler.begin_writing(fd)?;

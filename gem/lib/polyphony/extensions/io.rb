@@ -21,6 +21,18 @@ module Polyphony
     #   @see ::IO#close
     #   @note Whoever waits on the IO gets the IOError that stock Ruby gives; suspends until it has let go.
     module IO
+      # @see ::IO#flush
+      # @note Suspends the calling fiber until every byte is out.
+      def flush
+        return super if sync || !Extensions.main?
+
+        Polyphony.aside { super() }
+      end
+
+      # Calls a method in a fiber that Ruby's own scheduler interface serves.
+      # @api private
+      def __aside__(method, arguments) = Polyphony.aside { __send__(method, *arguments) }
+
       def each_line(*args, **options)
         return super unless Polyphony.scheduler
         return to_enum(:each_line, *args, **options) unless block_given?
