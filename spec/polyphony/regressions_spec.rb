@@ -165,4 +165,75 @@ RSpec.describe "What others had to fix" do
     ended = ->(_) { Fiber.current.shutdown_all_children }
     [awaited, ended].each { |finish| expect(work.call(2_000, finish)).to be < work.call(500, finish) * 6 }
   end
+
+  it "lets the kernel write to nothing that a raised thread has left, and leaves the bytes to the next" do
+    20.times do
+      reader, writer = pipe
+      ready = Queue.new
+      thread = Thread.new do
+        Thread.current.report_on_exception = false
+        Polyphony.scheduler!
+        begin
+          ready << true
+          reader.readpartial(64)
+        rescue IOError
+          [Thread.current.backend.stats[:pending_ops], reader.readpartial(64)]
+        end
+      end
+      ready.pop
+      snooze until thread.stop?
+      thread.raise(IOError)
+      writer << "late"
+      expect(thread.value).to eq [0, "late"]
+      [reader, writer].each(&:close)
+    end
+  end
+
+  it "needs no free place in a tiny ring to cancel what fills it" do
+    out = Child.ruby!(<<~RUBY)
+      Polyphony.scheduler!(entries: 4)
+      readers = Array.new(300) { IO.pipe }
+      fibers = readers.map { |reader, _| spin { reader.readpartial(1) } }
+      snooze
+      fibers.each { |fiber| fiber.stop(:stopped) }
+      print fibers.map(&:await).tally, Thread.current.backend.stats[:pending_ops]
+    RUBY
+    expect(out).to eq "#{{ stopped: 300 }}0"
+  end
+
+  everywhere "the main fiber", "a spun fiber" do
+    it "answers for a connection whatever stock Ruby's sockets do, on either side" do
+      pair = tcp_pair
+      pair.each do |socket|
+        expect([socket.addr, socket.peeraddr].map(&:size)).to eq [4, 4]
+        expect([socket.getpeername, socket.getsockname]).to all be_a String
+        expect([socket.local_address, socket.remote_address]).to all be_a Addrinfo
+        expect(socket.getsockopt(:SOCKET, :TYPE).int).to eq Socket::SOCK_STREAM
+        expect([socket.sync, socket.isatty, socket.close_on_exec?, socket.closed?]).to eq [true, false, true, false]
+        expect(socket.recv_nonblock(1, exception: false)).to eq :wait_readable
+        expect(socket.read_nonblock(1, exception: false)).to eq :wait_readable
+      end
+      expect(pair.map { |socket| socket.write_nonblock("1", exception: false) }).to eq [1, 1]
+    end
+
+    it "ends a connection's writing half, which its peer hears of" do
+      one, other = tcp_pair
+      one.write("last")
+      one.close_write
+      expect([other.read, other.eof?, other.gets, other.read(1)]).to eq ["last", true, nil, nil]
+      expect { other.readpartial(1) }.to raise_error EOFError
+    end
+
+    it "reads single bytes of characters, and lines again after a rewind" do
+      reader, writer = pipe
+      writer << "é1"
+      writer.close
+      expect(Array.new(4) { reader.getbyte }).to eq [195, 169, 49, nil]
+      Tempfile.create do |file|
+        file << "a\nb\n"
+        file.rewind
+        expect([file.gets, file.rewind, file.gets, file.gets(chomp: true), file.lineno]).to eq ["a\n", 0, "a\n", "b", 2]
+      end
+    end
+  end
 end
