@@ -194,7 +194,6 @@ RSpec.describe Thread do
   # Ruby before 3.3 tells nobody of a thread's end by a kill.
   {
     "a sleep" => -> { sleep }, "a read" => -> { IO.pipe[0].read }, "a queue" => -> { Queue.new.pop },
-    "busy fibers" => -> { spin { loop { snooze } }; loop { snooze } },
     "its own kill" => -> { Thread.current.kill }, "Thread.exit" => -> { Thread.exit }
   }.each do |name, wait|
     it "ends all its children, who may wait, before it is killed in #{name}" do
