@@ -136,7 +136,6 @@ RSpec.describe "Signals" do
     expect(trap(:USR2, "DEFAULT")).to eq "DEFAULT"
   end
 
-
   # A fiber that was made in a trap handler could lock nothing, `require` included.
   it "are handled where Ruby's own locks may be taken" do
     out, err, status = signalled(<<~RUBY, :USR1)

@@ -190,7 +190,6 @@ RSpec.describe Thread do
     thread.join
   end
 
-
   # Ruby before 3.3 tells nobody of a thread's end by a kill.
   {
     "a sleep" => -> { sleep }, "a read" => -> { IO.pipe[0].read }, "a queue" => -> { Queue.new.pop },
