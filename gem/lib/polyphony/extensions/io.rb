@@ -27,6 +27,8 @@ module Polyphony
         return super if sync || !Extensions.main?
 
         Polyphony.aside { super() }
+      rescue FiberError
+        super # Ruby can start no other fiber: then it holds the thread
       end
 
       # Calls a method in a fiber that Ruby's own scheduler interface serves.
