@@ -113,6 +113,17 @@ module Polyphony
   end
 
   # The calling thread's scheduler, by the original's names.
+  #
+  # @!method backend_sleep(seconds)
+  #   @see BackendTiming#sleep
+  # @!method backend_timeout(seconds, exception, value = nil)
+  #   @see BackendTiming#timeout
+  # @!method backend_timer_loop(interval)
+  #   @see BackendTiming#timer_loop
+  # @!method backend_wait_event(raises)
+  #   @see BackendTiming#wait_event
+  # @!method backend_waitpid(pid)
+  #   @see BackendTiming#waitpid
   module BackendFunctions
     BackendTiming::FUNCTIONS.each do |name|
       define_method(:"backend_#{name}") { |*args, &block| Polyphony.scheduler!.public_send(name, *args, &block) }

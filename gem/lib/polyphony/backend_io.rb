@@ -238,6 +238,49 @@ module Polyphony
     end
   end
 
+  # @!method self.backend_accept(socket, klass)
+  #   @see BackendIO#accept
+  # @!method self.backend_accept_loop(socket, klass)
+  #   @see BackendIO#accept_loop
+  # @!method self.backend_connect(socket, host, port)
+  #   @see BackendIO#connect
+  # @!method self.backend_read(io, buffer, length, to_eof, place)
+  #   @see BackendIO#read
+  # @!method self.backend_read_loop(io, maxlen = 8192, &block)
+  #   @see BackendIO#read_loop
+  # @!method self.backend_recv(socket, buffer, length, place)
+  #   @see BackendIO#recv
+  # @!method self.backend_recv_loop(socket, maxlen = 8192, &block)
+  #   @see BackendIO#recv_loop
+  # @!method self.backend_recvmsg(socket, buffer, maxlen, place, flags, maxcontrol, options)
+  #   @see BackendIO#recvmsg
+  # @!method self.backend_feed_loop(io, receiver, method = :call, &block)
+  #   @see BackendIO#feed_loop
+  # @!method self.backend_recv_feed_loop(socket, receiver, method = :call, &block)
+  #   @see BackendIO#recv_feed_loop
+  # @!method self.backend_send(socket, message, flags)
+  #   @see BackendIO#send
+  # @!method self.backend_sendmsg(socket, message, flags, destination, controls)
+  #   @see BackendIO#sendmsg
+  # @!method self.backend_sendv(socket, messages, flags)
+  #   @see BackendIO#sendv
+  # @!method self.backend_write(io, *buffers)
+  #   @see BackendIO#write
+  # @!method self.backend_close(*io)
+  #   @see BackendIO#close
+  # @!method self.backend_splice(source, target, maxlen)
+  #   @see BackendIO#splice
+  # @!method self.backend_double_splice(source, target)
+  #   @see BackendIO#double_splice
+  # @!method self.backend_tee(source, target, maxlen)
+  #   @see BackendIO#tee
+  # @!method self.backend_wait_io(io, write)
+  #   @see BackendIO#wait_io
+  # @!method self.backend_chain(*operations)
+  #   @see BackendIO#chain
+  # @!method self.backend_splice_chunks(source, target, prefix, postfix, piece_prefix, piece_postfix, size)
+  #   @see BackendIO#splice_chunks
+
   # Makes a descriptor block, or not.
   #
   # @param blocking [Boolean]

@@ -1,6 +1,11 @@
 # frozen_string_literal: true
 
 module Polyphony
+  # What waits in the kernel, for the overrides and the classes of {Extensions}; made by the extension.
+  #
+  # @api private
+  module Native; end
+
   # All scheduling state of one thread; made by the extension.
   #
   # @!method self.start(backend: nil, entries: nil)
@@ -17,8 +22,89 @@ module Polyphony
   #   @return [Scheduler] self
   # @!method describe
   #   @return [String] the backend and how it was set up
+  # @!method suspend
+  #   Waits until somebody schedules the calling fiber, also where nothing seems to be able to.
+  #   @return [Object, nil] what it was scheduled with
+  # @!method wake
+  #   Ends the wait of the thread, if it is blocked in the kernel. From any thread.
+  #   @return [void]
+  # @!method close
+  #   Ends the scheduler of a thread that ends.
+  #   @api private
+  # @!method adopt(fiber)
+  #   Takes a fiber in that calls {#enter} first and {#leave} last.
+  #   @api private
+  # @!method adopt_raw(fiber)
+  #   Takes a fiber in that does neither.
+  #   @api private
+  # @!method enter
+  #   The first thing that an adopted fiber does: what was it started with?
+  #   @api private
+  # @!method leave
+  #   The last thing that an adopted fiber does.
+  #   @api private
+  # @!method yield_to(fiber)
+  #   Runs a fiber at once; the calling one is next.
+  #   @api private
+  # @!method block(blocker, limit)
+  #   Waits for {Polyphony.unblock}.
+  #   @api private
+  # @!method alarm(seconds, exception)
+  #   Raises an exception in the running fiber in so many seconds; a key for {#rearm} and {#disarm}.
+  #   @api private
+  # @!method rearm(timer, seconds)
+  #   Moves an alarm.
+  #   @api private
+  # @!method disarm(timer, marker = nil)
+  #   Forgets an alarm, and takes back a marker that was scheduled and not raised.
+  #   @api private
+  # @!method shield(limit)
+  #   Keeps off what others raise in the running fiber. A key for {#unshield}, or nil.
+  #   @api private
+  # @!method unshield(timer, raises)
+  #   Raises what was kept off, at once or at the next wait.
+  #   @api private
+  # @!method trace_hook=(hook)
+  #   What {BackendTiming#trace_proc=} sets.
+  #   @api private
+  # @!method idle_hook=(hook)
+  #   What is called where no fiber is ready.
+  #   @api private
   class Scheduler
   end
+
+  # @!method self.scheduler
+  #   @return [Scheduler, nil] the calling thread's
+  # @!method self.scheduler_of(thread)
+  #   @return [Scheduler, nil] that of another thread
+  # @!method self.schedule(fiber, value, first)
+  #   Queues a fiber, with a value or an exception to raise. What {Extensions::Fiber#schedule} does, in a word
+  #   for every fiber.
+  #   @param first [Boolean] before those that are ready
+  #   @return [Boolean] whether it was queued; else it finds the value when it next waits
+  # @!method self.unblock(blocker, fiber)
+  #   Ends a {Scheduler#block} of the same blocker.
+  #   @api private
+  # @!method self.unschedule(fiber)
+  #   Takes a fiber out of the run queue.
+  #   @api private
+  # @!method self.runnable?(fiber)
+  #   @return [Boolean] whether it is in a run queue
+  #   @api private
+  # @!method self.let_go(io)
+  #   Ends the waits of those who wait on a descriptor that is about to be closed.
+  #   @api private
+  # @!method self.interject(fiber, block)
+  #   Lets a fiber call a block in the middle of its wait.
+  #   @api private
+  # @!method self.expose(fiber)
+  #   From now on no shield helps the fiber.
+  #   @api private
+  # @!method self.detain(fiber, on)
+  #   Holds a fiber up, or lets it go on.
+  #   @api private
+  # @!method self.detained?(fiber)
+  #   @api private
 
   # The calling thread's scheduler, made if need be.
   #

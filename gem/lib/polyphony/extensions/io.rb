@@ -20,6 +20,38 @@ module Polyphony
     # @!method close
     #   @see ::IO#close
     #   @note Whoever waits on the IO gets the IOError that stock Ruby gives; suspends until it has let go.
+    # @!method readline(separator = $/, limit = nil, chomp: false)
+    #   @see ::IO#readline
+    #   @note Suspends like {#gets}.
+    # @!method sysread(length, buffer = nil)
+    #   @see ::IO#sysread
+    #   @note Suspends like {#readpartial}.
+    # @!method getc
+    #   @see ::IO#getc
+    #   @note Suspends the calling fiber until a whole character, or the end of the stream.
+    # @!method readchar
+    #   @see ::IO#readchar
+    #   @note Suspends like {#getc}.
+    # @!method getbyte
+    #   @see ::IO#getbyte
+    #   @note Suspends the calling fiber until a byte, or the end of the stream.
+    # @!method readbyte
+    #   @see ::IO#readbyte
+    #   @note Suspends like {#getbyte}.
+    # @!method eof?
+    #   @see ::IO#eof?
+    #   @note Suspends the calling fiber until something is there, or the end of the stream.
+    # @!method eof
+    #   @see #eof?
+    # @!method wait_readable(limit = nil)
+    #   @see ::IO#wait_readable
+    #   @note Suspends the calling fiber until something can be read, or the time is up.
+    # @!method wait_writable(limit = nil)
+    #   @see ::IO#wait_writable
+    #   @note Suspends the calling fiber until something can be written, or the time is up.
+    # @!method syswrite(string)
+    #   @see ::IO#syswrite
+    #   @note Suspends the calling fiber until the kernel has taken something.
     module IO
       # @see ::IO#flush
       # @note Suspends the calling fiber until every byte is out.
@@ -35,6 +67,8 @@ module Polyphony
       # @api private
       def __aside__(method, arguments) = Polyphony.aside { __send__(method, *arguments) }
 
+      # @see ::IO#each_line
+      # @note Suspends the calling fiber like {#gets}, for each line.
       def each_line(*args, **options)
         return super unless Polyphony.scheduler
         return to_enum(:each_line, *args, **options) unless block_given?
@@ -50,6 +84,8 @@ module Polyphony
       end
       alias each each_line
 
+      # @see ::IO#readlines
+      # @note Suspends the calling fiber until the end of the stream.
       def readlines(*args, **options)
         return super unless Polyphony.scheduler
         raise ::ArgumentError, "invalid limit: 0 for readlines" if args.last == 0 # rubocop:disable Style/NumericPredicate
@@ -57,6 +93,8 @@ module Polyphony
         each_line(*args, **options).to_a
       end
 
+      # @see ::IO#each_byte
+      # @note Suspends the calling fiber like {#getbyte}, for each byte.
       def each_byte
         return super unless Polyphony.scheduler
         return to_enum(:each_byte) unless block_given?
@@ -67,6 +105,8 @@ module Polyphony
         self
       end
 
+      # @see ::IO#each_char
+      # @note Suspends the calling fiber like {#getc}, for each character.
       def each_char
         return super unless Polyphony.scheduler
         return to_enum(:each_char) unless block_given?
@@ -77,6 +117,8 @@ module Polyphony
         self
       end
 
+      # @see ::IO#each_codepoint
+      # @note Suspends the calling fiber like {#getc}, for each character.
       def each_codepoint
         return super unless Polyphony.scheduler
         return to_enum(:each_codepoint) unless block_given?

@@ -32,6 +32,7 @@ module Polyphony
 
       # A listener may be about to be wrapped.
       module Listener
+        # @see ::TCPServer
         def initialize(...)
           super
           Late.install

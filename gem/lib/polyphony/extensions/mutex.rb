@@ -17,6 +17,8 @@ module Polyphony
     #
     # @see ::Thread::Mutex
     module Mutex
+      # @see ::Thread::Mutex#lock
+      # @note Suspends the calling fiber until the lock is free, first come first served.
       def lock
         return super if Polyphony.scheduler.nil? || owned?
         return self if try_lock
@@ -34,6 +36,8 @@ module Polyphony
         self
       end
 
+      # @see ::Thread::Mutex#synchronize
+      # @note Suspends like {#lock}.
       def synchronize
         return super unless Polyphony.scheduler && ::Kernel.block_given?
 
@@ -63,6 +67,8 @@ module Polyphony
 
     # @see ::Thread::ConditionVariable
     module ConditionVariable
+      # @see ::Thread::ConditionVariable#wait
+      # @note Suspends the calling fiber until it is signalled, or the time is up, and the mutex is its own again.
       def wait(mutex, timeout = nil)
         return super unless Extensions.main?
 
@@ -82,6 +88,8 @@ module Polyphony
 
     # @see ::Monitor
     module Monitor
+      # @see ::Monitor#enter
+      # @note Suspends the calling fiber until the monitor is free.
       def enter
         return super unless Polyphony.scheduler
         return if try_enter
@@ -100,6 +108,8 @@ module Polyphony
       end
       alias mon_enter enter
 
+      # @see ::Monitor#synchronize
+      # @note Suspends like {#enter}.
       def synchronize
         return super unless Polyphony.scheduler && ::Kernel.block_given?
 

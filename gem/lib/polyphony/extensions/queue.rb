@@ -68,6 +68,10 @@ module Polyphony
     # @!method clear
     #   Makes room for whoever waits to push.
     #   @return [self]
+    # @!method close
+    #   @see Queue#close
+    # @!method num_waiting
+    #   @see Queue#num_waiting
     # @!method max=(room)
     #   Makes room for whoever waits to push.
     module SizedQueue

@@ -38,10 +38,6 @@ module Polyphony
         Native.send(self, message, flags, address)
       end
 
-      def shutdown(how = ::Socket::SHUT_RDWR)
-        super
-      end
-
       private
 
       # Takes a message once one is there: a wait that is cancelled has taken none.
@@ -166,7 +162,8 @@ module Polyphony
       include Connecting
 
       # @note Suspends the calling fiber until the connection stands. Names are resolved in a thread.
-      # @param connect_timeout [Numeric, nil] seconds for each address; then Errno::ETIMEDOUT
+      # @param options [Hash]
+      # @option options [Numeric, nil] :connect_timeout seconds for each address; then Errno::ETIMEDOUT
       def initialize(*args, **options)
         # A TCPServer is a TCPSocket too, and listens in its own initialize; what stock Ruby refuses is for
         # it to refuse.

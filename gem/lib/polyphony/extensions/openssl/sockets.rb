@@ -67,6 +67,7 @@ module Polyphony
           ::Kernel.raise if raise_on_eof
         end
 
+        # @see Looping#read_loop
         alias recv_loop read_loop
 
         # @see ::IPSocket#peeraddr
