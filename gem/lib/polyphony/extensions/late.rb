@@ -13,6 +13,7 @@ module Polyphony
       # Loads what has become possible. Cheap where there is nothing to do.
       #
       # @return [void]
+      # @api private
       def self.install
         # What is only promised (net/http does) is not there, and to ask for it would load it.
         return if @installed || ::Object.autoload?(:OpenSSL) || !defined?(::OpenSSL::SSL::SSLServer)

@@ -89,11 +89,13 @@ module Polyphony
 
         class << self
           # Refuses what cannot be changed before anything is taken.
+          # @api private
           def check(buffer)
             raise ::FrozenError, "can't modify frozen String: #{buffer.inspect}" if buffer.is_a?(::String) && buffer.frozen?
           end
 
           # How many bytes there is room for; nil where a buffer grows.
+          # @api private
           def room(buffer, place)
             case buffer
             when ::String, nil then nil
@@ -105,6 +107,7 @@ module Polyphony
           # Puts what was read where it belongs.
           #
           # @return [String, Integer, nil] a String buffer; of memory the count of bytes; nil at the end
+          # @api private
           def place(buffer, place, data)
             return data unless data.is_a?(::String) || data.nil?
 

@@ -126,6 +126,7 @@ module Polyphony
       # @see ::OpenSSL::SSL::SSLServer
       module SSLServer
         # What {#accept_loop} hands over: a connection, or why there is none.
+        # @api private
         Arrival = ::Struct.new(:socket, :error, :last)
         private_constant :Arrival
 
