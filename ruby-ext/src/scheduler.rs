@@ -1050,12 +1050,15 @@ impl Scheduler {
     /// Schedules a fiber of this scheduler, from whichever thread has the GVL.
     pub(crate) fn schedule(&self, name: Name, value: Value, first: bool) -> bool {
         let scheduled = Scheduled { value: value.as_raw(), raises: roots::is_exception(value) };
+        // A signal that ended a child is heard by a shielded parent as one that came to itself.
+        let is_signal = scheduled.raises && value.is_kind_of(ruby().exception_signal());
+        let depth = if is_signal { roots::THROUGH } else { 0 };
         let local = self.is_local();
         self.with_open(false, |shard| {
             if shard.host_mut().record(name).is_none() {
                 return false;
             }
-            let Some(name) = shard.host_mut().deliver(name, scheduled, 0) else {
+            let Some(name) = shard.host_mut().deliver(name, scheduled, depth) else {
                 return true; // an exception stands there, which is stronger; or there is a shield
             };
             match (local, first) {

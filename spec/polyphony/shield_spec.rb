@@ -104,7 +104,7 @@ RSpec.describe "Polyphony.shield" do
       Polyphony.scheduler!
       spin { sleep 0.005; Process.kill(:INT, $$) }
       begin
-        Polyphony.shield { sleep 20 }
+        Polyphony.shield { sleep 20; print "late: " }
       rescue Interrupt => e
         print e.class
       end
