@@ -40,7 +40,10 @@ RSpec.describe "polyphony/bare" do
   end
 
   root = File.expand_path("../../gem/lib", __dir__)
-  public_files = %w[polyphony polyphony/bare polyphony/version polyphony/exceptions]
+  # Those in `extensions`, and those that `bare` or `extensions` are made of, are no entrances of their own.
+  public_files = %w[polyphony polyphony/bare polyphony/version polyphony/exceptions] +
+                 Dir[File.join(root, "polyphony", "{adapters,core}", "*.rb")].sort.map { |file| file[%r{polyphony/(?:adapters|core)/\w+}] } +
+                 %w[backend backend_io channel event locks pipe process resource_pool shield thread_pool throttler timer].map { |file| "polyphony/#{file}" }
   public_files.each do |file|
     it "has a sibling #{file} that can be required alone, silently, under -w" do
       out, err, status = Child.ruby("require #{file.inspect}", loaded: "rbconfig", before: [])
