@@ -28,6 +28,9 @@ module Polyphony
   # @!method wake
   #   Ends the wait of the thread, if it is blocked in the kernel. From any thread.
   #   @return [void]
+  # @!method signalled
+  #   Says that handlers of signals wait to be given fibers.
+  #   @api private
   # @!method close
   #   Ends the scheduler of a thread that ends.
   #   @api private
@@ -104,6 +107,9 @@ module Polyphony
   #   Holds a fiber up, or lets it go on.
   #   @api private
   # @!method self.detained?(fiber)
+  #   @api private
+  # @!method self.wake_sleeper(thread)
+  #   Ends the `sleep` of a thread's main fiber, where it is in one.
   #   @api private
 
   # The calling thread's scheduler, made if need be.

@@ -17,6 +17,12 @@ module Polyphony
     #   @return [Object] the message, also where it is an exception
     # @!method mailbox
     #   @return [Thread::Queue] the messages
+    # @!method resume(*values)
+    #   @see ::Fiber#resume
+    #   @raise [FiberError] for a fiber that was spun: it runs when it is scheduled
+    # @!method transfer(*values)
+    #   @see ::Fiber#transfer
+    #   @raise [FiberError] for a fiber that was spun: it runs when it is scheduled
     module Fiber
       include Supervision
 
