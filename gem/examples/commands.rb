@@ -12,7 +12,7 @@ ticker = spin { loop { ticks += 1; sleep 0.001 } }
 results = Fiber.await(
   spin { `sleep 0.05; echo backticks` },
   spin { IO.popen(%w[tr a-z A-Z], "r+") { |io| io.puts "popen"; io.close_write; io.read } },
-  spin { Open3.capture2("rev", stdin_data: "3nepo\n").first },
+  spin { Open3.capture2("tr", "A-Z", "a-z", stdin_data: "OPEN3\n").first },
   spin { system("exit 3"); "system: #{$?.exitstatus}" },
   spin { "wait: #{Process.wait2(spawn("exit 4")).last.exitstatus}" },
   spin { "detach: #{Process.detach(spawn("exit 5")).await.exitstatus}" }

@@ -142,7 +142,8 @@ RSpec.describe "The signatures" do
     expect(left_out.map(&:path).join("\n")).to eq ""
   end
 
-  it "are of one piece with those of Ruby's own library" do
+  # Later ones describe Fiber#kill themselves, and give Queue a parameter; one text cannot suit both.
+  it "are of one piece with those of Ruby's own library", if: RBS::VERSION < "3" do
     loader = RBS::EnvironmentLoader.new
     %w[monitor openssl socket].each { |library| loader.add(library: library) }
     loader.add(path: Pathname(path))

@@ -521,6 +521,7 @@ module Polyphony
       end
 
       # The exception that `raise` with these arguments would raise.
+      # @api private
       def self.exception(*args, **options)
         case args
         in [] then ::RuntimeError.new("unhandled exception")
@@ -543,6 +544,7 @@ module Polyphony
       private_class_method :give_cause
 
       # Lets an exception tell which fiber it ended.
+      # @api private
       def self.remember_source(exception, fiber)
         return if exception.frozen? || exception.instance_variable_defined?(:@__origin__)
 

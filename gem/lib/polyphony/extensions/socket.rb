@@ -60,6 +60,7 @@ module Polyphony
       end
 
       # Ruby 3.3 changed what `recv` says at the end of a stream.
+      # @api private
       def self.nil_at_end?
         ::RUBY_VERSION >= "3.3"
       end
