@@ -196,21 +196,26 @@ fn cancelled_accepts_leak_no_descriptor<B: Backend>(make: fn() -> Bench<B>) {
         if random.one_in(2) {
             bench.visit();
         }
-        if round % 5 == 0 {
-            bench.shard.abandon(key);
-            while bench.shard.in_flight() > 0 {
-                bench.visit();
-            }
-        } else {
-            bench.shard.cancel(key);
-            bench.outcome(key);
-        }
-        close_what_was_told(&bench, key);
+        give_up(&mut bench, key, round % 5 == 0);
         drop(client);
     }
     drop(listener);
     assert_eq!(shard::shut_down(bench.shard, Duration::from_secs(5)), 0);
     leaked_none(before);
+}
+
+/// Ends an operation that makes a descriptor, with nobody waiting or as a fiber does; what was told is closed.
+fn give_up<B: Backend>(bench: &mut Bench<B>, key: OpKey, nobody_waits: bool) {
+    if nobody_waits {
+        bench.shard.abandon(key);
+        while bench.shard.in_flight() > 0 {
+            bench.visit();
+        }
+    } else {
+        bench.shard.cancel(key);
+        bench.outcome(key);
+    }
+    close_what_was_told(bench, key);
 }
 
 fn close_what_was_told<B: Backend>(bench: &Bench<B>, key: OpKey) {
@@ -234,16 +239,7 @@ fn cancelled_opens_leak_no_descriptor<B: Backend>(make: fn() -> Bench<B>) {
         if round % 3 == 0 {
             bench.visit();
         }
-        if round % 2 == 0 {
-            bench.shard.abandon(key);
-            while bench.shard.in_flight() > 0 {
-                bench.visit();
-            }
-        } else {
-            bench.shard.cancel(key);
-            bench.outcome(key);
-        }
-        close_what_was_told(&bench, key);
+        give_up(&mut bench, key, round % 2 == 0);
     }
     leaked_none(before);
 }
