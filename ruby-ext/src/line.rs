@@ -16,7 +16,7 @@
 //! that an ended thread, a forked parent or an earlier wait left behind is skipped, never woken.
 
 use std::{
-    cell::{RefCell, RefMut},
+    cell::{Cell, RefCell, RefMut},
     collections::VecDeque,
 };
 
@@ -54,7 +54,11 @@ impl Place {
 /// The fibers that wait at one end of a queue. It holds no Ruby value, so there is nothing to mark.
 #[derive(Debug, TypedData)]
 #[magnus(class = "Polyphony::Line", free_immediately, size)]
-pub(crate) struct Line(RefCell<Standing>);
+pub(crate) struct Line {
+    standing: RefCell<Standing>,
+    /// In the line of poppers: how many items the queue may hold, 0 where that is not limited.
+    cap: Cell<usize>,
+}
 
 // A line is touched under the GVL only, and no Ruby call is made while it is borrowed.
 impl magnus::DataTypeFunctions for Line {}
@@ -82,18 +86,28 @@ fn epoch() -> (u32, u32) {
 
 impl Line {
     pub(crate) fn new(closed: bool) -> Self {
-        Line(RefCell::new(Standing {
+        let standing = Standing {
             waiting: VecDeque::new(),
             called: VecDeque::new(),
             spare: UNKNOWN,
             closed,
             epoch: epoch(),
-        }))
+        };
+        Line { standing: RefCell::new(standing), cap: Cell::new(0) }
+    }
+
+    #[inline]
+    pub(crate) fn cap(&self) -> usize {
+        self.cap.get()
+    }
+
+    pub(crate) fn set_cap(&self, cap: usize) {
+        self.cap.set(cap);
     }
 
     #[inline]
     fn standing(&self) -> RefMut<'_, Standing> {
-        let mut standing = self.0.borrow_mut();
+        let mut standing = self.standing.borrow_mut();
         if standing.epoch != epoch() {
             standing.begin_epoch();
         }
@@ -164,12 +178,18 @@ impl Line {
         called
     }
 
+    /// Wakes everybody and promises nothing; their tickets.
+    pub(crate) fn dismiss(&self, here: Option<&Scheduler>) -> Vec<u64> {
+        let waiting = std::mem::take(&mut self.standing().waiting);
+        waiting.into_iter().filter(|place| place.call(here)).map(|place| place.ticket).collect()
+    }
+
     pub(crate) fn close(&self) {
         self.standing().closed = true;
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.borrow().closed
+        self.standing.borrow().closed
     }
 
     /// How many fibers wait.

@@ -1,12 +1,15 @@
 //! `Thread::Queue` and `Thread::SizedQueue` where fibers wait: only the waiting is ours.
 //!
 //! Every item goes through Ruby's own `push` and `pop(true)`, reached by `super`. What stands here decides
-//! who may call them, and when: see [`Line`]. A queue gets its lines when the first fiber waits.
+//! who may call them, and when: see [`Line`]. A queue gets its lines when the first fiber waits, or when it
+//! gets a cap.
+
+mod capped;
 
 use std::ffi::CStr;
 
 use magnus::{
-    Error, RHash, RModule, Ruby, Value, method,
+    Error, Exception, RHash, RModule, Ruby, Value, method,
     prelude::*,
     rb_sys::{AsRawValue, FromRawValue, protect},
     scan_args::{get_kwargs, scan_args},
@@ -29,6 +32,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule, extensions: RModule) -> Re
     polyphony.funcall::<_, _, Value>("private_constant", (ruby.to_symbol("Line"),))?;
     let queue = extensions.define_module("Queue")?;
     let sized = extensions.define_module("SizedQueue")?;
+    capped::define(queue, extensions.define_module("QueueExtras")?)?;
     for name in ["pop", "shift", "deq"] {
         queue.define_method(name, method!(pop::<false>, -1))?;
         sized.define_method(name, method!(pop::<true>, -1))?;
@@ -39,10 +43,11 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule, extensions: RModule) -> Re
     }
     for module in [queue, sized] {
         module.define_method("close", method!(close, -1))?;
-        module.define_method("num_waiting", method!(num_waiting, -1))?;
+        module.define_method("clear", method!(roomier, -1))?;
     }
-    sized.define_method("clear", method!(make_room, -1))?;
-    sized.define_method("max=", method!(make_room, -1))
+    queue.define_method("num_waiting", method!(num_waiting::<false>, -1))?;
+    sized.define_method("num_waiting", method!(num_waiting::<true>, -1))?;
+    sized.define_method("max=", method!(roomier, -1))
 }
 
 /// A method that is plain C to Ruby: what it calls may raise through it, for it has nothing to drop.
@@ -79,7 +84,7 @@ impl End {
         let size: usize = queue.funcall("size", ())?;
         match self {
             End::Poppers => Ok(size),
-            End::Pushers => Ok(queue.funcall::<_, _, usize>("max", ())?.saturating_sub(size)),
+            End::Pushers => Ok(capped::limit(queue)?.unwrap_or(NO_LIMIT).saturating_sub(size)),
         }
     }
 
@@ -141,10 +146,15 @@ impl End {
     }
 }
 
+/// Room for everybody.
+const NO_LIMIT: usize = usize::MAX / 2;
+
 /// How a wait in a line ended.
 enum Turn {
     Called,
     Late,
+    /// Sent away by `flush_waiters`, with what it said.
+    Dismissed(Value),
 }
 
 /// Stands in line until called, or until the deadline. A call that an exception makes useless goes to the
@@ -163,8 +173,13 @@ fn wait(
     // While the place is left the wait is not over: a line may drop the places of those that are.
     let called = line.leave(place);
     scheduler.end_waiting(me);
+    let answer = if called { None } else { capped::answer(queue, place) };
     match waited {
-        Ok(()) => Ok(if called { Turn::Called } else { Turn::Late }),
+        Ok(()) => Ok(match answer {
+            Some(answer) => Turn::Dismissed(answer),
+            None if called => Turn::Called,
+            None => Turn::Late,
+        }),
         Err(error) => {
             if called {
                 line.call(Some(scheduler));
@@ -202,7 +217,7 @@ impl Asked {
 fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else {
         let item = original(ruby, args)?;
-        return Ok(taken::<SIZED>(this, item));
+        return Ok(taken::<SIZED>(this, End::Poppers.line(this), item));
     };
     let asked = match args {
         [] => Asked { non_block: false, deadline: None },
@@ -215,16 +230,21 @@ fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Va
         }
     };
     if asked.non_block {
-        return Ok(taken::<SIZED>(this, pop_now()?));
+        return Ok(taken::<SIZED>(this, End::Poppers.line(this), pop_now()?));
     }
     let Some(line) = End::Poppers.line_for(ruby, this)? else { return original(ruby, args) };
     let mut first = false;
-    while let Turn::Called = wait(scheduler, (End::Poppers, line, this), first, asked.deadline)? {
+    loop {
+        match wait(scheduler, (End::Poppers, line, this), first, asked.deadline)? {
+            Turn::Called => {}
+            Turn::Late => break,
+            Turn::Dismissed(answer) => return answered(answer),
+        }
         if line.is_closed() && End::Poppers.there(this)? == 0 {
             break;
         }
         match pop_now() {
-            Ok(item) => return Ok(taken::<SIZED>(this, item)),
+            Ok(item) => return Ok(taken::<SIZED>(this, Some(line), item)),
             Err(error) if is_thread_error(ruby, &error) => line.miscounted(), // another thread was faster
             Err(error) => {
                 line.call(Some(scheduler)); // whatever it was, the item is there still
@@ -236,23 +256,44 @@ fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Va
     Ok(ruby.qnil().as_value())
 }
 
-/// An item has been taken: there is room.
+/// An item has been taken: where there is a limit there is room.
 #[inline]
-fn taken<const SIZED: bool>(queue: Value, item: Value) -> Value {
-    if SIZED {
+fn taken<const SIZED: bool>(queue: Value, poppers: Option<&Line>, item: Value) -> Value {
+    if SIZED || poppers.is_some_and(|line| line.cap() > 0) {
         End::Pushers.call(queue);
     }
     item
 }
 
-/// `push` of a queue without limit: nobody waits. It raises where the queue is closed.
+/// What a popper returns that was sent away.
+#[cold]
+fn answered(answer: Value) -> Result<Value, Error> {
+    Exception::from_value(answer).map_or(Ok(answer), |exception| Err(exception.into()))
+}
+
+/// `push` of a queue without limit: nobody waits. It raises where the queue is closed. Where there is a cap
+/// another method does it, which may raise what it likes.
 unsafe extern "C" fn push(argc: i32, argv: *const VALUE, this: VALUE) -> VALUE {
     // SAFETY: Ruby called us with these arguments; nothing here is dropped if it raises.
     unsafe {
+        let queue = Value::from_raw(this);
+        let Some(line) = End::Poppers.line(queue) else {
+            let added = rb_sys::rb_call_super(argc, argv);
+            End::Poppers.call(queue); // somebody came meanwhile, where what is called there is Ruby code
+            return added;
+        };
+        if line.cap() > 0 {
+            return rb_sys::rb_funcallv(this, push_capped_id(), argc, argv);
+        }
         let added = rb_sys::rb_call_super(argc, argv);
-        End::Poppers.call(Value::from_raw(this));
+        line.call(Scheduler::current());
         added
     }
+}
+
+fn push_capped_id() -> ID {
+    static ID: std::sync::OnceLock<ID> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| hidden_id("__push_capped__"))
 }
 
 fn push_sized(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
@@ -283,6 +324,7 @@ fn push_sized(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> 
         turn = match wait(scheduler, (End::Pushers, line, this), first, asked.deadline)? {
             Turn::Called => true,
             Turn::Late => return Ok(ruby.qnil().as_value()),
+            Turn::Dismissed(answer) => return answered(answer),
         };
         first = true;
     }
@@ -303,17 +345,26 @@ fn close(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
     Ok(closed)
 }
 
-fn num_waiting(ruby: &Ruby, this: Value, args: &[Value]) -> Result<usize, Error> {
+/// Who waits for an item; in a `SizedQueue`, as Ruby counts it, also who waits for room.
+fn num_waiting<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<usize, Error> {
     let threads = usize::try_convert(original(ruby, args)?)?;
-    let fibers = [End::Poppers, End::Pushers].map(|end| end.line(this).map_or(0, |line| line.len()));
-    Ok(threads + fibers[0] + fibers[1])
+    let fibers = |end: End| end.line(this).map_or(0, |line| line.len());
+    Ok(threads + fibers(End::Poppers) + if SIZED { fibers(End::Pushers) } else { 0 })
 }
 
-/// `clear` and `max=`: there may be room for everybody.
-fn make_room(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
+/// `clear` and `max=`.
+fn roomier(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
     let done = original(ruby, args)?;
-    End::Pushers.call_all(this);
+    make_room(this)?;
     Ok(done)
+}
+
+/// There may be more room than before: promises it to those who wait, in their order.
+fn make_room(queue: Value) -> Result<(), Error> {
+    let Some(line) = End::Pushers.line(queue) else { return Ok(()) };
+    line.count(End::Pushers.there(queue)?);
+    line.offer(Scheduler::current());
+    Ok(())
 }
 
 /// Ruby's own `pop(true)`, from a method that overrides it.

@@ -80,7 +80,7 @@ fn scheduler() -> Option<Value> {
 }
 
 /// The calling thread's scheduler, made at the first call that only Polyphony has.
-fn here(ruby: &Ruby) -> Result<&'static Scheduler, Error> {
+pub(crate) fn here(ruby: &Ruby) -> Result<&'static Scheduler, Error> {
     if let Some(scheduler) = Scheduler::current() {
         return Ok(scheduler);
     }

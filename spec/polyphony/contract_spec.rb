@@ -36,7 +36,7 @@ RSpec.describe "The names of Polyphony 1" do
     "Polyphony::Queue" => [
       -> { Polyphony::Queue },
       %i[push << enq shift pop deq clear size length empty? shift_all shift_each unshift delete
-         pending? num_waiting close closed?]
+         cap capped? flush_waiters pending? num_waiting close closed?]
     ],
     "Polyphony::ResourcePool" => [-> { Polyphony::ResourcePool }, %i[acquire discard! fill! available size limit method_missing]],
     "Polyphony::Throttler" => [-> { Polyphony::Throttler }, %i[call process]],

@@ -197,7 +197,7 @@ RSpec.describe "Parity with stock Ruby" do
     "queues" => [
       %q(q = Queue.new; q << 1; q.push(2).enq(3); [q.size, q.pop, q.shift, q.deq, q.empty?, q.length]),
       %q(Queue.new([1, 2]).pop),
-      %q(Queue.new(5)),
+      %q(Queue.new("items")), %q(Queue.new(1.5)), %q(Queue.new(5, 6)),
       %q(Queue.new.pop(true)),
       %q(Queue.new.pop(1, 2)),
       %q(q = Queue.new; q << nil; [q.pop, q.closed?, q.close.equal?(q), q.pop, q.closed?]),

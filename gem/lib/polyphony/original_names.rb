@@ -10,7 +10,9 @@ module Polyphony
                trap: :orig_trap }.freeze
     THREAD = { join: :orig_join, raise: :orig_raise, kill: :orig_kill, inspect: :orig_inspect,
                initialize: :orig_initialize }.freeze
-    private_constant :KERNEL, :THREAD
+    # Ours: what changes several items at once calls the very `push` and `pop`.
+    QUEUE = { pop: :__take__, push: :__put__ }.freeze
+    private_constant :KERNEL, :THREAD, :QUEUE
 
     # Gives the names.
     #
@@ -21,6 +23,10 @@ module Polyphony
       give(::Kernel.singleton_class, { trap: :orig_trap, system: :orig_system })
       give(::Thread, THREAD)
       ::Thread.send(:private, :orig_initialize)
+      [::Thread::Queue, ::Thread::SizedQueue].each do |queue|
+        give(queue, QUEUE)
+        queue.send(:private, *QUEUE.values)
+      end
     end
 
     def self.give(owner, names)

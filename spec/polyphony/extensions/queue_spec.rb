@@ -41,50 +41,114 @@ RSpec.describe Thread::Queue do
   it "gives everything that is there at once" do
     expect(Queue.new([1, 2]).shift_all).to eq [1, 2]
   end
+
+  everywhere do
+    it_behaves_like("a queue") { let!(:queue) { Queue.new(5) } }
+    it_behaves_like("a capped queue") { let(:make) { ->(room) { Queue.new(room) } } }
+  end
+
+  describe "#cap" do
+    it "limits it as Queue.new does, until it is taken away" do
+      queue = Queue.new(42)
+      expect([queue.capped?, queue.cap(3).capped?, queue.cap(0).capped?, Queue.new.capped?]).to eq [42, 3, nil, nil]
+      expect(queue.cap(3).cap(nil).capped?).to be_nil
+    end
+
+    it "refuses what is no number of items" do
+      expect { Queue.new(-1) }.to raise_error ArgumentError, "a cap cannot be negative"
+      expect { Queue.new.cap("three") }.to raise_error TypeError
+      expect { Queue.new.freeze.cap(1) }.to raise_error(RUBY_VERSION < "3.3" ? FrozenError : TypeError)
+    end
+
+    it "lets everybody in when it is taken away" do
+      queue = Queue.new(1).push(1)
+      pushers = (2..4).map { |number| spin { queue << number } }
+      2.times { snooze }
+      queue.cap(nil)
+      Fiber.await(*pushers)
+      expect(queue.shift_all).to eq [1, 2, 3, 4]
+    end
+
+    it "counts those who wait for an item, not those who wait for room" do
+      queue = Queue.new(1).push(1)
+      pusher = spin { queue << 2 }
+      2.times { snooze }
+      expect([queue.num_waiting, queue.pending?]).to eq [0, false]
+      queue.cap(nil)
+      pusher.await
+    end
+
+    it "needs no fiber where there is room" do
+      thread = Thread.new { Queue.new(1) << 1; Polyphony.scheduler }
+      expect(thread.value).to be_nil
+    end
+
+    it "makes a mailbox push back" do
+      receiver = spin { suspend; 4.times.map { receive } }
+      receiver.mailbox.cap(2)
+      sent = []
+      sender = spin { 4.times { |number| receiver << number; sent << number } }
+      5.times { snooze }
+      expect([sent, sender.state]).to eq [[0, 1], :waiting]
+      receiver.schedule
+      expect([receiver.await, sender.await, sent]).to eq [[0, 1, 2, 3], 4, [0, 1, 2, 3]]
+    end
+  end
+
+  # A pusher and a popper take turns, also where there is room and where there is something: nobody holds the
+  # thread with a loop over a queue.
+  describe "with a cap, in the order in which things happen," do
+    let(:order) { [] }
+    let(:queue) { Queue.new(2) }
+
+    def pusher(tag, *items) = spin(tag) { items.each { |item| queue << item; order << [tag, item] } }
+    def popper(count) = spin { count.times { order << queue.shift } }
+
+    it "pushes once a turn" do
+      pusher(:a, 1, 2)
+      order << :spun
+      3.times { snooze; order << :turn }
+      expect(order).to eq [:spun, :turn, [:a, 1], :turn, [:a, 2], :turn]
+    end
+
+    it "lets a pusher and a popper alternate" do
+      Fiber.await(pusher(:a, 1, 2, 3, 4), popper(4))
+      expect(order).to eq [[:a, 1], 1, [:a, 2], 2, [:a, 3], 3, [:a, 4], 4]
+    end
+
+    it "lets a popper that comes late find as much as there was room for" do
+      a = pusher(:a, 1, 2, 3, 4)
+      4.times { snooze }
+      order << :full
+      Fiber.await(a, popper(4))
+      expect(order).to eq [[:a, 1], [:a, 2], :full, 1, [:a, 3], 2, [:a, 4], 3, 4]
+    end
+
+    it "lets pushers take turns" do
+      fibers = [pusher(:a, 1, 2, 3), pusher(:b, 4, 5, 6), popper(6)]
+      Fiber.await(*fibers)
+      expect(order.reject { |event| event.is_a?(Integer) }).to eq [[:a, 1], [:b, 4], [:a, 2], [:b, 5], [:a, 3], [:b, 6]]
+      expect(order.grep(Integer)).to eq [1, 4, 2, 5, 3, 6]
+    end
+
+    it "goes on pushing after it was cleared, and after an item was deleted" do
+      a = pusher(:a, 1, 2, 3, 4, 5)
+      4.times { snooze }
+      order << :full
+      queue.delete(2)
+      3.times { snooze }
+      order << :full
+      queue.clear
+      a.await
+      expect([order, queue.shift_all]).to eq [[[:a, 1], [:a, 2], :full, [:a, 3], :full, [:a, 4], [:a, 5]], [4, 5]]
+    end
+  end
 end
 
 RSpec.describe Thread::SizedQueue do
   everywhere do
     it_behaves_like("a queue") { let!(:queue) { SizedQueue.new(5) } }
-
-    it "makes a pusher wait for room" do
-      queue = SizedQueue.new(1)
-      queue << 1
-      pusher = spin { queue << 2; :pushed }
-      2.times { snooze }
-      expect(pusher.state).to eq :waiting
-      expect([queue.pop, pusher.await, queue.pop]).to eq [1, :pushed, 2]
-    end
-
-    it "leaves the room to the next pusher when the first is cancelled" do
-      queue = SizedQueue.new(1)
-      queue << 1
-      first = spin { queue << 2 }
-      second = spin { queue << 3 }
-      2.times { snooze }
-      expect(queue.pop).to eq 1
-      first.stop
-      Fiber.await(first, second)
-      expect([queue.pop, queue.size]).to eq [3, 0]
-    end
-
-    it "raises in pushers when it is closed" do
-      queue = SizedQueue.new(1)
-      queue << 1
-      pusher = spin { queue << 2 rescue $!.class }
-      2.times { snooze }
-      queue.close
-      expect(pusher.await).to eq ClosedQueueError
-    end
-
-    it "never holds more than it may" do
-      queue = SizedQueue.new(3)
-      most = 0
-      pushers = 5.times.map { spin { 50.times { |number| queue << number; most = [most, queue.size].max } } }
-      taken = 250.times.map { queue.pop }
-      Fiber.await(*pushers)
-      expect([taken.size, most]).to eq [250, 3]
-    end
+    it_behaves_like("a capped queue") { let(:make) { ->(room) { SizedQueue.new(room) } } }
   end
 
   it "gives up pushing when the time is up" do
@@ -92,14 +156,10 @@ RSpec.describe Thread::SizedQueue do
     expect([queue.push(1, timeout: 1), queue.push(2, timeout: 0.002), queue.size]).to eq [queue, nil, 1]
   end
 
-  it "makes room when it is cleared or made larger" do
-    queue = SizedQueue.new(1)
-    queue << 1
-    pushers = 2.times.map { spin { queue << 2 } }
-    2.times { snooze }
-    queue.clear
-    queue.max = 2
-    Fiber.await(*pushers)
-    expect(queue.size).to eq 2
+  it "has the cap that it was made with, always" do
+    queue = SizedQueue.new(2)
+    expect([queue.capped?, queue.cap(3).max, queue.capped?]).to eq [2, 3, 3]
+    expect { queue.cap(nil) }.to raise_error(TypeError)
+    expect { queue.cap(0) }.to raise_error(ArgumentError, "queue size must be positive")
   end
 end

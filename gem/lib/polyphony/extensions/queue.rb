@@ -32,16 +32,22 @@ module Polyphony
     # @!method deq(non_block = false, timeout: nil)
     #   @see #pop
     # @!method push(item)
+    #   @note Suspends the calling fiber where the queue has a cap, also where there is room. A fiber that is
+    #     cancelled there has pushed nothing, and leaves the room to the next one.
     #   @return [self]
+    #   @raise [ClosedQueueError] where the queue is closed, also meanwhile
     # @!method <<(item)
     #   @see #push
     # @!method enq(item)
     #   @see #push
+    # @!method clear
+    #   Makes room for whoever waits to push.
+    #   @return [self]
     # @!method close
     #   Whoever waits goes on: nothing more will come.
     #   @return [self]
     # @!method num_waiting
-    #   @return [Integer] fibers and threads
+    #   @return [Integer] fibers and threads that wait for an item
     module Queue
       include Waiting
     end
@@ -76,6 +82,15 @@ module Polyphony
     #   Makes room for whoever waits to push.
     module SizedQueue
       include Waiting
+
+      # What `max=` does, as {QueueExtras#cap} says it.
+      #
+      # @return [self]
+      # @raise [ArgumentError] unless it is above zero: this queue has a limit always
+      def cap(limit)
+        self.max = limit
+        self
+      end
     end
   end
 

@@ -2,24 +2,34 @@
 
 module Polyphony
   module Extensions
-    # What the original's queue could do and Ruby's cannot. Items stay in Ruby's own object.
+    # What the original's queue could do and Ruby's cannot. Items stay in Ruby's own object; waiting is Rust.
+    #
+    # A queue with a cap holds no more than so many items: who pushes waits for room, first come first served.
     #
     # @see ::Thread::Queue
+    #
+    # @!method cap(limit)
+    #   Limits how many items the queue may hold, as `Queue.new(limit)` does. Items that are there stay; those
+    #   who wait to push go on where there is room now.
+    #   @param limit [Integer, nil] nil and 0 take the limit away
+    #   @return [self]
+    #   @raise [ArgumentError] where it is negative
+    #   @example
+    #     Fiber.current.mailbox.cap(100) # whoever sends more waits for us
+    # @!method capped?
+    #   @return [Integer, nil] how many items it may hold; nil where that is not limited
+    # @!method unshift(item)
+    #   Puts an item before all others.
+    #   @note Suspends the calling fiber where the queue has a limit, as {Queue#push} does there.
+    #   @return [self]
+    # @!method delete(item)
+    #   Takes every item out that is equal to the one given. There may be room then for whoever waits to push.
+    #   @return [self]
+    # @!method flush_waiters(value)
+    #   Ends the wait of every fiber that waits for an item: its `shift` returns the value, or raises it where
+    #   it is an exception. Stock threads go on waiting.
+    #   @return [self]
     module QueueExtras
-      # Puts an item before all others.
-      #
-      # @return [self]
-      def unshift(item)
-        __change__ { |items| items.unshift(item) }
-      end
-
-      # Takes every item out that is equal to the one given.
-      #
-      # @return [self]
-      def delete(item)
-        __change__ { |items| items.delete(item) }
-      end
-
       # Yields everything that is there, without waiting.
       #
       # @return [self]
@@ -30,19 +40,6 @@ module Polyphony
 
       # @return [Boolean] whether somebody waits for an item
       def pending? = empty? && num_waiting.positive?
-
-      private
-
-      # Takes everything out and puts back what the block makes of it. A queue that is closed takes nothing
-      # back: it is left alone.
-      def __change__
-        ::Kernel.raise ::ClosedQueueError, "queue closed" if closed?
-
-        items = shift_all
-        yield items
-        items.each { |item| push(item) }
-        self
-      end
     end
   end
 end
