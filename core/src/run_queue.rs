@@ -91,11 +91,13 @@ pub struct Moving<F> {
     tickets: Vec<u64>,
     last: u64,
     live: usize,
+    longest: usize,
 }
 
 impl<F> Default for Moving<F> {
     fn default() -> Self {
-        Moving { urgent: VecDeque::new(), ready: VecDeque::new(), tickets: Vec::new(), last: 0, live: 0 }
+        let (urgent, ready) = (VecDeque::new(), VecDeque::new());
+        Moving { urgent, ready, tickets: Vec::new(), last: 0, live: 0, longest: 0 }
     }
 }
 
@@ -114,6 +116,16 @@ impl<F: Numbered> Moving<F> {
         queued
     }
 
+    /// How many fibers have been queued at most.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// For how many entries there is room without asking for memory.
+    pub fn capacity(&self) -> usize {
+        self.urgent.capacity() + self.ready.capacity()
+    }
+
     /// The queued fibers, in the order in which they will run.
     pub fn iter(&self) -> impl Iterator<Item = F> + '_ {
         let live = |&(fiber, ticket): &(F, u64)| (self.tickets[fiber.number()] == ticket).then_some(fiber);
@@ -128,6 +140,7 @@ impl<F: Numbered> Moving<F> {
         }
         self.last += 1;
         self.live += usize::from(self.tickets[number] == 0);
+        self.longest = self.longest.max(self.live);
         self.tickets[number] = self.last;
         self.last
     }
@@ -252,6 +265,16 @@ mod tests {
         assert!(!queue.remove(1));
         assert_eq!(queue.iter().collect::<Vec<_>>(), [2]);
         assert_eq!(drain(&mut queue), [2]);
+    }
+
+    #[test]
+    fn how_long_the_queue_was_is_remembered_when_it_is_short_again() {
+        let mut queue = Moving::default();
+        [1, 2, 1, 3].into_iter().for_each(|fiber| queue.push(fiber));
+        drain(&mut queue);
+        queue.push(1);
+        assert_eq!((queue.longest(), queue.len()), (3, 1));
+        assert!(queue.capacity() >= 3);
     }
 
     #[test]

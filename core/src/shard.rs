@@ -345,8 +345,9 @@ impl<H: Host, B: Backend> Shard<H, B> {
         deadline.into_iter().chain([self.backend.now() + OFFER_AGAIN]).min()
     }
 
-    /// Everything that needs no kernel: backlog, inbox, timers.
-    fn tend(&mut self) {
+    /// Everything that needs no kernel: backlog, inbox, timers. [`next`](Self::next) does it now and then; a
+    /// host may ask for it earlier.
+    pub fn tend(&mut self) {
         self.catch_up();
         if let Some(earliest) = self.timers.earliest()
             && !self.backend.is_ahead(earliest)

@@ -135,7 +135,7 @@ impl End {
     #[inline]
     fn call(self, queue: Value) {
         if let Some(line) = self.line(queue) {
-            line.call(Scheduler::current());
+            call_first(line);
         }
     }
 
@@ -265,6 +265,18 @@ fn taken<const SIZED: bool>(queue: Value, poppers: Option<&Line>, item: Value) -
     item
 }
 
+/// Promises one more to the first in line; a tracer hears of it where it happens.
+#[inline]
+fn call_first(line: &Line) {
+    let here = Scheduler::current();
+    line.call(here);
+    if let Some(here) = here
+        && here.is_traced()
+    {
+        here.trace_woken();
+    }
+}
+
 /// What a popper returns that was sent away.
 #[cold]
 fn answered(answer: Value) -> Result<Value, Error> {
@@ -286,7 +298,7 @@ unsafe extern "C" fn push(argc: i32, argv: *const VALUE, this: VALUE) -> VALUE {
             return rb_sys::rb_funcallv(this, push_capped_id(), argc, argv);
         }
         let added = rb_sys::rb_call_super(argc, argv);
-        line.call(Scheduler::current());
+        call_first(line);
         added
     }
 }

@@ -157,6 +157,11 @@ pub(crate) struct Roots {
     keeps: Rc<Keeps>,
     live: usize,
     peak: usize,
+    /// Who was made ready where no Ruby could be called, for the tracer to hear of it soon; whether with
+    /// priority. Only while there is a tracer.
+    woken: Option<VecDeque<(Name, bool)>>,
+    /// The tracer runs: whom it makes ready is not told.
+    hushed: bool,
 }
 
 impl Roots {
@@ -169,6 +174,8 @@ impl Roots {
             keeps: Rc::default(),
             live: 0,
             peak: 0,
+            woken: None,
+            hushed: false,
         };
         let name = roots.adopt(main);
         debug_assert_eq!(name, Name::MAIN);
@@ -411,6 +418,31 @@ impl Roots {
         self.keeps.add(value)
     }
 
+    /// Whether to remember who is made ready. What was remembered is forgotten.
+    pub(crate) fn listen(&mut self, on: bool) {
+        self.woken = on.then(VecDeque::new);
+    }
+
+    /// Whether to forget who is made ready from now on.
+    pub(crate) fn hush(&mut self, on: bool) {
+        self.hushed = on;
+    }
+
+    /// Remembers a fiber that was made ready.
+    #[inline]
+    pub(crate) fn note_woken(&mut self, fiber: Name, first: bool) {
+        if let Some(woken) = &mut self.woken
+            && !self.hushed
+        {
+            woken.push_back((fiber, first));
+        }
+    }
+
+    /// The first that was made ready and of whom the tracer has not heard.
+    pub(crate) fn next_woken(&mut self) -> Option<(Name, bool)> {
+        self.woken.as_mut()?.pop_front()
+    }
+
     /// How many fibers have a name, and how many had at most.
     pub(crate) fn population(&self) -> (usize, usize) {
         (self.live, self.peak)
@@ -478,6 +510,7 @@ impl Host for Roots {
     fn completed(&mut self, fiber: Name, _op: OpKey, outcome: Outcome) -> Then {
         let Some(record) = self.record(fiber) else { return Then::Nothing };
         record.outcomes.push(outcome);
+        self.note_woken(fiber, false);
         Then::Ready
     }
 
@@ -486,6 +519,7 @@ impl Host for Roots {
         let Some(record) = self.record(fiber) else { return Then::Nothing };
         if record.alarm == Some(timer) {
             record.alarm = None;
+            self.note_woken(fiber, false);
             return Then::Ready;
         }
         let delivered = match alarm {
@@ -496,11 +530,13 @@ impl Host for Roots {
             None => None,
         };
         // Where it went to a fiber that this one has resumed, `turn` finds it there.
-        if delivered.is_some() { Then::Ready } else { Then::Nothing }
+        let Some(delivered) = delivered else { return Then::Nothing };
+        self.note_woken(delivered, false);
+        Then::Ready
     }
 
     fn notified(&mut self, fiber: Name) -> Then {
-        match self.record(fiber) {
+        let then = match self.record(fiber) {
             Some(record) if record.scheduled.is_some_and(|scheduled| scheduled.raises) => Then::ReadyFirst,
             Some(record)
                 if record.scheduled.is_some()
@@ -511,7 +547,11 @@ impl Host for Roots {
                 Then::Ready
             }
             _ => Then::Nothing,
+        };
+        if !matches!(then, Then::Nothing) {
+            self.note_woken(fiber, matches!(then, Then::ReadyFirst));
         }
+        then
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("unblock", function!(unblock, 2))?;
     polyphony.define_singleton_method("let_go", function!(let_go, 1))?;
     polyphony.define_singleton_method("unschedule", function!(unschedule, 1))?;
+    polyphony.define_singleton_method("tell_end", function!(tell_end, 1))?;
     polyphony.define_singleton_method("interject", function!(interject, 2))?;
     polyphony.define_singleton_method("expose", function!(expose, 1))?;
     polyphony.define_singleton_method("detain", function!(detain, 2))?;
@@ -143,7 +144,8 @@ fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool
         return Err(Error::new(ruby.exception_type_error(), message));
     }
     let scheduled = known(fiber).is_some_and(|(name, scheduler)| {
-        if scheduler.is_traced() {
+        // Another thread's tracer hears of it there, when the fiber is made ready.
+        if scheduler.is_traced() && scheduler.is_local() {
             let first = if first { ruby.qtrue().as_value() } else { ruby.qfalse().as_value() };
             scheduler.trace("schedule", &[fiber, value, first]);
         }
@@ -153,6 +155,16 @@ fn schedule(ruby: &Ruby, fiber: Value, value: Value, first: bool) -> Result<bool
         schedule_early(fiber, value);
     }
     Ok(scheduled)
+}
+
+/// Lets the tracer hear that a fiber has ended.
+fn tell_end(fiber: Value) {
+    let Some(scheduler) = Scheduler::current() else { return };
+    if scheduler.is_traced()
+        && let Some(name) = name_of(fiber)
+    {
+        scheduler.tell_end(name, fiber);
+    }
 }
 
 /// A fiber's name, and the scheduler that gave it.
@@ -385,22 +397,23 @@ fn kind(ruby: &Ruby, this: Obj<Scheduler>) -> magnus::Symbol {
 }
 
 fn stats(ruby: &Ruby, this: Obj<Scheduler>) -> Result<RHash, Error> {
-    let (stats, ready, in_flight, timers, (fibers, peak)) = this.stats();
+    let figures = this.stats();
     let hash = ruby.hash_new();
     let counts = [
-        ("runqueue_size", ready as u64),
-        ("runqueue_length", ready as u64),
-        ("op_count", stats.submitted),
-        ("switch_count", stats.switches),
-        ("poll_count", stats.turns),
-        ("pending_ops", in_flight as u64),
-        ("completed", stats.completed),
-        ("cancelled", stats.cancels),
-        ("queued", stats.queued),
-        ("retried", stats.retried),
-        ("timers", timers as u64),
-        ("fibers", fibers as u64),
-        ("fibers_peak", peak as u64),
+        ("runqueue_size", figures.room as u64),
+        ("runqueue_length", figures.queued as u64),
+        ("runqueue_max_length", figures.queued_at_most as u64),
+        ("op_count", figures.operations),
+        ("switch_count", figures.switches),
+        ("poll_count", figures.looks),
+        ("pending_ops", figures.in_flight as u64),
+        ("completed", figures.done.completed),
+        ("cancelled", figures.done.cancels),
+        ("queued", figures.done.queued),
+        ("retried", figures.done.retried),
+        ("timers", figures.timers as u64),
+        ("fibers", figures.fibers.0 as u64),
+        ("fibers_peak", figures.fibers.1 as u64),
     ];
     for (name, count) in counts {
         hash.aset(ruby.to_symbol(name), count)?;

@@ -85,6 +85,10 @@ pub(crate) struct Scheduler {
     /// The main fiber is in `sleep`, which `Thread#wakeup` ends.
     asleep: Cell<bool>,
     turns: RefCell<Turns>,
+    /// What had been done when somebody asked last.
+    told: Cell<Stats>,
+    /// The fiber of whose end the tracer has heard last.
+    ending: Cell<Option<Name>>,
     options: UringOptions,
     choice: Choice,
 }
@@ -212,6 +216,8 @@ impl Scheduler {
             signalled: Cell::new(false),
             asleep: Cell::new(false),
             turns: RefCell::default(),
+            told: Cell::default(),
+            ending: Cell::default(),
             options,
             choice,
         };
@@ -296,14 +302,14 @@ impl Scheduler {
 
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     fn park(&self, me: Name) -> Result<(), Error> {
-        if self.tracer.get() != NIL {
+        if self.is_traced() {
             self.trace_park(me, "block")?;
         }
         if self.idler.get() != NIL && self.with(|shard| shard.queue().is_empty()) {
             self.aside(me, || call(self.idler.get(), &[]))?;
         }
         self.park_untraced(me)?;
-        if self.tracer.get() != NIL {
+        if self.is_traced() {
             self.trace_park(me, "unblock")?;
         }
         if self.interjected.get() { self.run_interjections(me) } else { Ok(()) }
@@ -389,9 +395,9 @@ impl Scheduler {
     }
 
     fn wait(&self, mut wait: AnyWait, me: Name) -> Result<(), Error> {
-        let traced = wait.may_sleep() && self.is_traced();
+        let traced = self.is_traced();
         let entered = if traced { self.trace_park(me, "enter_poll") } else { Ok(()) };
-        if traced && self.with(|shard| !shard.queue().is_empty()) {
+        if traced && wait.may_sleep() && self.with(|shard| !shard.queue().is_empty()) {
             self.wake_up(); // the tracer scheduled somebody
         }
         let blocked = if wait.may_sleep() {
@@ -405,6 +411,7 @@ impl Scheduler {
         }
         self.with(|shard| shard.harvest(wait));
         if traced {
+            self.with(RubyShard::tend); // a timer that ended the wait is part of it
             entered.and_then(|()| self.trace_park(me, "leave_poll"))?;
         }
         let started = blocked.map_err(|error| {
@@ -419,7 +426,12 @@ impl Scheduler {
         self.interrupted.set(false);
         match checked {
             Ok(()) => Ok(()),
-            Err(error) => self.interrupt(error, me),
+            Err(error) if me == Name::MAIN => self.interrupt(error, me),
+            Err(error) => {
+                // Here, and not where it is raised: what a tracer raises it is not told of.
+                self.with(|shard| shard.host_mut().note_woken(Name::MAIN, true));
+                self.interrupt(error, me)
+            }
         }
     }
 
@@ -570,16 +582,10 @@ impl Scheduler {
 
     #[cold]
     fn trace_park(&self, me: Name, event: &'static str) -> Result<(), Error> {
-        let (fiber, value) = self.with(|shard| {
-            let record = shard.host_mut().record(me);
-            record.map_or((NIL, NIL), |record| {
-                (record.fiber, record.scheduled.map_or(NIL, |scheduled| scheduled.value))
-            })
-        });
+        self.trace_woken();
+        let (fiber, value) = self.seen(me);
         self.aside(me, || {
             let ruby = ruby();
-            // SAFETY: the record's own values, which it keeps alive.
-            let (fiber, value) = unsafe { (Value::from_raw(fiber), Value::from_raw(value)) };
             let event_name = ruby.to_symbol(event).as_value();
             match event {
                 "block" => self.tell(&[event_name, fiber, caller(&ruby)?]),
@@ -592,6 +598,38 @@ impl Scheduler {
     /// Tells the tracer of something that Ruby code did. What it raises is raised in the main fiber.
     #[cold]
     pub(crate) fn trace(&self, event: &'static str, arguments: &[Value]) {
+        self.trace_woken();
+        self.trace_now(event, arguments);
+    }
+
+    /// Tells of those who were made ready where no Ruby could be called: by a completion, a timer, another
+    /// thread, a push into a queue.
+    #[cold]
+    pub(crate) fn trace_woken(&self) {
+        while let Some((name, first)) = self.with_open(None, |shard| shard.host_mut().next_woken()) {
+            let (fiber, value) = self.seen(name);
+            if fiber.is_nil() {
+                continue; // it has ended since
+            }
+            let ruby = ruby();
+            let first = if first { ruby.qtrue().as_value() } else { ruby.qfalse().as_value() };
+            self.trace_now("schedule", &[fiber, value, first]);
+        }
+    }
+
+    /// A fiber, and what was scheduled for it.
+    fn seen(&self, name: Name) -> (Value, Value) {
+        let (fiber, value) = self.with_open((NIL, NIL), |shard| {
+            let record = shard.host_mut().record(name);
+            record.map_or((NIL, NIL), |record| {
+                (record.fiber, record.scheduled.map_or(NIL, |scheduled| scheduled.value))
+            })
+        });
+        // SAFETY: the record's own values, which stand on this stack from now on.
+        unsafe { (Value::from_raw(fiber), Value::from_raw(value)) }
+    }
+
+    fn trace_now(&self, event: &'static str, arguments: &[Value]) {
         if self.interrupted.replace(true) {
             return;
         }
@@ -608,15 +646,21 @@ impl Scheduler {
     }
 
     fn tell(&self, event: &[Value]) -> Result<Value, Error> {
-        call(self.tracer.get(), event)
+        // What the tracer itself makes ready it need not hear of.
+        self.with_open((), |shard| shard.host_mut().hush(true));
+        let told = call(self.tracer.get(), event);
+        self.with_open((), |shard| shard.host_mut().hush(false));
+        told
     }
 
+    #[inline]
     pub(crate) fn is_traced(&self) -> bool {
         self.tracer.get() != NIL
     }
 
     pub(crate) fn set_tracer(&self, tracer: Value) {
         self.tracer.set(tracer.as_raw());
+        self.with_open((), |shard| shard.host_mut().listen(!tracer.is_nil()));
     }
 
     pub(crate) fn set_idler(&self, idler: Value) {
@@ -782,7 +826,7 @@ impl Scheduler {
         self.with(|shard| {
             let called = shard.host_mut().call(name, ticket);
             if called {
-                shard.queue_mut().wake(name);
+                wake(shard, name);
             }
             called
         })
@@ -908,7 +952,7 @@ impl Scheduler {
 
     fn wake(&self, fiber: Option<Name>) {
         let Some(fiber) = fiber else { return };
-        self.with(|shard| shard.queue_mut().wake(fiber));
+        self.with(|shard| wake(shard, fiber));
     }
 
     /// Gives a fiber a name, for as long as it lives.
@@ -933,12 +977,8 @@ impl Scheduler {
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
-        if self.is_traced() {
-            // SAFETY: the running fiber.
-            let fiber = unsafe { Value::from_raw(fiber) };
-            let result = fiber.funcall("result", ());
-            self.trace("terminate", &[fiber, result.unwrap_or_else(|_| ruby().qnil().as_value())]);
-        }
+        // SAFETY: the running fiber.
+        self.tell_end(running, unsafe { Value::from_raw(fiber) });
         self.with_open((), |shard| {
             if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
                 shard.queue_mut().remove(running);
@@ -946,6 +986,16 @@ impl Scheduler {
                 self.ended.set(self.ended.get() + 1);
             }
         });
+    }
+
+    /// Tells the tracer that a fiber has ended, once: before it hears of those whom that makes ready.
+    #[inline]
+    pub(crate) fn tell_end(&self, name: Name, fiber: Value) {
+        if !self.is_traced() || self.ending.replace(Some(name)) == Some(name) {
+            return;
+        }
+        let result = fiber.funcall("result", ());
+        self.trace("terminate", &[fiber, result.unwrap_or_else(|_| ruby().qnil().as_value())]);
     }
 
     /// The first thing that a spun fiber does: what was it started with?
@@ -956,6 +1006,9 @@ impl Scheduler {
                 record.granted = false;
             }
         });
+        if self.is_traced() {
+            self.trace_park(running, "unblock")?;
+        }
         self.run_interjections(running)?;
         value_of(Ok(self.take(running)))
     }
@@ -1011,7 +1064,7 @@ impl Scheduler {
             shard.host_mut().interject(name, block.as_raw());
             self.interjected.set(true);
             if local {
-                shard.queue_mut().wake(name)
+                wake(shard, name)
             } else {
                 shard.inbox().push(name)
             }
@@ -1025,6 +1078,7 @@ impl Scheduler {
             if on {
                 shard.host_mut().detain(name);
             } else if shard.host_mut().release(name) {
+                shard.host_mut().note_woken(name, false);
                 shard.ready(name);
             }
         });
@@ -1079,7 +1133,7 @@ impl Scheduler {
             let Some(record) = shard.host_mut().record(name) else { return false };
             record.unblocked = Some(blocker.as_raw());
             if local {
-                shard.queue_mut().wake(name)
+                wake(shard, name)
             } else {
                 shard.inbox().push(name)
             }
@@ -1196,9 +1250,25 @@ impl Scheduler {
         self.running.get()
     }
 
-    pub(crate) fn stats(&self) -> (Stats, usize, usize, usize, (usize, usize)) {
-        self.with_open((Stats::default(), 0, 0, 0, (0, 0)), |shard| {
-            (shard.stats(), shard.queue().len(), shard.in_flight(), shard.timers(), shard.host().population())
+    /// What was done, and how much there is now. Who asks next hears of operations, switches and looks at the
+    /// kernel since then.
+    pub(crate) fn stats(&self) -> Figures {
+        self.with_open(Figures::default(), |shard| {
+            let done = shard.stats();
+            let told = self.told.replace(done);
+            let queue = shard.queue();
+            Figures {
+                done,
+                operations: done.submitted - told.submitted,
+                switches: done.switches - told.switches,
+                looks: done.turns - told.turns,
+                queued: queue.len(),
+                queued_at_most: queue.longest(),
+                room: queue.capacity(),
+                in_flight: shard.in_flight(),
+                timers: shard.timers(),
+                fibers: shard.host().population(),
+            }
         })
     }
 
@@ -1229,11 +1299,13 @@ impl Scheduler {
         // SAFETY: called with the GVL, from the only fiber that the child has.
         let main = unsafe { rb_sys::rb_fiber_current() };
         *self.waker.borrow_mut() = Some(backend.waker());
-        let fresh = Shard::new(Roots::new(main), backend);
+        let mut fresh = Shard::new(Roots::new(main), backend);
+        fresh.host_mut().listen(self.is_traced());
         self.shard.replace(Some(fresh)).into_iter().for_each(RubyShard::disown);
         self.running.set(Name::MAIN);
         self.interrupted.set(false);
         self.turns.take();
+        self.told.take();
         // SAFETY: the fiber is the running one.
         let this = unsafe { rb_sys::rb_ivar_get(self.thread, scheduler_id()) };
         // SAFETY: as above.
@@ -1264,6 +1336,16 @@ fn end_children(kill: Tag) -> Result<(), Error> {
     .map(drop)
 }
 
+/// Makes a fiber ready where it is not.
+#[inline]
+fn wake(shard: &mut RubyShard, fiber: Name) {
+    if shard.queue().contains(fiber) {
+        return;
+    }
+    shard.host_mut().note_woken(fiber, false);
+    shard.queue_mut().wake(fiber);
+}
+
 /// Calls a Ruby block.
 fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
     // SAFETY: a hook or an interjection, which is kept alive by who holds it, or by this stack.
@@ -1274,6 +1356,23 @@ fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
 fn caller(ruby: &Ruby) -> Result<Value, Error> {
     let polyphony: magnus::RModule = ruby.class_object().const_get("Polyphony")?;
     polyphony.funcall("caller_lines", ())
+}
+
+/// What [`Scheduler::stats`] tells.
+#[derive(Default)]
+pub(crate) struct Figures {
+    /// Since the scheduler was made.
+    pub(crate) done: Stats,
+    pub(crate) operations: u64,
+    pub(crate) switches: u64,
+    pub(crate) looks: u64,
+    pub(crate) queued: usize,
+    pub(crate) queued_at_most: usize,
+    pub(crate) room: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) timers: usize,
+    /// Now, and at most.
+    pub(crate) fibers: (usize, usize),
 }
 
 /// The fiber that parks; `base` is the fiber that resumed it, where nobody spun it.

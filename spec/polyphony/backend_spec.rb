@@ -54,8 +54,47 @@ RSpec.describe Polyphony::Backend do
     thread.join
   end
 
-  it "counts what it did" do
-    expect(backend.stats).to include(:runqueue_size, :runqueue_length, :op_count, :switch_count, :poll_count, :pending_ops)
+  describe "#stats" do
+    it "counts operations, switches and looks at the kernel since it was asked last" do
+      backend.stats
+      reader, writer = pipe
+      fiber = spin { reader.readpartial(1) }
+      snooze
+      writer << "x"
+      fiber.await
+      first = backend.stats
+      second = backend.stats
+      expect(first.values_at(:op_count, :switch_count, :poll_count)).to all be_positive
+      expect(second.values_at(:op_count, :switch_count, :poll_count)).to eq [0, 0, 0]
+    end
+
+    it "tells how many fibers are ready, and how many were at most" do
+      fibers = Array.new(7) { spin { snooze } }
+      expect(backend.stats[:runqueue_length]).to eq 7
+      Fiber.await(*fibers)
+      stats = backend.stats
+      expect(stats[:runqueue_length]).to eq 0
+      expect(stats.values_at(:runqueue_max_length, :runqueue_size)).to all be >= 7
+      expect(backend.stats[:runqueue_max_length]).to be >= 7
+    end
+
+    it "tells how many operations are in flight" do
+      reader, writer = pipe
+      fibers = Array.new(2) { spin { reader.readpartial(1) } }
+      before = backend.stats[:pending_ops]
+      snooze
+      expect(backend.stats[:pending_ops] - before).to eq 2
+      writer << "xy"
+      Fiber.await(*fibers)
+      expect(backend.stats[:pending_ops]).to eq before
+    end
+
+    it "has nothing but numbers, each by the name that it had" do
+      stats = backend.stats
+      names = %i[runqueue_size runqueue_length runqueue_max_length op_count switch_count poll_count pending_ops]
+      expect(stats.keys.first(7)).to eq names
+      expect(stats.values).to all be_an Integer
+    end
   end
 
   describe "#idle_proc=" do
@@ -102,6 +141,14 @@ RSpec.describe Polyphony::Backend do
   end
 
   describe "#trace_proc=" do
+    # An event as one reads it: fibers by their tags, callers left out.
+    def read(events)
+      events.map do |event|
+        shape = event.last.is_a?(Array) ? event[0..-2] : event
+        shape.map { |part| part.is_a?(Fiber) ? part.tag : part }
+      end
+    end
+
     it "hears of a switch" do
       expect(traced { snooze }.map(&:first)).to eq %i[schedule block unblock]
     end
@@ -110,7 +157,7 @@ RSpec.describe Polyphony::Backend do
       fiber = nil
       events = traced { fiber = spin { sleep 0.001; :bye }; fiber.await }
       own = events.select { |event| event[1].equal?(fiber) }
-      expect(own.map(&:first).uniq).to eq %i[spin schedule block enter_poll leave_poll unblock terminate]
+      expect(own.map(&:first).uniq).to eq %i[spin schedule unblock block enter_poll leave_poll terminate]
       expect([own[1][2, 2], own.last[2], own[0][2].first]).to match [[nil, false], :bye, /#{__FILE__}/]
     end
 
@@ -133,9 +180,112 @@ RSpec.describe Polyphony::Backend do
       backend.trace_proc = nil
     end
 
+    it "hears of everything in its order where a fiber sleeps and ends" do
+      events = read(traced { spin(:f) { sleep 0.001; :bye }.await })
+      expect(events).to eq [
+        [:spin, :f], [:schedule, :f, nil, false], [:block, :main], [:unblock, :f, nil], [:block, :f], [:enter_poll, :f],
+        [:schedule, :f, nil, false], [:leave_poll, :f], [:unblock, :f, nil], [:terminate, :f, :bye],
+        [:schedule, :main, nil, false], [:unblock, :main, nil]
+      ]
+    end
+
+    it "hears that the completion of an operation makes a fiber ready" do
+      reader, writer = pipe
+      fiber = spin(:reader) { reader.readpartial(1) }
+      2.times { snooze }
+      events = read(traced { spin(:writer) { sleep 0.001; writer << "x" }; fiber.await })
+      own = events.select { |event| event[1] == :reader }
+      expect(own).to eq [[:schedule, :reader, nil, false], [:unblock, :reader, nil], [:terminate, :reader, "x"]]
+    end
+
+    it "hears of a push that ends a wait, where it is made" do
+      queue = Thread::Queue.new
+      fiber = spin(:popper) { queue.shift }
+      2.times { snooze }
+      events = traced { queue << :item; fiber.await }
+      expect(read(events).first(2)).to eq [[:schedule, :popper, nil, false], [:block, :main]]
+      expect(events[0].last.first).to start_with __FILE__
+    end
+
+    it "hears with which exception a timeout ends a wait" do
+      events = read(traced { move_on_after(0.001) { sleep } })
+      expect(events.map(&:first)).to eq %i[block enter_poll schedule leave_poll unblock]
+      expect(events[2][2]).to be_a Polyphony::TimeoutException
+      expect(events[4][2]).to equal events[2][2]
+    end
+
+    it "hears of what another thread schedules, in its own" do
+      fiber = spin(:f) { suspend }
+      snooze
+      threads = []
+      main = Thread.current
+      events = []
+      backend.trace_proc = ->(*event) { threads << Thread.current; events << event }
+      Thread.new { fiber.schedule(:from_there) }.join
+      fiber.await
+      backend.trace_proc = nil
+      expect(read(events)).to include [:schedule, :f, :from_there, false], [:unblock, :f, :from_there]
+      expect(threads.uniq).to eq [main]
+    ensure
+      backend.trace_proc = nil
+    end
+
+    it "hears that something is scheduled before others, and of an error that ends a fiber" do
+      parent = spin(:parent) { spin(:child) { raise IOError, "child" }; suspend }
+      events = read(traced { parent.await rescue :failed }) # rubocop:disable Style/RescueModifier
+      ended = events.index { |event| event.first(2) == %i[terminate child] }
+      expect(events[ended][2]).to be_an IOError
+      expect(events[ended + 1]).to eq [:schedule, :parent, events[ended][2], true]
+      expect(events.count { |event| event.first == :terminate }).to eq 2
+    end
+
+    it "is not called for what it does itself" do
+      queue = Thread::Queue.new
+      listener = spin(:listener) { queue.shift }
+      2.times { snooze }
+      events = []
+      backend.trace_proc = lambda do |*event|
+        events << event.first(2)
+        queue << :heard if events.size == 1
+      end
+      snooze
+      backend.trace_proc = nil
+      expect(events).not_to include [:schedule, listener]
+      expect(listener.await).to eq :heard
+    ensure
+      backend.trace_proc = nil
+    end
+
+    it "may raise at each event, and hears of them all" do
+      heard = []
+      backend.trace_proc = lambda do |*event|
+        heard << event.first
+        raise IOError, "tracer"
+      end
+      4.times { snooze rescue :raised } # rubocop:disable Style/RescueModifier
+      backend.trace_proc = nil
+      expect(heard.count(:block)).to eq 4
+    ensure
+      backend.trace_proc = nil
+      2.times { snooze rescue :left } # rubocop:disable Style/RescueModifier
+    end
+
     it "passes on events of one's own" do
       expect(traced { backend.trace(:mine, 1) }).to eq [[:mine, 1]]
     end
+  end
+
+  it "prints what one likes to see, without letting others run" do
+    out = Child.ruby!(<<~RUBY)
+      require "polyphony/core/debug"
+      other = spin { trace(:other) }
+      trace("x", 1)
+      trace(:y)
+      trace("z", 1, 2)
+      trace("alone")
+      other.await
+    RUBY
+    expect(out).to eq %(x: 1\n:y\nz: [1, 2]\n"alone"\n:other\n)
   end
 
   it "feeds a firehose" do

@@ -68,9 +68,20 @@ module Polyphony
       hook_idle
     end
 
-    # @param block [Proc, nil] called with each event: `:spin`, `:schedule`, `:block`, `:unblock`,
-    #   `:enter_poll`, `:leave_poll`, `:terminate`. It must not wait; what it raises is raised in the main
-    #   fiber.
+    # Lets a block hear of each event, in the order in which things happen:
+    #
+    #     :spin, fiber, caller
+    #     :schedule, fiber, value, prioritized, caller   whatever made it ready, also a completion
+    #     :block, fiber, caller
+    #     :enter_poll, fiber                             the fiber in which the thread looks at the kernel
+    #     :leave_poll, fiber
+    #     :unblock, fiber, value, caller
+    #     :terminate, fiber, result
+    #
+    # A `caller` is where the thread is when the block is called. What another thread schedules is told in
+    # this one. What the block does itself is not told.
+    #
+    # @param block [Proc, nil] It must not wait; what it raises is raised in the main fiber.
     def trace_proc=(block)
       @trace_proc = block
       self.trace_hook = block

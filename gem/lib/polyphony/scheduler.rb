@@ -14,7 +14,16 @@ module Polyphony
   #   @param entries [Integer, nil] size of the submission queue, a power of two
   #   @return [Scheduler]
   # @!method stats
-  #   @return [Hash{Symbol => Integer}] counters since the thread began, and what is queued and in flight
+  #   What the scheduler has done, and what there is to do.
+  #
+  #   - `runqueue_size`: for how many fibers the run queue has room without growing; `runqueue_length`: how many
+  #     are ready; `runqueue_max_length`: how many were at most
+  #   - `op_count`, `switch_count`, `poll_count`: operations, switches and looks at the kernel, since somebody
+  #     asked last
+  #   - `pending_ops`, `timers`, `fibers`: how many there are; `fibers_peak`: how many there were at most
+  #   - `completed`, `cancelled`, `queued`, `retried`: operations, since the thread began
+  #
+  #   @return [Hash{Symbol => Integer}]
   # @!method kind
   #   @return [Symbol] `:io_uring` or `:epoll`
   # @!method poll(blocking = false)
@@ -85,6 +94,9 @@ module Polyphony
   #   for every fiber.
   #   @param first [Boolean] before those that are ready
   #   @return [Boolean] whether it was queued; else it finds the value when it next waits
+  # @!method self.tell_end(fiber)
+  #   Lets the tracer hear that a fiber has ended, before it hears of those who waited for that.
+  #   @api private
   # @!method self.unblock(blocker, fiber)
   #   Ends a {Scheduler#block} of the same blocker.
   #   @api private

@@ -33,5 +33,35 @@ module Polyphony
       unblock: %i[fiber value caller], enter_poll: %i[fiber], leave_poll: %i[fiber], terminate: %i[fiber value]
     }.freeze
     private_constant :NAMES
+
+    # What every object can say where this file is loaded; private, as `puts` is.
+    module Printing
+      # Prints to the process's output at once. No other fiber runs meanwhile, so it changes nothing of what
+      # one looks at.
+      #
+      # @param values [Array] one, or a String that says what the others are
+      # @return [Integer] the bytes written
+      # @example
+      #   trace("size", queue.size) # prints: size: 3
+      def trace(*values) = STOCK_WRITE.bind_call(::STDOUT, format_trace(values))
+
+      # The line that {#trace} prints.
+      #
+      # @param values [Array]
+      # @return [String]
+      def format_trace(values)
+        title, *rest = values
+        return format("%p\n", values.size == 1 ? title : values) unless title.is_a?(::String) && rest.any?
+
+        format("%s: %p\n", title, rest.size == 1 ? rest.first : rest)
+      end
+
+      STOCK_WRITE = ::IO.instance_method(:syswrite).then { |ours| ours.super_method || ours }
+      private_constant :STOCK_WRITE
+      private :trace, :format_trace
+    end
+
+    ::Kernel.include(Printing)
+    ::Object.include(Printing) # Object took Kernel in before Kernel took this in
   end
 end

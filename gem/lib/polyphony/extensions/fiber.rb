@@ -442,6 +442,7 @@ module Polyphony
         @running = false
         watchers = @watchers
         @watchers = nil
+        Polyphony.tell_end(self) if watchers || failed # before what follows from it
         watchers&.each_value { |watcher| watcher.finished(self, failed) }
         @parent&.__forget_child__(self)
         return unless failed
