@@ -97,6 +97,23 @@ RSpec.describe Polyphony::Backend do
     end
   end
 
+  it "is left with nothing in flight when it is finalized, and goes on" do
+    reader, = pipe
+    fiber = spin { reader.readpartial(1) }
+    snooze
+    expect(backend.finalize).to equal backend
+    expect([fiber.dead?, backend.stats[:pending_ops], spin { :after }.await]).to eq [true, 0, :after]
+    expect(Thread.new { backend.finalize rescue $!.class }.value).to eq ThreadError
+  end
+
+  it "is the child's own after a fork, told or not" do
+    sleeper = spin { sleep }
+    snooze
+    expect(Child.forked { [backend.post_fork.equal?(backend), backend.stats[:fibers], spin { :child }.await] }).to eq [true, 1, :child]
+    sleeper.stop
+    sleeper.await
+  end
+
   describe "#idle_proc=" do
     it "is called once by each switch that finds nobody ready" do
       calls = 0

@@ -8,7 +8,7 @@ RSpec.describe "The names of Polyphony 1" do
       -> { Fiber.instance_method(:spin) && Fiber },
       %i[tag tag= thread thread= parent parent= oob oob= result running? main? inspect to_s location caller set_caller state
          dead? schedule schedule_with_priority safe_transfer raise interrupt stop kill move_on cancel terminate restart reset
-         interject await join value << send receive receive_loop receive_all_pending mailbox monitor_mailbox children spin
+         interject await join value prepare run restart_self finalize finalize_children inform_monitors << send receive receive_loop receive_all_pending mailbox monitor_mailbox children spin
          supervise terminate_all_children await_all_children shutdown_all_children attach_all_children_to detach attach_to
          attach_and_monitor add_child remove_child monitor unmonitor monitors setup_raw setup_main_fiber graceful_shutdown=
          graceful_shutdown? auto_watcher __park__ __unpark__ __parked__?]
@@ -16,21 +16,22 @@ RSpec.describe "The names of Polyphony 1" do
     "Thread" => [
       -> { Thread },
       %i[backend backend= main_fiber result setup setup_fiber_scheduling schedule_and_wakeup switch_fiber fiber_unschedule done?
-         kill_safe await_done join await value raise kill << send idle_gc_period= on_idle inspect orig_join orig_raise orig_kill
+         kill_safe await_done mark_as_done debug! join await value raise kill << send idle_gc_period= on_idle inspect orig_join orig_raise orig_kill
          orig_inspect]
     ],
-    "Exception" => [-> { Exception }, %i[source_fiber raising_fiber invoke backtrace]],
+    "Exception" => [-> { Exception }, %i[source_fiber source_fiber= raising_fiber raising_fiber= invoke backtrace]],
     "Process::Status" => [
       -> { Process::Status }, %i[pid exited? exitstatus success? signaled? termsig stopped? stopsig coredump? inspect]
     ],
     "Polyphony::BaseException" => [-> { Polyphony::BaseException }, %i[value]],
     "Polyphony::Interjection" => [-> { Polyphony::Interjection }, %i[invoke]],
     "Polyphony::Event" => [-> { Polyphony::Event }, %i[await signal]],
-    "Polyphony::Mutex" => [-> { Polyphony::Mutex }, %i[synchronize lock unlock try_lock owned? locked? sleep]],
+    "Polyphony::Mutex" => [-> { Polyphony::Mutex }, %i[synchronize lock unlock try_lock owned? locked? sleep conditional_release
+                                                              conditional_reacquire]],
     "Polyphony::Monitor" => [
       -> { Polyphony::Monitor },
       %i[enter mon_enter exit mon_exit try_enter try_mon_enter synchronize mon_synchronize mon_locked? mon_owned? mon_check_owner
-         new_cond wait_for_cond]
+         new_cond wait_for_cond lock unlock try_lock owned? locked? conditional_release conditional_reacquire]
     ],
     "Polyphony::ConditionVariable" => [-> { Polyphony::ConditionVariable }, %i[wait signal broadcast]],
     "Polyphony::Queue" => [
@@ -45,7 +46,7 @@ RSpec.describe "The names of Polyphony 1" do
     "Polyphony::Channel" => [-> { Polyphony::Channel }, %i[receive close << push]],
     "Polyphony::Backend" => [
       -> { Polyphony::Backend },
-      %i[kind poll break stats trace trace_proc= idle_gc_period= idle_proc= sleep timeout timer_loop wait_event waitpid]
+      %i[finalize post_fork kind poll break stats trace trace_proc= idle_gc_period= idle_proc= sleep timeout timer_loop wait_event waitpid]
     ]
   }
 

@@ -53,6 +53,26 @@ module Polyphony
       true
     end
 
+    # Ends the children of the calling thread's main fiber, and with them what is in flight. The scheduler
+    # itself ends with its thread, and can be used until then.
+    #
+    # @return [Scheduler] self
+    # @raise [ThreadError] for another thread's
+    def finalize
+      ::Kernel.raise ::ThreadError, "a scheduler is finalized in its own thread" unless equal?(Polyphony.scheduler)
+
+      ::Thread.current.main_fiber.shutdown_all_children
+      self
+    end
+
+    # In the child of a fork: gives up what is the parent's. The first use of the scheduler does it by itself.
+    #
+    # @return [Scheduler] self
+    def post_fork
+      Polyphony.scheduler!
+      self
+    end
+
     # @param block [Proc, nil] called by each switch that finds no fiber ready. It must not wait; what it
     #   raises is raised in the main fiber.
     def idle_proc=(block)

@@ -12,6 +12,7 @@ module Polyphony
   module Extensions
     require_relative "gathering"
     require_relative "supervision"
+    require_relative "life_cycle"
     require_relative "origin"
     require_relative "signals"
     require_relative "verbs"
@@ -36,6 +37,7 @@ module Polyphony
     require_relative "extensions/queue"
     require_relative "extensions/queue_extras"
     require_relative "extensions/mutex"
+    require_relative "extensions/lock_extras"
     require_relative "extensions/thread"
     require_relative "extensions/process"
     require_relative "extensions/timeout"
@@ -75,6 +77,8 @@ module Polyphony
       INSTANCES.each { |owner, extension| owner.prepend(extension) }
       SINGLETONS.each { |owner, extension| owner.singleton_class.prepend(extension) }
       ::Thread::Queue.include(QueueExtras)
+      ::Thread::Mutex.include(MutexExtras)
+      ::Monitor.include(MonitorExtras)
       ::Kernel.include(Verbs)
       ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
       ::Kernel.at_exit { Polyphony.finish }

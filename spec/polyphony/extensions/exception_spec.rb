@@ -85,4 +85,14 @@ RSpec.describe Exception do
     expect(made[4]).to equal error
     expect { error.invoke }.to raise_error(error)
   end
+
+  it "can be told which fiber it ended" do
+    fiber = spin { nil }
+    error = IOError.new("mine")
+    error.source_fiber = fiber
+    expect([error.source_fiber, error.raising_fiber]).to eq [fiber, fiber]
+    error.raising_fiber = nil
+    expect(error.source_fiber).to be_nil
+    fiber.await
+  end
 end

@@ -109,3 +109,44 @@ RSpec.describe "Locks" do
     expect(ready).to be true
   end
 end
+
+RSpec.describe Polyphony::Extensions::MutexExtras do
+  [Mutex, Monitor].each do |lock_class|
+    describe lock_class do
+      let(:lock) { lock_class.new }
+
+      everywhere do
+        it "is given up for a while, and taken again when it is free" do
+          order = []
+          lock.lock
+          other = spin { lock.synchronize { order << :other; snooze } }
+          2.times { snooze }
+          expect(lock.conditional_release).to equal lock
+          order << :released
+          snooze until order.include?(:other)
+          expect(lock.conditional_reacquire).to equal lock
+          order << :reacquired
+          expect([lock.owned?, order, other.dead?]).to eq [true, %i[released other reacquired], true]
+          lock.unlock
+          other.await
+        end
+
+        it "is given up by its owner only" do
+          expect { lock.conditional_release }.to raise_error ThreadError
+          expect(spin { lock.lock; lock.unlock; :free }.await).to eq :free
+        end
+      end
+    end
+  end
+
+  it "leaves a monitor as often as it was entered, and enters it as often again" do
+    monitor = Monitor.new
+    3.times { monitor.lock }
+    monitor.conditional_release
+    expect([monitor.locked?, spin { monitor.try_lock && monitor.unlock && :free }.await]).to eq [false, :free]
+    monitor.conditional_reacquire
+    3.times { monitor.unlock }
+    expect(monitor.locked?).to be false
+    expect { monitor.conditional_reacquire }.to raise_error ThreadError, "the monitor was not released by this fiber"
+  end
+end

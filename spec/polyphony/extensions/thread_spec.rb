@@ -250,4 +250,19 @@ RSpec.describe Thread do
     expect(thread.value).to eq [:item, nil]
     expect { thread.wakeup }.to raise_error ThreadError, "killed thread"
   end
+
+  it "may be done before it ends" do
+    ready = Queue.new
+    go_on = Queue.new
+    thread = Thread.new { ready << Thread.current.mark_as_done(:early).equal?(Thread.current); go_on.pop; :late }
+    expect([ready.pop, thread.done?, thread.result, thread.alive?]).to eq [true, true, :early, true]
+    go_on << :go
+    expect([thread.await_done, thread.result]).to eq %i[late early]
+  end
+
+  it "can be marked as one to look into" do
+    thread = Thread.new { nil }
+    expect([thread.debug?, thread.debug!, thread.debug?]).to eq [false, thread, true]
+    thread.join
+  end
 end

@@ -11,6 +11,14 @@ module Polyphony
       def source_fiber = @__origin__&.fiber
       alias raising_fiber source_fiber
 
+      # Says that a fiber was ended by the exception, whose backtrace goes on there.
+      #
+      # @param fiber [Fiber, nil]
+      def source_fiber=(fiber)
+        @__origin__ = fiber && Origin.new(fiber)
+      end
+      alias raising_fiber= source_fiber=
+
       # @return [Array<String>, nil] the lines below the raise, then those where the fiber was spun, and the
       #   fibers above it
       def backtrace

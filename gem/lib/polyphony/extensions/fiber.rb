@@ -25,6 +25,7 @@ module Polyphony
     #   @raise [FiberError] for a fiber that was spun: it runs when it is scheduled
     module Fiber
       include Supervision
+      include LifeCycle
 
       # @return [Object, nil] a name for people
       attr_accessor :tag
@@ -385,14 +386,7 @@ module Polyphony
       # @api private
       def __run__(scheduler, block)
         result, failed = __live__(scheduler, block)
-        begin
-          shutdown_all_children(graceful: graceful_shutdown?)
-        rescue MoveOn, Terminate
-          nil # told once more to end, which it does
-        rescue ::Exception => e
-          result = e
-          failed = true
-        end
+        result, failed = finalize_children(result, failed) unless @children.nil? || @children.empty?
         __end__(result, failed)
       ensure
         __killed__ unless @ended

@@ -40,15 +40,39 @@ module Polyphony
         Polyphony.aside { super }
       end
 
-      # @return [Object, nil] the block's value, or the exception that ended it; nil where it runs
+      # @return [Object, nil] the block's value, or the exception that ended it, or what {#mark_as_done} said;
+      #   nil where it runs
       def result
+        return @done.first if @done
+
         alive? ? nil : value
       rescue ::Exception => e
         e
       end
 
-      # @return [Boolean] whether it has ended
-      def done? = !alive?
+      # @return [Boolean] whether it has ended, or {#mark_as_done} said so
+      def done? = @done ? true : !alive?
+
+      # Says that what the thread is for is done, and what came of it, before its block returns. Who joins the
+      # thread waits for its end, and gets the block's value.
+      #
+      # @return [Thread] self
+      def mark_as_done(result)
+        @done = [result]
+        self
+      end
+
+      # Marks the thread as one that is being looked into, and changes nothing else, as ever. What it does is
+      # heard by {BackendTiming#trace_proc=}.
+      #
+      # @return [Thread] self
+      def debug!
+        @debug = true
+        self
+      end
+
+      # @return [Boolean] whether {#debug!} has marked it
+      def debug? = @debug ? true : false
 
       # @see ::Thread#kill
       def kill_safe = kill
