@@ -606,6 +606,9 @@ impl Scheduler {
     /// thread, a push into a queue.
     #[cold]
     pub(crate) fn trace_woken(&self) {
+        if self.interrupted.get() {
+            return; // a hook runs: they are told when it has returned
+        }
         while let Some((name, first)) = self.with_open(None, |shard| shard.host_mut().next_woken()) {
             let (fiber, value) = self.seen(name);
             if fiber.is_nil() {
@@ -1343,7 +1346,7 @@ fn wake(shard: &mut RubyShard, fiber: Name) {
         return;
     }
     shard.host_mut().note_woken(fiber, false);
-    shard.queue_mut().wake(fiber);
+    shard.queue_mut().push(fiber);
 }
 
 /// Calls a Ruby block.

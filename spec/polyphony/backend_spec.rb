@@ -273,6 +273,27 @@ RSpec.describe Polyphony::Backend do
       backend.trace_proc = nil
     end
 
+    it "hears of everybody who is made ready at once, also where it schedules somebody itself" do
+      queue = Thread::Queue.new
+      poppers = Array.new(3) { |number| spin(number) { queue.shift } }
+      other = spin(:other) { suspend }
+      2.times { snooze }
+      scheduled = []
+      backend.trace_proc = lambda do |event, fiber, *|
+        next unless event == :schedule
+
+        scheduled << fiber.tag
+        other.schedule if scheduled.size == 1
+      end
+      queue.close
+      Fiber.await(*poppers, other)
+      backend.trace_proc = nil
+      expect(scheduled).to start_with 0, 1, 2
+      expect(scheduled).not_to include :other
+    ensure
+      backend.trace_proc = nil
+    end
+
     it "may raise at each event, and hears of them all" do
       heard = []
       backend.trace_proc = lambda do |*event|
