@@ -158,11 +158,15 @@ RSpec.describe Polyphony::Backend do
   end
 
   describe "#trace_proc=" do
-    # An event as one reads it: fibers by their tags, callers left out.
+    # Events as one reads them: fibers by their tags, callers left out. A wait in the kernel that Ruby ends
+    # early, for its time slices, and that begins again, is one.
     def read(events)
-      events.map do |event|
+      shapes = events.map do |event|
         shape = event.last.is_a?(Array) ? event[0..-2] : event
         shape.map { |part| part.is_a?(Fiber) ? part.tag : part }
+      end
+      shapes.each_with_object([]) do |shape, read|
+        shape.first == :enter_poll && read.last == [:leave_poll, shape[1]] ? read.pop : read << shape
       end
     end
 
