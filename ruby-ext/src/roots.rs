@@ -61,6 +61,25 @@ pub(crate) struct Scheduled {
     pub(crate) value: VALUE,
     /// The value is an exception to raise.
     pub(crate) raises: bool,
+    /// It ends a block whose time is up, begun so far in the fiber's shields. What else is to be raised there
+    /// means more than that block, so it comes first; this comes next, where the block has not ended.
+    pub(crate) timeout: Option<Depth>,
+}
+
+impl Scheduled {
+    /// What somebody schedules, as opposed to a timer.
+    pub(crate) fn new(value: VALUE, raises: bool) -> Self {
+        Scheduled { value, raises, timeout: None }
+    }
+
+    /// Of two exceptions, the one that is raised first, and the other where that is to be raised as well.
+    fn contend(self, later: Scheduled) -> (Scheduled, Option<Scheduled>) {
+        match (self.timeout, later.timeout) {
+            (_, Some(_)) => (self, Some(later)),
+            (Some(_), None) => (later, Some(self)),
+            (None, None) => (later, None),
+        }
+    }
 }
 
 /// All that a scheduler knows of one fiber.
@@ -97,6 +116,8 @@ struct Rare {
     shields: u32,
     /// What the shields keep from the fiber.
     held: Option<Scheduled>,
+    /// Timeouts that another exception came before, in their order.
+    late: Vec<Scheduled>,
     /// The time for clean-up is over: no shield helps any more.
     exposed: bool,
     interjections: VecDeque<VALUE>,
@@ -216,11 +237,47 @@ impl Roots {
     /// replaced by an exception only. Says whether it was noted.
     pub(crate) fn schedule(&mut self, name: Name, scheduled: Scheduled) -> bool {
         let Some(record) = self.record(name) else { return false };
-        if !scheduled.raises && record.scheduled.is_some_and(|earlier| earlier.raises) {
+        let Some(earlier) = record.scheduled.filter(|earlier| earlier.raises) else {
+            record.scheduled = Some(scheduled);
+            return true;
+        };
+        if !scheduled.raises {
             return false;
         }
-        record.scheduled = Some(scheduled);
-        true
+        let (first, late) = earlier.contend(scheduled);
+        record.scheduled = Some(first);
+        record.put_off(late);
+        first.value == scheduled.value
+    }
+
+    /// Puts a timeout off that is scheduled for a fiber in which something else is to be raised already.
+    pub(crate) fn put_off(&mut self, name: Name) {
+        let Some(record) = self.record(name) else { return };
+        let late = record.scheduled.take_if(|scheduled| scheduled.timeout.is_some());
+        record.put_off(late);
+    }
+
+    /// A timeout that was put off is due now. Says whether there is one.
+    #[inline]
+    pub(crate) fn bring_late(&mut self, name: Name) -> bool {
+        let Some(record) = self.record(name) else { return false };
+        let Some(rare) = record.rare.as_deref_mut() else { return false };
+        if record.scheduled.is_some() {
+            return false;
+        }
+        let due = rare.late.iter().position(|late| !rare.keeps_off(late.timeout.unwrap_or(0)));
+        record.scheduled = due.map(|due| rare.late.remove(due));
+        record.scheduled.is_some()
+    }
+
+    /// Moves what timers have for one name to another of the same fiber.
+    pub(crate) fn move_late(&mut self, from: Name, to: Name) {
+        self.put_off(from);
+        let Some(rare) = self.record(from).and_then(|record| record.rare.as_deref_mut()) else { return };
+        let late = std::mem::take(&mut rare.late);
+        if let Some(record) = self.record(to).filter(|_| !late.is_empty()) {
+            record.rare_mut().late.extend(late);
+        }
     }
 
     /// Ends the wait in a line that has that ticket; false where it is over.
@@ -237,7 +294,7 @@ impl Roots {
     pub(crate) fn bring_kept(&mut self, name: Name) -> bool {
         let Some(record) = self.record(name) else { return false };
         let Some(value) = record.kept.take() else { return false };
-        record.scheduled.get_or_insert(Scheduled { value, raises: false });
+        record.scheduled.get_or_insert(Scheduled::new(value, false));
         true
     }
 
@@ -246,7 +303,12 @@ impl Roots {
     pub(crate) fn deliver(&mut self, name: Name, scheduled: Scheduled, depth: Depth) -> Option<Name> {
         let rare = self.record(name)?.rare.as_deref_mut();
         if let Some(rare) = rare.filter(|rare| scheduled.raises && rare.keeps_off(depth)) {
-            rare.held = Some(scheduled);
+            let (first, late) = match rare.held {
+                Some(held) => held.contend(scheduled),
+                None => (scheduled, None),
+            };
+            rare.held = Some(first);
+            rare.late.extend(late);
             return None;
         }
         let name = self.innermost(name);
@@ -255,6 +317,7 @@ impl Roots {
 
     /// Puts a shield around what the fiber does from now on.
     pub(crate) fn shield(&mut self, name: Name) {
+        self.put_off(name);
         if let Some(record) = self.record(name) {
             record.rare_mut().shields += 1;
         }
@@ -278,6 +341,7 @@ impl Roots {
         let Some(record) = self.record(name) else { return false };
         if let Some(rare) = record.rare.as_deref_mut() {
             rare.held.take_if(|held| held.value == marker);
+            rare.late.retain(|late| late.value != marker);
         }
         record.scheduled.take_if(|scheduled| scheduled.value == marker).is_some()
     }
@@ -457,7 +521,7 @@ impl Roots {
             record.scheduled.iter().for_each(|scheduled| mark(scheduled.value));
             record.unblocked.iter().chain(&record.kept).for_each(|&value| mark(value));
             let Some(rare) = record.rare.as_deref() else { continue };
-            rare.held.iter().for_each(|held| mark(held.value));
+            rare.held.iter().chain(&rare.late).for_each(|held| mark(held.value));
             rare.interjections.iter().for_each(|&block| mark(block));
         }
         self.alarms.values().for_each(|alarm| match alarm {
@@ -489,6 +553,12 @@ impl Record {
 
     fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    fn put_off(&mut self, late: Option<Scheduled>) {
+        if let Some(late) = late {
+            self.rare_mut().late.push(late);
+        }
     }
 
     fn is_interjected(&self) -> bool {
@@ -523,7 +593,9 @@ impl Host for Roots {
             return Then::Ready;
         }
         let delivered = match alarm {
-            Some(Alarm::Raise(value, depth)) => self.deliver(fiber, Scheduled { value, raises: true }, depth),
+            Some(Alarm::Raise(value, depth)) => {
+                self.deliver(fiber, Scheduled { value, raises: true, timeout: Some(depth) }, depth)
+            }
             Some(Alarm::OpenShield) => {
                 self.unshield(fiber).and_then(|held| self.deliver(fiber, held, THROUGH))
             }

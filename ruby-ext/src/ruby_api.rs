@@ -53,7 +53,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("close", method!(close, 0))?;
     class.define_method("suspend", method!(park, 0))?;
     class.define_method("shield", method!(shield, 1))?;
-    class.define_method("unshield", method!(unshield, 2))?;
+    class.define_method("unshield", method!(unshield, 3))?;
     class.define_method("wake", method!(wake, 0))?;
     class.define_method("signalled", method!(signalled, 0))?;
     class.define_method("trace_hook=", method!(set_trace_hook, 1))?;
@@ -207,9 +207,9 @@ fn shield(ruby: &Ruby, this: Obj<Scheduler>, limit: Value) -> Result<Option<u64>
     Ok(this.shield(time::span(ruby, limit)?).map(TimerKey::number))
 }
 
-/// `unshield(key, raises)`: raises what was kept off, at once or at the next wait.
-fn unshield(this: Obj<Scheduler>, timer: Option<u64>, raises: bool) -> Result<(), Error> {
-    this.unshield(timer.map(TimerKey::from_number), raises)
+/// `unshield(key, finished, unwinding)`: raises what was kept off, at once or at the next wait.
+fn unshield(this: Obj<Scheduler>, timer: Option<u64>, finished: bool, unwinding: bool) -> Result<(), Error> {
+    this.unshield(timer.map(TimerKey::from_number), finished, unwinding)
 }
 
 fn wake(this: Obj<Scheduler>) {

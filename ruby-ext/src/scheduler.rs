@@ -296,7 +296,13 @@ impl Scheduler {
                 record.inner = None;
                 record.kept = kept.or(record.kept);
             }
+            roots.move_late(me.name, base);
             roots.forget(me.name);
+            let is_late = roots.bring_late(base);
+            shard.queue_mut().remove(me.name);
+            if is_late {
+                shard.ready(base);
+            }
         });
     }
 
@@ -400,11 +406,14 @@ impl Scheduler {
         if traced && wait.may_sleep() && self.with(|shard| !shard.queue().is_empty()) {
             self.wake_up(); // the tracer scheduled somebody
         }
-        let blocked = if wait.may_sleep() {
+        let put_off = if wait.may_sleep() { self.hear_what_was_put_off() } else { Ok(()) };
+        let blocked = if !wait.may_sleep() {
+            wait.block().map(|()| true)
+        } else if put_off.is_err() {
+            Ok(true)
+        } else {
             let waker = self.waker.borrow().clone().expect("a scheduler that waits is open");
             gvl::block(&mut wait, &waker)
-        } else {
-            wait.block().map(|()| true)
         };
         if fork::generation() != self.fork.get() {
             self.start_anew();
@@ -414,6 +423,9 @@ impl Scheduler {
             self.with(RubyShard::tend); // a timer that ended the wait is part of it
             entered.and_then(|()| self.trace_park(me, "leave_poll"))?;
         }
+        if let Err(error) = put_off {
+            return self.end_wait(error, me);
+        }
         let started = blocked.map_err(|error| {
             errors::system(&ruby(), error.raw_os_error().unwrap_or(0), "waiting for completions")
         })?;
@@ -421,18 +433,29 @@ impl Scheduler {
         if started && !gvl::is_interrupted() {
             return Ok(());
         }
+        self.check_interrupts().or_else(|error| self.end_wait(error, me))
+    }
+
+    fn check_interrupts(&self) -> Result<(), Error> {
         self.interrupted.set(true);
         let checked = gvl::check_interrupts();
         self.interrupted.set(false);
-        match checked {
-            Ok(()) => Ok(()),
-            Err(error) if me == Name::MAIN => self.interrupt(error, me),
-            Err(error) => {
-                // Here, and not where it is raised: what a tracer raises it is not told of.
-                self.with(|shard| shard.host_mut().note_woken(Name::MAIN, true));
-                self.interrupt(error, me)
-            }
+        checked
+    }
+
+    /// An interrupt ends a wait.
+    fn end_wait(&self, error: Error, me: Name) -> Result<(), Error> {
+        if me != Name::MAIN {
+            // Here, and not where it is raised: what a tracer raises it is not told of.
+            self.with(|shard| shard.host_mut().note_woken(Name::MAIN, true));
         }
+        self.interrupt(error, me)
+    }
+
+    /// Hears of exceptions that `Thread.handle_interrupt` has put off until the thread blocks, which is now:
+    /// of those `is_interrupted` tells nothing. What it does tell keeps the wait from starting.
+    fn hear_what_was_put_off(&self) -> Result<(), Error> {
+        if gvl::is_interrupted() { Ok(()) } else { self.check_interrupts() }
     }
 
     /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
@@ -481,7 +504,7 @@ impl Scheduler {
     /// Raises an exception in the main fiber, before anybody else runs.
     fn raise_in_main(&self, error: Error) -> Result<(), Error> {
         let ErrorType::Exception(exception) = error.error_type() else { return Err(error) };
-        let scheduled = Scheduled { value: exception.as_raw(), raises: true };
+        let scheduled = Scheduled::new(exception.as_raw(), true);
         self.with(|shard| {
             let main = shard.host_mut().innermost(Name::MAIN);
             shard.host_mut().schedule(main, scheduled);
@@ -509,7 +532,13 @@ impl Scheduler {
     /// Takes what was scheduled for a fiber that has just been granted.
     #[inline]
     fn take(&self, me: Name) -> Option<Woken> {
-        let scheduled = self.with(|shard| shard.host_mut().record(me)?.scheduled.take())?;
+        let scheduled = self.with(|shard| {
+            let scheduled = shard.host_mut().record(me)?.scheduled.take()?;
+            if scheduled.raises && shard.host_mut().bring_late(me) {
+                shard.ready(me);
+            }
+            Some(scheduled)
+        })?;
         // SAFETY: the value was rooted until now and stands on this stack.
         let value = unsafe { Value::from_raw(scheduled.value) };
         if !scheduled.raises {
@@ -738,6 +767,16 @@ impl Scheduler {
         });
     }
 
+    /// Lets the next park raise a timeout that something else was raised before.
+    #[inline]
+    fn bring_late(&self, me: Name) {
+        self.with(|shard| {
+            if shard.host_mut().bring_late(me) {
+                shard.ready(me);
+            }
+        });
+    }
+
     /// The moment in so much time.
     pub(crate) fn deadline(&self, span: Duration) -> Time {
         self.with(|shard| shard.now() + span)
@@ -910,7 +949,11 @@ impl Scheduler {
         let timer = limit.map(|span| self.arm(me.name, self.deadline(span)));
         let mut woken = None;
         let outcome = loop {
-            let rested = self.rest(me.name).unwrap_or_else(|error| Some(Woken::Error(error)));
+            let parked = self.park(me.name);
+            if matches!(woken, Some(Woken::Error(_))) {
+                self.with(|shard| shard.host_mut().put_off(me.name));
+            }
+            let rested = parked.map_or_else(|error| Some(Woken::Error(error)), |()| self.take(me.name));
             woken = later(woken, rested);
             let outcome = self.with(|shard| {
                 let record = shard.host_mut().record(me.name).expect("a parked fiber has a record");
@@ -928,6 +971,7 @@ impl Scheduler {
         if let Some(timer) = timer {
             self.forget_alarm(me.name, timer);
         }
+        self.bring_late(me.name);
         self.done(me);
         Performed { outcome, woken }
     }
@@ -1029,7 +1073,14 @@ impl Scheduler {
 
     /// Takes the shield away, unless the timer has. What was held back is raised: now, or where something
     /// else is being raised already, at the fiber's next wait.
-    pub(crate) fn unshield(&self, timer: Option<TimerKey>, raises: bool) -> Result<(), Error> {
+    ///
+    /// A timeout must not take the place of an exception that the shield stands in the way of: it waits, too.
+    pub(crate) fn unshield(
+        &self,
+        timer: Option<TimerKey>,
+        finished: bool,
+        unwinding: bool,
+    ) -> Result<(), Error> {
         let me = self.running.get();
         let held = self.with_open(None, |shard| {
             if let Some(timer) = timer {
@@ -1039,6 +1090,10 @@ impl Scheduler {
                 }
             }
             let held = shard.host_mut().unshield(me)?;
+            let raises = finished && !(unwinding && held.timeout.is_some());
+            if raises && shard.host_mut().bring_late(me) {
+                shard.ready(me);
+            }
             if !raises {
                 shard.host_mut().schedule(me, held);
                 shard.ready(me);
@@ -1106,7 +1161,7 @@ impl Scheduler {
 
     /// Schedules a fiber of this scheduler, from whichever thread has the GVL.
     pub(crate) fn schedule(&self, name: Name, value: Value, first: bool) -> bool {
-        let scheduled = Scheduled { value: value.as_raw(), raises: roots::is_exception(value) };
+        let scheduled = Scheduled::new(value.as_raw(), roots::is_exception(value));
         // A signal that ended a child is heard by a shielded parent as one that came to itself.
         let is_signal = scheduled.raises && value.is_kind_of(ruby().exception_signal());
         let depth = if is_signal { roots::THROUGH } else { 0 };
@@ -1547,7 +1602,7 @@ const SCHEDULED: &str = "__polyphony_scheduled__";
 impl Early {
     fn take(fiber: Value) -> Early {
         let scheduled = Self::taken(fiber, SCHEDULED)
-            .map(|value| Scheduled { value: value.as_raw(), raises: roots::is_exception(value) });
+            .map(|value| Scheduled::new(value.as_raw(), roots::is_exception(value)));
         Early {
             scheduled,
             unblocked: Self::taken(fiber, "__polyphony_unblocked__").map(|value| value.as_raw()),

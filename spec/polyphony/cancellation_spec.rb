@@ -177,12 +177,87 @@ RSpec.describe "Cancellation" do
     end
   end
 
-  it "by a second exception while the first drains remembers the first" do
+  it "by two exceptions before it is heard of is by the second" do
     reader, = pipe
     fiber = spin { reader.read }
     2.times { snooze }
     fiber.raise(IOError, "first")
     fiber.raise(KeyError, "second")
-    expect { fiber.await }.to raise_error KeyError
+    expect { fiber.await }.to raise_error KeyError, "second"
+  end
+
+  describe "while a timeout is due" do
+    # Computes until the time is up; nobody looks at timers meanwhile.
+    def compute(seconds)
+      now = -> { Process.clock_gettime(Process::CLOCK_MONOTONIC) }
+      enough = now.call + seconds
+      nil while now.call < enough
+    end
+
+    everywhere do
+      {
+        "a sleep" => -> { sleep }, "a read" => -> { @reader.readpartial(1) }, "a queue" => -> { Queue.new.pop },
+        "a lock" => -> { @lock.lock }, "a fiber of Fiber.new" => -> { Fiber.new { sleep }.resume }
+      }.each do |name, wait|
+        # A timeout took the place of what was to end the fiber, which then went on behind the block.
+        it "ends the fiber, not just the block, in #{name}" do
+          @reader, = pipe
+          @lock = Mutex.new.lock
+          fiber = spin { [move_on_after(0.001) { instance_exec(&wait) }, :went_on] }
+          snooze
+          fiber.stop(:stopped)
+          compute(0.002)
+          expect(fiber.await).to eq :stopped
+        end
+
+        it "leaves the timeout in force where it is rescued, in #{name}" do
+          @reader, = pipe
+          @lock = Mutex.new.lock
+          fiber = spin { move_on_after(0.001, with_value: :late) { instance_exec(&wait) rescue suspend } }
+          snooze
+          fiber.raise(IOError)
+          compute(0.002)
+          expect(fiber.await).to eq :late
+        end
+      end
+    end
+
+    it "leaves the timeout in force also where that was first" do
+      other = spin { sleep 0.001; Fiber.current.parent.children.last.raise(IOError) }
+      fiber = spin { move_on_after(0.0015, with_value: :late) { begin sleep; rescue IOError then suspend end } }
+      snooze
+      compute(0.003)
+      expect([other, fiber].map(&:await).last).to eq :late
+    end
+
+    it "is a timeout around another: both end" do
+      waited = move_on_after(0.001, with_value: :outer) do
+        move_on_after(0.0015, with_value: :inner) { compute(0.003); sleep }
+        sleep
+      end
+      expect(waited).to eq :outer
+    end
+
+    it "is not undone by one around a shield" do
+      fiber = spin { [move_on_after(0.001) { Polyphony.shield { sleep 0.005 } }, :went_on] }
+      snooze
+      fiber.stop(:stopped)
+      expect(fiber.await).to eq :stopped
+    end
+
+    it "keeps the timeout out of a shield in the clean-up" do
+      cleaned = nil
+      fiber = spin do
+        move_on_after(0.001) do
+          sleep
+        ensure
+          cleaned = Polyphony.shield { sleep 0.001; true }
+        end
+      end
+      snooze
+      fiber.stop(:stopped)
+      compute(0.002)
+      expect([fiber.await, cleaned]).to eq [:stopped, true]
+    end
   end
 end

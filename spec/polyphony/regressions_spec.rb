@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "fileutils"
 require "tempfile"
 
 # Bugs that Polyphony 1 and its peers had, which no other file's subject covers.
@@ -103,6 +104,284 @@ RSpec.describe "What others had to fix" do
         expect([file.pwrite("abc", 2), file.pread(3, 2)]).to eq [3, "abc"]
       end
     end
+  end
+
+  everywhere "the main fiber", "a spun fiber" do
+    it "gives every reader its bytes where more are ready at once than there are buffers" do
+      pipes = Array.new(400) { pipe }
+      readers = pipes.map { |reader, _| spin { reader.readpartial(9) } }
+      2.times { snooze }
+      pipes.each_with_index { |(_, writer), number| writer << number.to_s }
+      expect(readers.map(&:await)).to eq [*"0".."399"]
+    end
+
+    it "repeats nothing, and holds no lock, after a buffered write that was stopped" do
+      reader, writer = pipe
+      writer.sync = false
+      victim = spin { (1..).each { |number| writer.write("#{number}\n") } }
+      second = spin { 3.times { snooze }; writer.write("second\n") }
+      5.times { snooze }
+      victim.stop
+      victim.await
+      got = spin { reader.read }
+      second.await
+      writer.close
+      *numbers, last = got.await.lines
+      expect(last).to eq "second\n"
+      expect(numbers.map(&:to_i)).to eq [*1..numbers.size]
+    end
+
+    it "writes what is buffered when it closes, while others read it, and says where nobody does" do
+      reader, writer = pipe
+      nil while writer.write_nonblock("x" * 4_096, exception: false).is_a?(Integer)
+      writer.sync = false
+      writer << "rest"
+      got = spin { reader.read }
+      writer.close
+      expect(got.await).to end_with "xrest"
+      reader, writer = pipe
+      writer.sync = false
+      writer << "rest"
+      reader.close
+      expect { writer.close }.to raise_error Errno::EPIPE
+      expect(writer).to be_closed
+    end
+
+    it "gives bytes to who waits for them, not to who waited on the same number before" do
+      50.times do
+        reader, writer = pipe
+        number = reader.fileno
+        first = spin { reader.readpartial(1) rescue $!.class }
+        snooze
+        reader.close
+        others = Array.new(2) { pipe }
+        other, theirs = others.find { |one, _| one.fileno == number }
+        second = spin { other.readpartial(1) }
+        snooze
+        theirs << "2"
+        expect([first.await, second.await]).to eq [IOError, "2"]
+        [writer, *others.flatten].each(&:close)
+      end
+    end
+
+    it "tells only who waits for a closed IO that it was closed" do
+      closed, = pipe
+      open, writer = pipe
+      both = spin { IO.select([closed, open]) rescue $!.class }
+      one = spin { open.wait_readable && open.readpartial(1) }
+      2.times { snooze }
+      closed.close
+      expect(both.await).to eq IOError
+      writer << "x"
+      expect(one.await).to eq "x"
+    end
+
+    it "leaves no connection open that nobody took from an accept loop" do
+      server = listen
+      before = Dir.children("/proc/self/fd").size
+      clients = Array.new(20) { TCPSocket.new("127.0.0.1", server.addr[1]) }
+      accepting = spin { server.accept_loop { |socket| socket.close; snooze } }
+      2.times { snooze }
+      accepting.stop
+      accepting.await
+      [*clients, server].each(&:close)
+      expect(Dir.children("/proc/self/fd").size).to eq before - 1
+    end
+
+    it "waits for all fibers of a scope, whoever yielded first and whenever they were spun" do
+      done = []
+      spin_scope do
+        spin { done << :first }
+        3.times { snooze }
+        spin { 3.times { snooze }; done << :late }
+      end
+      expect(done).to eq %i[first late]
+    end
+
+    it "wakes all who wait for a Monitor's condition" do
+      monitor = Monitor.new
+      condition = monitor.new_cond
+      ready = false
+      waiters = Array.new(5) { spin { monitor.synchronize { condition.wait_until { ready }; :woken } } }
+      3.times { snooze }
+      monitor.synchronize { ready = true; condition.broadcast }
+      expect(waiters.map(&:await)).to eq [:woken] * 5
+    end
+
+    it "never has two holders of a lock, and none too few, however its waiters are cancelled" do
+      [Mutex.new, Monitor.new].each do |lock|
+        holders = most = held = 0
+        hold = proc do
+          lock.synchronize do
+            most = [most, holders += 1].max
+            held += 1
+            snooze
+          ensure
+            holders -= 1
+          end
+        end
+        fibers = Array.new(200) { spin { 5.times(&hold) } }
+        fibers.each_slice(2) { |victim, _| snooze; victim.stop }
+        Fiber.await(*fibers)
+        expect([most, holders, held >= 500, lock.synchronize { :free }]).to eq [1, 0, true, :free]
+      end
+    end
+  end
+
+  it "leaves a lock with a fiber that ended, as stock Ruby does, until its thread ends" do
+    [Mutex.new, Monitor.new].each do |lock|
+      take = lock.method(lock.is_a?(Mutex) ? :lock : :enter)
+      ready = Queue.new
+      thread = Thread.new { spin(&take).await; ready << true; sleep }
+      ready.pop
+      expect(move_on_after(0.005, with_value: :late) { lock.synchronize { :mine } }).to eq :late
+      waiting = spin { lock.synchronize { :mine } }
+      snooze
+      thread.kill.join
+      expect([waiting.await, lock.synchronize { :free }]).to eq %i[mine free]
+    end
+  end
+
+  it "hands a lock, an item and a message on without the kernel" do
+    lock = Mutex.new
+    queue = Queue.new
+    work = lambda do
+      receiver = spin { 100.times { receive } }
+      [*Array.new(4) { spin { 25.times { lock.synchronize { snooze } } } }, spin { 100.times { queue.pop } },
+       spin { 100.times { queue << 1; receiver << 1; snooze } }, receiver].each(&:await)
+    end
+    before = Thread.current.backend.stats[:op_count]
+    work.call
+    expect(Thread.current.backend.stats[:op_count]).to eq before
+  end
+
+  it "takes no turns while it sleeps" do
+    spin { sleep }.tap { snooze }
+    before = Thread.current.backend.stats[:poll_count]
+    sleep 0.2
+    Fiber.current.shutdown_all_children
+    expect(Thread.current.backend.stats[:poll_count] - before).to be < 20
+  end
+
+  {
+    "sleep" => -> { sleep }, "a read" => -> { IO.pipe[0].read }, "readiness" => -> { IO.pipe[0].wait_readable },
+    "a queue" => -> { Queue.new.pop }, "suspend" => -> { spin { sleep }; suspend }, "await" => -> { spin { sleep }.await },
+    "a lock" => -> { Mutex.new.tap { |lock| spin { lock.lock; sleep }; snooze }.lock }
+  }.each do |name, wait|
+    it "hears of an exception that came before the thread waited in #{name}" do
+      ready = raised = false
+      thread = Thread.new do
+        Thread.current.report_on_exception = false
+        Polyphony.scheduler!
+        Thread.handle_interrupt(IOError => :on_blocking) do
+          ready = true
+          nil until raised
+          wait.call
+        end
+      end
+      Thread.pass until ready
+      thread.raise(IOError, "before")
+      raised = true
+      expect { thread.value }.to raise_error IOError, "before"
+      GC.start
+    end
+  end
+
+  it "wakes nobody by unblocking whom it may not wake, and raises nothing" do
+    ended = spin { nil }
+    ended.await
+    of_ended_thread = Thread.new { spin { suspend }.tap { snooze } }.value
+    scheduler = nil
+    Thread.new do
+      Fiber.set_scheduler(scheduler = Polyphony::FiberScheduler.new)
+      Fiber.schedule { sleep 0 }
+    end.join
+    fibers = [ended, of_ended_thread, Fiber.new { nil }, Fiber.new { nil }.tap(&:resume), Fiber.current]
+    answers = fibers.flat_map { |fiber| [scheduler.unblock(:blocker, fiber), scheduler.unblock(nil, fiber), Thread.new { scheduler.unblock(self, fiber) }.value] }
+    expect(answers.uniq.size).to eq 1
+    expect(move_on_after(0.001, with_value: :undisturbed) { suspend }).to eq :undisturbed
+  end
+
+  it "says false, not nil, where the wait of a hook runs out of time" do
+    reader, writer = pipe
+    answers = Thread.new do
+      Fiber.set_scheduler(scheduler = Polyphony::FiberScheduler.new)
+      all = []
+      Fiber.schedule { all << scheduler.io_wait(reader, IO::READABLE, 0.001) << scheduler.io_wait(writer, IO::WRITABLE, 1) << scheduler.block(:it, 0.001) }
+      all.tap { sleep 0.001 until all.size == 3 }
+    end.value
+    expect(answers).to eq [false, IO::WRITABLE, false]
+  end
+
+  it "tells what ended a fiber of Fiber.schedule" do
+    thread = Thread.new do
+      Thread.current.report_on_exception = false
+      Fiber.set_scheduler(Polyphony::FiberScheduler.new)
+      Fiber.schedule { sleep 0; raise IOError, "later" }
+    end
+    expect { thread.join }.to raise_error IOError, "later"
+  end
+
+  it "hears of signals while a queue is waited for and a Ractor runs" do
+    out = Child.ruby!(<<~RUBY)
+      Warning[:experimental] = false
+      Polyphony.scheduler!
+      heard = Queue.new
+      trap(:USR1) { heard << :signal }
+      ractor = Ractor.new { sum = 0; 200_000.times { |number| sum += number }; Process.kill(:USR1, Process.pid); Ractor.receive }
+      print heard.pop
+      ractor.send(:done)
+      print ractor.take
+    RUBY
+    expect(out).to eq "signaldone"
+  end
+
+  it "runs on the backend that was asked for, and says so" do
+    expect(Thread.current.backend.kind).to eq ENV.fetch("POLYPHONY_BACKEND", "io_uring").to_sym
+  end
+
+  it "waits for children as soon as there are descriptors again, where it cannot without" do
+    out = Child.ruby!(<<~RUBY)
+      Polyphony.scheduler!
+      sleep 0
+      pids = Array.new(2) { |number| fork { exit!(number) } }
+      soft, hard = Process.getrlimit(:NOFILE)
+      Process.setrlimit(:NOFILE, Dir.children("/proc/self/fd").size - 1, hard)
+      first = (Process.wait2(pids[0]) rescue $!)
+      Process.setrlimit(:NOFILE, soft, hard)
+      first = Process.wait2(pids[0]) if first.is_a?(Errno::EAGAIN)
+      p first[1].exitstatus, Process.wait2(pids[1])[1].exitstatus
+    RUBY
+    expect(out).to eq "0\n1\n"
+  end
+
+  it "costs an exception nothing that no fiber ended" do
+    expect(Exception.instance_method(:initialize).owner).to eq Exception
+    expect(Exception.method(:new).owner).to eq Class
+  end
+
+  it "leaves a user's own files in backtraces, also below lib/polyphony" do
+    in_directory do |directory|
+      file = File.join(directory, "lib", "polyphony", "mine.rb")
+      FileUtils.mkdir_p(File.dirname(file))
+      File.write(file, "spin { raise IOError }.await")
+      expect { load file }.to raise_error(IOError) { |error| expect(error.backtrace.first).to start_with "#{file}:1" }
+    end
+  end
+
+  it "ends with its fibers, threads and exit handlers, whoever calls exit" do
+    out = Child.ruby!(<<~RUBY)
+      at_exit { print :handler }
+      spin do
+        sleep
+      ensure
+        print :cleaned
+      end
+      Thread.new { spin { sleep }; sleep }
+      spin { sleep 0.001; exit }
+      sleep
+    RUBY
+    expect(out).to eq("cleanedhandler").or eq("handlercleaned")
   end
 
   it "hides what ends a killed thread from its fibers' clean-up" do

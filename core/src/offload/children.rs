@@ -6,7 +6,7 @@
 
 use std::{
     os::fd::RawFd,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
 };
 
 use super::{Job, lock, spawn};
@@ -16,7 +16,8 @@ use crate::{backend::Eventfd, op::Op, syscall};
 #[derive(Default)]
 pub(super) struct Children {
     incoming: Mutex<Vec<Arc<Job>>>,
-    bell: OnceLock<Option<Arc<Eventfd>>>,
+    /// How its thread is called, which begins with the first wait.
+    bell: Mutex<Option<Arc<Eventfd>>>,
 }
 
 /// A job, and what tells that it is worth a look.
@@ -27,16 +28,18 @@ struct Watched {
 
 impl Children {
     pub(super) fn wait_for(&'static self, job: Arc<Job>) {
-        let Some(bell) = self.bell.get_or_init(|| self.begin()) else {
-            return job.finish(-libc::EAGAIN);
-        };
+        let mut bell = lock(&self.bell);
+        if bell.is_none() {
+            *bell = self.begin();
+        }
+        let Some(bell) = bell.as_ref() else { return job.finish(-libc::EAGAIN) };
         lock(&self.incoming).push(job);
         bell.signal();
     }
 
     /// Has the thread look at everybody, and forget whom nobody waits for any more.
     pub(super) fn look(&self) {
-        if let Some(Some(bell)) = self.bell.get() {
+        if let Some(bell) = lock(&self.bell).as_ref() {
             bell.signal();
         }
     }

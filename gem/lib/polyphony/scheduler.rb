@@ -73,7 +73,7 @@ module Polyphony
   # @!method shield(limit)
   #   Keeps off what others raise in the running fiber. A key for {#unshield}, or nil.
   #   @api private
-  # @!method unshield(timer, raises)
+  # @!method unshield(timer, finished, unwinding)
   #   Raises what was kept off, at once or at the next wait.
   #   @api private
   # @!method trace_hook=(hook)

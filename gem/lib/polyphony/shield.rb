@@ -29,7 +29,7 @@ module Polyphony
       finished = true
       value
     ensure
-      scheduler.unshield(timer, finished)
+      scheduler.unshield(timer, finished, !$!.nil?)
     end
   end
 end

@@ -2,7 +2,7 @@
 //!
 //! close(2) under a receive in flight wakes nobody, and the number would be used again under the
 //! pending operation. So whoever waits gets the error that stock Ruby gives, its operation comes home,
-//! and only then is the descriptor closed.
+//! and only then is the descriptor closed. What was written and is buffered goes out before.
 
 use magnus::{Error, RModule, Ruby, Value, method, prelude::*};
 
@@ -20,10 +20,25 @@ pub(super) fn define(module: RModule) -> Result<(), Error> {
 }
 
 fn close(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    let written = write_out(io);
+    if written.as_ref().is_err_and(|error| !is_of_system(ruby, error)) {
+        return written.and_then(|()| original(ruby, args)); // cancelled: it can be closed again
+    }
     if let Some(file) = OpenFile::of(io) {
         let_go(ruby, file.fd())?;
     }
-    original(ruby, args)
+    let closed = original(ruby, args);
+    written.and(closed)
+}
+
+/// Writes what Ruby has buffered, so that closing need not wait for whoever is to read it with the thread held.
+fn write_out(io: Value) -> Result<(), Error> {
+    let unwritten = Scheduler::current().is_some() && OpenFile::of(io).is_some_and(OpenFile::has_unwritten);
+    if unwritten { io.funcall::<_, _, Value>("flush", ()).map(drop) } else { Ok(()) }
+}
+
+fn is_of_system(ruby: &Ruby, error: &Error) -> bool {
+    error.is_kind_of(ruby.exception_system_call_error())
 }
 
 /// Ends every wait on a descriptor, in whichever thread.
