@@ -79,6 +79,8 @@ tell! {
     parked_pooled_reads_own_no_buffer
     a_receive_that_wants_everything_gets_it_or_tells_what_came
     a_write_in_parts_says_how_much_it_wrote
+    a_refused_operation_holds_up_none_behind_it
+    a_send_raises_no_signal
     a_receive_that_must_not_wait_does_not
     a_descriptor_is_closed_after_those_who_use_it
     no_descriptor_changes_its_mode

@@ -5,6 +5,7 @@ use std::{
     ffi::CString,
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
+    ptr,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -261,6 +262,49 @@ pub fn a_write_in_parts_says_how_much_it_wrote<B: Backend>(bench: &mut Bench<B>)
             assert_eq!(fds::read(&from, count), all.take(count).collect::<Vec<_>>());
         }
     }
+}
+
+/// A kernel that refuses an operation as it is submitted may leave what stands behind it where it is.
+pub fn a_refused_operation_holds_up_none_behind_it<B: Backend>(bench: &mut Bench<B>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap(); // epoll tries no sooner
+    let refused =
+        Op::Accept { fd: listener.as_raw_fd(), addr: ptr::null_mut(), len: ptr::null_mut(), flags: 1 };
+    let pipes: Vec<_> = (0..9).map(|_| fds::pipe(Mode::Blocking)).collect();
+    let keys: Vec<[OpKey; 2]> = (pipes.iter())
+        .map(|(from, _)| [bench.submit(refused), bench.submit(read(from, memory(8)))])
+        .collect();
+    for ((_, to), [refused, read]) in pipes.iter().zip(keys) {
+        assert_eq!(bench.result(refused), -libc::EINVAL);
+        fds::write(to, b"!");
+        assert_eq!(bench.result(read), 1);
+    }
+}
+
+/// A program that ignores no signal must not die of a peer that has gone.
+pub fn a_send_raises_no_signal<B: Backend>(bench: &mut Bench<B>) {
+    extern "C" fn hear(_: i32) {}
+    let (here, there) = fds::socket_pair(libc::SOCK_STREAM, Mode::Blocking);
+    drop(there);
+    let fd = here.as_raw_fd();
+    let part = forever([libc::iovec { iov_base: memory(1).as_mut_ptr().cast(), iov_len: 1 }]);
+    // SAFETY: all zeroes is an empty message.
+    let mut message = unsafe { std::mem::zeroed::<libc::msghdr>() };
+    (message.msg_iov, message.msg_iovlen) = (part.as_mut_ptr(), 1);
+    // SAFETY: the sets are alive for their calls, and the handler does nothing. Ignored, the signal would not show; this
+    // thread blocks it, so that it stays pending.
+    let raised = unsafe {
+        let handler: extern "C" fn(i32) = hear;
+        libc::signal(libc::SIGPIPE, handler as libc::sighandler_t);
+        let (mut pipe, mut pending) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigaddset(&raw mut pipe, libc::SIGPIPE);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const pipe, ptr::null_mut());
+        assert_eq!(bench.perform(Op::Send { fd, buf: b"x".as_ptr(), len: 1, flags: 0 }), -libc::EPIPE);
+        assert_eq!(bench.perform(Op::SendMsg { fd, msg: &raw const message, flags: 0 }), -libc::EPIPE);
+        libc::sigpending(&raw mut pending);
+        libc::sigismember(&raw const pending, libc::SIGPIPE)
+    };
+    assert_eq!(raised, 0, "SIGPIPE");
 }
 
 /// Asking not to wait is answered with EAGAIN rather than waited for.
