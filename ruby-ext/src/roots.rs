@@ -376,13 +376,14 @@ impl Roots {
     pub(crate) fn end_aside(&mut self, name: Name, inside: Name) -> bool {
         let (left, kept) =
             self.record(inside).map_or((None, None), |record| (record.scheduled.take(), record.kept.take()));
+        self.move_late(inside, name);
         self.forget(inside);
         if let Some(record) = self.record(name) {
             record.inner = None;
             record.kept = kept.or(record.kept);
             record.rare_mut().aside = false;
         }
-        left.is_some_and(|left| self.schedule(name, left))
+        left.is_some_and(|left| self.schedule(name, left)) || self.bring_late(name)
     }
 
     /// Whose turn it is when it is `name`'s: its own, or that of the fiber it has resumed.
@@ -596,9 +597,10 @@ impl Host for Roots {
             Some(Alarm::Raise(value, depth)) => {
                 self.deliver(fiber, Scheduled { value, raises: true, timeout: Some(depth) }, depth)
             }
-            Some(Alarm::OpenShield) => {
-                self.unshield(fiber).and_then(|held| self.deliver(fiber, held, THROUGH))
-            }
+            Some(Alarm::OpenShield) => match self.unshield(fiber) {
+                Some(held) => self.deliver(fiber, held, THROUGH),
+                None => self.bring_late(fiber).then_some(fiber),
+            },
             None => None,
         };
         // Where it went to a fiber that this one has resumed, `turn` finds it there.

@@ -1089,17 +1089,15 @@ impl Scheduler {
                     return None;
                 }
             }
-            let held = shard.host_mut().unshield(me)?;
-            let raises = finished && !(unwinding && held.timeout.is_some());
-            if raises && shard.host_mut().bring_late(me) {
-                shard.ready(me);
-            }
-            if !raises {
+            let held = shard.host_mut().unshield(me);
+            let raised = held.filter(|held| finished && !(unwinding && held.timeout.is_some()));
+            if let (Some(held), None) = (held, raised) {
                 shard.host_mut().schedule(me, held);
                 shard.ready(me);
-                return None;
+            } else if shard.host_mut().bring_late(me) {
+                shard.ready(me);
             }
-            Some(held)
+            raised
         });
         let Some(held) = held else { return Ok(()) };
         // SAFETY: rooted until now; it stands on this stack.

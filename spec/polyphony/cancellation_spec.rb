@@ -106,13 +106,15 @@ RSpec.describe "Cancellation" do
 
   it "of accept closes the connection that nobody took", limit: 40 do
     server = listen
-    port = server.addr[1]
+    address = server.local_address
     before = Dir.children("/proc/self/fd").size
     accepted = 0
     (ROUNDS / 10).times do
       client = nil
       fiber = spin { server.accept.close; accepted += 1; nil }
-      cancel_somehow(fiber, -> { client ||= TCPSocket.new("127.0.0.1", port) })
+      # Without a switch, or the connection would always be taken before the fiber is stopped.
+      connect = -> { Socket.new(:INET, :STREAM).tap { |socket| socket.connect_nonblock(address, exception: false) } }
+      cancel_somehow(fiber, -> { client ||= connect.call })
       client&.close
     end
     while (left = server.accept_nonblock(exception: false)) != :wait_readable do left.close end
@@ -243,6 +245,31 @@ RSpec.describe "Cancellation" do
       snooze
       fiber.stop(:stopped)
       expect(fiber.await).to eq :stopped
+    end
+
+    it "leaves the timeout in force where a shield stands between" do
+      fiber = spin do
+        move_on_after(0.001, with_value: :late) do
+          sleep
+        rescue IOError
+          Polyphony.shield { sleep 0.001 }
+          suspend
+        end
+      end
+      snooze
+      fiber.raise(IOError)
+      compute(0.002)
+      expect(fiber.await).to eq :late
+    end
+
+    it "leaves the timeout in force in an interjection" do
+      fiber = spin { move_on_after(0.001, with_value: :late) { suspend } }
+      snooze
+      fiber.interject { sleep rescue nil }
+      snooze
+      fiber.raise(IOError)
+      compute(0.002)
+      expect(fiber.await).to eq :late
     end
 
     it "keeps the timeout out of a shield in the clean-up" do

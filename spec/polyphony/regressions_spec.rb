@@ -57,6 +57,15 @@ RSpec.describe "What others had to fix" do
       expect(fiber.await).to eq [:late, nil]
     end
 
+    it "takes no call for an earlier wait for one to the next" do
+      lock = Mutex.new
+      fiber = spin { suspend; lock.synchronize { lock.sleep(0.002) } }
+      snooze
+      Polyphony.unblock(:earlier, fiber)
+      fiber.schedule
+      expect(fiber.await).to be_nil
+    end
+
     it "has its lock again after a sleep with it was interrupted" do
       lock = Mutex.new
       lock.synchronize do
