@@ -63,33 +63,6 @@ RSpec.describe Polyphony::BackendIO do
     expect(Polyphony.backend_wait_io(writer, true)).to equal writer
   end
 
-  describe "raw buffers" do
-    it "hold no more than they have room for" do
-      writer << "x" * 65
-      Polyphony.__with_raw_buffer__(64) do |buffer|
-        expect([reader.read(64, buffer), reader.readpartial(64, buffer), Polyphony.__raw_buffer_size__(buffer)]).to eq [64, 1, 64]
-        expect(Polyphony.__raw_buffer_get__(buffer)).to eq "x"
-        writer.close
-        expect(reader.read(64, buffer)).to be_nil
-      end
-    end
-
-    it "are filled by hand, and written" do
-      Polyphony.__with_raw_buffer__(4) do |buffer|
-        Polyphony.__raw_buffer_set__(buffer, "abcd")
-        expect(Polyphony.__raw_buffer_get__(buffer, 2)).to eq "ab"
-        expect { Polyphony.__raw_buffer_set__(buffer, "abcde") }.to raise_error RuntimeError
-        backend.write(writer, buffer)
-        writer << buffer
-        expect(reader.readpartial(9)).to eq "abcdabcd"
-      end
-    end
-
-    it "cannot be of a size that is none" do
-      expect { Polyphony.__with_raw_buffer__(-1) { nil } }.to raise_error ArgumentError
-    end
-  end
-
   describe "#chain" do
     it "does one after the other, and gives what the last one gives" do
       left, right = unix_pair

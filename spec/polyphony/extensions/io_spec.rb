@@ -1,130 +1,5 @@
 # frozen_string_literal: true
 
-# What every readable stream does; `reader` and `writer` are its two ends.
-RSpec.shared_examples "a readable io" do
-  it "lets others run until there is something" do
-    ticks = 0
-    ticker = spin { loop { ticks += 1; snooze } }
-    line = spin { reader.gets }
-    3.times { snooze }
-    writer << "line\n"
-    expect(line.await).to eq "line\n"
-    expect(ticks).to be > 2
-    ticker.stop
-    ticker.await
-  end
-
-  it "gives a line that comes in pieces, and the last one without its newline" do
-    spin { ["on", "e\ntw", "o\nthree"].each { |part| writer << part; 2.times { snooze } }; writer.close }
-    expect([reader.gets, reader.gets, reader.gets, reader.gets]).to eq ["one\n", "two\n", "three", nil]
-  end
-
-  it "reads exactly so many bytes, or to the end" do
-    spin { %w[abc def ghi].each { |part| writer << part; snooze }; writer.close }
-    expect([reader.read(4), reader.read, reader.read, reader.read(1)]).to eq ["abcd", "efghi", "", nil]
-  end
-
-  it "is one stream through every way of reading" do
-    spin { writer << "one\ntwo three\nfour five six"; writer.close }
-    taken = [
-      reader.gets, reader.getc, reader.readpartial(1), reader.getbyte, reader.eof?, reader.read(1),
-      reader.ungetc("T"), reader.sysread(1), reader.gets, reader.read_nonblock(3), reader.each_byte.first(2),
-      reader.each_char.first(1), reader.read
-    ]
-    expect(taken).to eq ["one\n", "t", "w", 111, false, " ", nil, "T", "three\n", "fou", [114, 32], ["f"], "ive six"]
-  end
-
-  it "is ready for IO.select when something is there or buffered" do
-    expect(IO.select([reader], nil, nil, 0)).to be_nil
-    expect(IO.select([reader], nil, nil, 0.002)).to be_nil
-    spin { snooze; writer << "a\nb" }
-    expect(IO.select([reader], nil, nil, 5)).to eq [[reader], [], []]
-    reader.gets
-    expect(IO.select([reader])).to eq [[reader], [], []]
-  end
-
-  it "gives what was put back while it waited before what came" do
-    waiting = spin { reader.readpartial(10) }
-    snooze
-    reader.ungetbyte("x")
-    writer << "y"
-    expect(waiting.await).to eq "xy"
-    expect(spin { writer << "z"; reader.readpartial(10) }.await.encoding).to eq Encoding::BINARY
-  end
-
-  it "gives the bytes to the next reader when a read is cancelled" do
-    victim = spin { reader.readpartial(10) }
-    2.times { snooze }
-    victim.stop
-    victim.await
-    writer << "kept"
-    expect(reader.readpartial(10)).to eq "kept"
-  end
-
-  it "tells a waiting reader that it was closed" do
-    waiting = spin { reader.gets rescue [$!.class, $!.message] }
-    2.times { snooze }
-    reader.close
-    expect(waiting.await).to eq [IOError, "stream closed in another thread"]
-  end
-
-  it "feeds IO.copy_stream, buffered bytes first" do
-    spin { writer << "line\nrest"; writer.close }
-    reader.gets
-    in_directory do |directory|
-      expect(IO.copy_stream(reader, File.join(directory, "copy"))).to eq 4
-      expect(File.read(File.join(directory, "copy"))).to eq "rest"
-    end
-  end
-
-  it "says EOFError where a reader must have something" do
-    writer.close
-    expect { reader.readpartial(1) }.to raise_error EOFError, "end of file reached"
-    expect { reader.readline }.to raise_error EOFError
-    expect { reader.sysread(1) }.to raise_error EOFError
-    expect(reader.eof?).to be true
-  end
-end
-
-RSpec.shared_examples "a writable io" do
-  it "writes all of what does not fit at once" do
-    data = random.bytes(2_000_000)
-    written = spin { writer.write(data).tap { writer.close } }
-    expect(reader.read.b == data).to be true
-    expect(written.await).to eq data.bytesize
-  end
-
-  it "keeps large writes of two fibers apart" do
-    fibers = %w[a b].map { |letter| spin { writer.write(letter * 300_000, letter * 300_000) } }
-    spin { Fiber.await(*fibers); writer.close }
-    expect(reader.read.squeeze.size).to eq 2
-  end
-
-  it "writes what was there when it was called, whatever becomes of the string" do
-    text = "x" * 300_000
-    fiber = spin { writer.write(text); writer.close }
-    snooze
-    text.replace("y" * 300_000)
-    expect(reader.read == "x" * 300_000).to be true
-    fiber.await
-  end
-
-  it "says EPIPE where nobody reads" do
-    reader.close
-    expect { 3.times { writer.write("x" * 100_000) } }.to raise_error(an_instance_of(Errno::EPIPE).or(an_instance_of(Errno::ECONNRESET)))
-  end
-
-  it "stops writing when it is cancelled, and can be used again" do
-    victim = spin { writer.write("x" * 3_000_000) }
-    2.times { snooze }
-    victim.stop
-    victim.await
-    again = spin { writer.write("again"); writer.close }
-    expect(reader.read).to match(/\Ax+again\z/)
-    again.await
-  end
-end
-
 RSpec.describe IO do
   { "a pipe" => :pipe, "a TCP connection" => :tcp_pair, "a UNIX connection" => :unix_pair }.each do |name, pair|
     describe name do
@@ -179,6 +54,82 @@ RSpec.describe IO do
         file.rewind
         expect(file.readlines(chomp: true)).to eq %w[one two]
       end
+    end
+  end
+end
+
+# What the tests of Polyphony 1 pin, call by call.
+RSpec.describe IO, "at its edges" do
+  let(:ends) { pipe }
+  let(:reader) { ends[0] }
+  let(:writer) { ends[1] }
+
+  it "writes several strings and counts their bytes, and `<<` gives the IO" do
+    expect(writer.write("a", "b", "\n", "c")).to eq 4
+    expect(writer << "d" << "e").to equal writer
+    expect(reader.readpartial(9)).to eq "ab\ncde"
+  end
+
+  it "reads exactly so many bytes" do
+    writer << "foobar"
+    writer.close
+    expect([reader.read(2), reader.read(3), reader.read, reader.read(1), reader.read]).to eq ["fo", "oba", "r", nil, ""]
+  end
+
+  it "can be waited for, and then read without waiting" do
+    waiting = spin { reader.wait_readable; reader.read_nonblock(9) }
+    2.times { snooze }
+    writer << "x"
+    expect(waiting.await).to eq "x"
+  end
+
+  it "gives lines to an enumerator" do
+    spin { writer << "a\nb"; snooze; writer << "\nlast"; writer.close }
+    lines = reader.each_line
+    expect([lines.next, lines.next, lines.next]).to eq ["a\n", "b\n", "last"]
+  end
+
+  it "gives a whole stream in one buffer, however long" do
+    data = "x" * 250_000
+    spin { writer << data; writer.close }
+    expect(reader.read(nil, +"before ", -1)).to eq "before #{data}"
+  end
+
+  describe "IO.copy_stream" do
+    let(:text) { File.read(__FILE__) }
+
+    it "copies all, or so many bytes" do
+      writer << "foobar"
+      writer.close
+      from, to = reader, pipe
+      expect([IO.copy_stream(from, to[1], 3), IO.copy_stream(from, to[1])]).to eq [3, 3]
+      expect(to[0].readpartial(9)).to eq "foobar"
+    end
+
+    it "copies from a path, from a place on, to a path" do
+      in_directory do |directory|
+        copy = File.join(directory, "copy")
+        expect(IO.copy_stream(__FILE__, copy, 34, 4)).to eq 34
+        expect(File.read(copy)).to eq text.byteslice(4, 34)
+        expect(IO.copy_stream(__FILE__, copy)).to eq text.bytesize
+        expect(File.read(copy)).to eq text
+      end
+    end
+
+    it "copies more than any pipe holds while the other end is read" do
+      data = random.bytes(400_000)
+      (from, feed), (into, drain) = unix_pair, unix_pair
+      spin { feed << data; feed.close }
+      copying = spin { IO.copy_stream(from, into).tap { into.close } }
+      expect([drain.read == data, copying.await]).to eq [true, data.bytesize]
+    end
+
+    it "ends with the error of a destination that nobody reads" do
+      (from, feed), (into, drain) = unix_pair, unix_pair
+      drain.close
+      spin { feed << "x" * 100_000 rescue nil }
+      expect { IO.copy_stream(from, into) }.to raise_error(an_instance_of(Errno::EPIPE).or(an_instance_of(Errno::ECONNRESET)))
+      from.close
     end
   end
 end

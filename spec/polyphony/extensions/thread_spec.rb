@@ -175,11 +175,6 @@ RSpec.describe Thread do
     expect(Thread.new { Thread.current.setup.main_fiber.main? }.value).to be true
   end
 
-  it "has stock Ruby's methods under the original's names" do
-    thread = Thread.new { :value }
-    expect([thread.orig_join, thread.orig_inspect]).to match [thread, /Thread/]
-  end
-
   it "refuses to have its fibers spun from elsewhere" do
     main = nil
     ready = Queue.new

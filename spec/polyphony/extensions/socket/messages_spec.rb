@@ -127,15 +127,6 @@ RSpec.describe Polyphony::Extensions::Messages do
     end
   end
 
-  describe "options" do
-    it "are set by name, and give the socket" do
-      left, = tcp_pair
-      expect(left.no_delay.dont_linger.reuse_addr.reuse_port).to equal left
-      expect(left.getsockopt(:TCP, :NODELAY).bool).to be true
-      expect([:REUSEADDR, :REUSEPORT].map { |name| left.getsockopt(:SOCKET, name).bool }).to eq [true, true]
-    end
-  end
-
   describe "accept loops" do
     it "end with a break and with StopIteration, on every listener" do
       in_directory do |directory|

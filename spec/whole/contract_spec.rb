@@ -89,12 +89,6 @@ RSpec.describe "The names of Polyphony 1" do
     expect(verbs.select { |verb| Object.new.respond_to?(verb) }).to be_empty
   end
 
-  it "are exceptions of the kinds that they were" do
-    kinds = %i[MoveOn Cancel Terminate Restart].map { |name| Polyphony.const_get(name).superclass }
-    expect(kinds.uniq).to eq [Polyphony::BaseException]
-    expect([Polyphony::BaseException, Polyphony::TimeoutException, Polyphony::Interjection].map(&:superclass)).to eq [Exception] * 3
-  end
-
   it "lead to the files where they were, each alone" do
     files = %w[channel resource_pool thread_pool throttler timer debug exceptions sync]
     files.each { |file| expect(Child.ruby!("require 'polyphony/core/#{file}'; print :ok", loaded: nil, before: [], env: { "RUBYLIB" => Child::LIBRARY })).to eq "ok" }

@@ -1,0 +1,88 @@
+# frozen_string_literal: true
+
+RSpec.describe Polyphony::Timeouts do
+  describe "#move_on_after" do
+    everywhere do
+      it "leaves the block when the time is up, with the value" do
+        expect(move_on_after(0.005, with_value: :late) { sleep }).to eq :late
+        expect(move_on_after(0.005) { sleep }).to be_nil
+      end
+
+      it "returns the block's value where it is in time" do
+        expect(move_on_after(10, with_value: :late) { snooze; :in_time }).to eq :in_time
+      end
+
+      it "nests: the shorter one fires, and each gives its own value" do
+        inner = move_on_after(10, with_value: :outer) { [move_on_after(0.002, with_value: :inner) { sleep }] }
+        outer = move_on_after(0.002, with_value: :outer) { [move_on_after(10, with_value: :inner) { sleep }] }
+        expect([inner, outer]).to eq [[:inner], :outer]
+      end
+    end
+
+    it "yields a canceller whose reset starts the time anew" do
+      now = -> { Process.clock_gettime(Process::CLOCK_MONOTONIC) }
+      enough = now.call + 0.5
+      result = move_on_after(0.2, with_value: :late) do |timeout|
+        while now.call < enough
+          timeout.reset
+          snooze
+        end
+        :done
+      end
+      expect(result).to eq :done
+    end
+
+    it "does not swallow a stop from outside" do
+      fiber = spin { move_on_after(10) { |_| suspend }; :went_on }
+      snooze
+      fiber.stop(:stopped)
+      expect(fiber.await).to eq :stopped
+    end
+
+    it "fires although the time was up before the block first waited" do
+      expect(move_on_after(0, with_value: :late) { sleep }).to eq :late
+    end
+
+    it "refuses a time that is none" do
+      expect { move_on_after(-1) { nil } }.to raise_error ArgumentError
+      expect { move_on_after("x") { nil } }.to raise_error TypeError
+      expect { move_on_after(nil) { nil } }.to raise_error ArgumentError
+    end
+  end
+
+  describe "#cancel_after" do
+    everywhere do
+      it "raises in the block's stead, whatever the exception is given as" do
+        error = KeyError.new("made")
+        raised = [Polyphony::Cancel, IOError, [IOError, "why"], "text", error].map do |given|
+          cancel_after(0.001, with_exception: given) { sleep }
+        rescue Exception => e # rubocop:disable Lint/RescueException
+          [e.class, e.message]
+        end
+        expect(raised).to eq [
+          [Polyphony::Cancel, "Polyphony::Cancel"], [IOError, "IOError"], [IOError, "why"],
+          [RuntimeError, "text"], [KeyError, "made"]
+        ]
+      end
+    end
+
+    it "is Cancel by default" do
+      expect { cancel_after(0.001) { sleep } }.to raise_error Polyphony::Cancel
+    end
+
+    it "may be re-armed a million times" do
+      before = Thread.current.backend.stats[:timers]
+      cancel_after(1000) do |timeout|
+        1_000_000.times { timeout.reset }
+        expect(Thread.current.backend.stats[:timers]).to eq before + 1
+      end
+      expect(Thread.current.backend.stats[:timers]).to eq before
+    end
+
+    it "still fires after it was re-armed" do
+      expect do
+        cancel_after(0.005) { |timeout| 1000.times { timeout.reset } && sleep }
+      end.to raise_error Polyphony::Cancel
+    end
+  end
+end

@@ -1,0 +1,63 @@
+# frozen_string_literal: true
+
+# The spec of gem/lib/polyphony/X.rb is spec/polyphony/X_spec.rb. What is about several files is elsewhere:
+# `extensions/` across the overrides, `examples/` and `docs/` for the programs and the guides, and here for
+# the gem as a whole.
+RSpec.describe "The library's files" do
+  root = File.expand_path("../../gem/lib", __dir__)
+  specs = File.expand_path("..", __dir__)
+
+  # Those that have no spec of their own, and what tells of them.
+  told_elsewhere = {
+    "polyphony/adapters/readline" => "extensions/console_spec.rb", # beside the other prompts
+    "polyphony/core/channel" => "whole/contract_spec.rb", # these lead to where things are now
+    "polyphony/core/exceptions" => "whole/contract_spec.rb",
+    "polyphony/core/resource_pool" => "whole/contract_spec.rb",
+    "polyphony/core/sync" => "whole/contract_spec.rb",
+    "polyphony/core/thread_pool" => "whole/contract_spec.rb",
+    "polyphony/core/throttler" => "whole/contract_spec.rb",
+    "polyphony/core/timer" => "whole/contract_spec.rb",
+    "polyphony/elsewhere" => "polyphony/extensions/socket/resolving_spec.rb", # private: who uses it
+    "polyphony/extensions" => "extensions/parity_spec.rb", # the table of all overrides
+    "polyphony/extensions/openssl" => "polyphony/extensions/late_spec.rb", # one more way to load it
+    "polyphony/gathering" => "polyphony/extensions/fiber_spec.rb", # private: how fibers wait for many
+    "polyphony/origin" => "polyphony/extensions/exception_spec.rb", # private: what backtraces are made of
+    "polyphony/version" => "whole/files_spec.rb" # here
+  }
+
+  own_spec = ->(file) { "#{file}_spec.rb" }
+  library = Dir["**/*.rb", base: root].map { |file| file.delete_suffix(".rb") }.sort
+
+  it "have each a spec where its name says, or elsewhere for a reason" do
+    without = library.reject { |file| File.exist?(File.join(specs, own_spec.call(file))) }
+    expect(without).to match_array told_elsewhere.keys
+    expect(told_elsewhere.values.uniq.reject { |spec| File.exist?(File.join(specs, spec)) }).to be_empty
+  end
+
+  it "have each a name for every spec that stands where a file's does" do
+    named = Dir["polyphony{_spec.rb,/**/*_spec.rb}", base: specs]
+    expect(named - library.map(&own_spec)).to be_empty
+  end
+
+  it "carry the version of the crates" do
+    crates = File.read(File.join(root, "../../Cargo.toml"))[/^version = "(.+)"/, 1]
+    expect(Polyphony::VERSION).to eq crates.sub("-pre.", ".pre")
+  end
+
+  # Those in `extensions`, and those that `bare` or `extensions` are made of, are no entrances of their own.
+  public_files = %w[polyphony polyphony/bare polyphony/version polyphony/exceptions] +
+                 Dir[File.join(root, "polyphony", "{adapters,core}", "*.rb")].sort.map { |file| file[%r{polyphony/(?:adapters|core)/\w+}] } +
+                 %w[backend backend_io channel event locks pipe process resource_pool shield thread_pool throttler timer].map { |file| "polyphony/#{file}" }
+  public_files.each do |file|
+    it "have #{file}, which can be required alone, silently, under -w" do
+      out, err, status = Child.ruby("require #{file.inspect}", loaded: "rbconfig", before: [])
+      expect([out, err, status.success?]).to eq ["", "", true]
+    end
+  end
+
+  it "say nothing under -w" do
+    files = Dir[File.join(root, "**", "*.rb")]
+    complaints = files.filter_map { |file| `ruby -wc #{file} 2>&1`.then { |said| said unless said == "Syntax OK\n" } }
+    expect(complaints).to be_empty
+  end
+end
