@@ -1,10 +1,13 @@
 # frozen_string_literal: true
 
-# Counts what an example leaves behind.
+# What an example must not leave behind: fibers, operations, timers, descriptors, threads, processes.
 module Leftovers
-  ROUNDS = 400
+  # How often it is looked whether everything has ended by now.
+  @patience = 400
 
   class << self
+    attr_accessor :patience
+
     # Makes what is made once a process and stays: schedulers, their descriptors, lazily loaded code.
     def warm_up
       Polyphony.scheduler!
@@ -12,11 +15,11 @@ module Leftovers
       Thread.new { Thread.current.backend }.join
       `true`
       ThreadGroup.new
-      @ready = true
     end
 
+    # Runs the example, and fails where it leaves something.
     def check(example)
-      before = count
+      before = present
       example.run
       return if example.exception
 
@@ -29,8 +32,8 @@ module Leftovers
     # Endings take a few turns (a thread's, a descriptor's): bounded, and no longer than needed.
     def settle(before)
       left = {}
-      ROUNDS.times do |round|
-        left = difference(before, count)
+      patience.times do |round|
+        left = present.to_h { |kind, all| [kind, all - before[kind]] }.reject { |_, more| none?(more) }
         return left if left.empty?
 
         GC.start if round == 3 # a ring goes with its scheduler
@@ -39,19 +42,19 @@ module Leftovers
       left
     end
 
-    def count
+    # Each that there is, or their number where they have no names.
+    def present
       stats = Thread.current.backend.stats
       {
         fibers: stats[:fibers], operations: stats[:pending_ops], timers: stats[:timers],
-        children: Fiber.current.children.size, threads: Thread.list.size, processes: processes,
-        descriptors: Dir.children("/proc/self/fd").to_h { |fd| [fd, target(fd)] }.compact
+        children: Fiber.current.children, threads: Thread.list, processes: processes, descriptors: descriptors
       }
     end
 
-    def difference(before, after)
-      after.reject { |key, value| before[key] == value }.to_h do |key, value|
-        [key, value.is_a?(Hash) ? (value.to_a - before[key].to_a) : [before[key], value]]
-      end.reject { |key, value| key == :descriptors && value.empty? }
+    def none?(more) = more.is_a?(Integer) ? !more.positive? : more.empty?
+
+    def descriptors
+      Dir.children("/proc/self/fd").filter_map { |fd| target = target(fd) and [fd, target] }
     end
 
     def target(descriptor)
@@ -60,8 +63,15 @@ module Leftovers
       nil # the directory that was listed
     end
 
+    # Linux keeps them by the thread that made them.
     def processes
-      File.read("/proc/#{Process.pid}/task/#{Process.pid}/children").split.size
+      Dir.glob("/proc/self/task/*/children").flat_map { |file| children(file) }
+    end
+
+    def children(file)
+      File.read(file).split
+    rescue Errno::ENOENT, Errno::ESRCH
+      [] # the thread has ended
     end
   end
 end

@@ -47,7 +47,8 @@ module Places
 
     def child(example)
       failure = Child.forked do
-        example.run
+        Leftovers.warm_up
+        Leftovers.check(example)
         e = example.example.exception
         e && "#{e.class}: #{e.message}\n  #{e.backtrace&.first(8)&.join("\n  ")}"
       end
