@@ -9,15 +9,17 @@ require "polyphony"
 class LookupCache
   Entry = Struct.new(:fiber, :expires)
 
-  def initialize(seconds, &lookup)
+  # @param clock [#call] tells the time in seconds
+  def initialize(seconds, clock: -> { Process.clock_gettime(Process::CLOCK_MONOTONIC) }, &lookup)
     @seconds = seconds
+    @clock = clock
     @lookup = lookup
     @entries = {}
   end
 
   def [](name)
     entry = @entries[name]
-    entry = @entries[name] = begin_lookup(name) if entry.nil? || entry.expires < clock
+    entry = @entries[name] = begin_lookup(name) if entry.nil? || entry.expires < @clock.call
     entry.fiber.await
   rescue StandardError
     @entries.delete(name) # a failure is not remembered
@@ -29,14 +31,14 @@ class LookupCache
   # The lookup belongs to the cache, not to whoever asked first.
   def begin_lookup(name)
     fiber = Thread.main.main_fiber.spin(name) { @lookup.call(name) }
-    Entry.new(fiber, clock + @seconds)
+    Entry.new(fiber, @clock.call + @seconds)
   end
-
-  def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 end
 
+# An hour passes when this program says so.
+now = 0
 lookups = Hash.new(0)
-cache = LookupCache.new(0.05) do |name|
+cache = LookupCache.new(60, clock: -> { now }) do |name|
   lookups[name] += 1
   sleep 0.01
   name.sum % 256
@@ -45,6 +47,6 @@ end
 askers = 10.times.map { |i| spin { cache[i.even? ? "one.test" : "two.test"] } }
 puts Fiber.await(*askers).uniq.join(" ")
 puts "lookups: #{lookups.values.join(' ')}"
-sleep 0.1
+now += 3600
 cache["one.test"]
 puts "later: #{lookups.values.join(' ')}"

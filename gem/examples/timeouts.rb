@@ -27,13 +27,13 @@ rescue Timeout::Error => e
 end
 
 # The innermost that is over ends its block, and only that.
-puts(move_on_after(5, with_value: "outer") { move_on_after(0.01, with_value: "inner") { sleep } })
+puts(move_on_after(60, with_value: "outer") { move_on_after(0.01, with_value: "inner") { sleep } })
 
 # A limit on silence, not on the whole: whatever arrives starts the time anew.
 reader, writer = IO.pipe
-spin { 3.times { |i| writer.puts "part #{i}" } }
+spin { 3.times { |i| writer.puts "part #{i}" }; writer.close }
 parts = []
-move_on_after(0.2) do |timer|
+cancel_after(60) do |timer|
   reader.gets_loop(chomp: true) { |part| parts << part; timer.reset }
 end
 puts parts.join(", ")

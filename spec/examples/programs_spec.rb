@@ -464,14 +464,15 @@ RSpec.describe "the example programs" do
   program("timeout_proxy", "says so when the server is slow, or is not there") do
     slow = ->(socket) { socket.gets.include?("/slow") ? sleep : socket.write("HTTP/1.1 200 OK\r\n\r\nfine") }
     with_server(slow) do |port|
-      rest = serving("timeout_proxy", "127.0.0.1", port, 0.5) do |proxy|
-        own = proxy.port
-        expect(exchange(own, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")).to end_with("fine")
-        expect(exchange(own, "GET /slow HTTP/1.1\r\n\r\n").lines.first).to eq("HTTP/1.1 504 Gateway Timeout\r\n")
+      rest = serving("timeout_proxy", "127.0.0.1", port, 60) do |patient|
+        expect(exchange(patient.port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")).to end_with("fine")
       end
       expect(rest).to eq("stopped\n")
+      serving("timeout_proxy", "127.0.0.1", port, 0.01) do |hasty|
+        expect(exchange(hasty.port, "GET /slow HTTP/1.1\r\n\r\n").lines.first).to eq("HTTP/1.1 504 Gateway Timeout\r\n")
+      end
     end
-    serving("timeout_proxy", "127.0.0.1", 1, 5) do |proxy|
+    serving("timeout_proxy", "127.0.0.1", 1, 60) do |proxy|
       expect(exchange(proxy.port, "GET / HTTP/1.1\r\n\r\n").lines.first).to eq("HTTP/1.1 502 Bad Gateway\r\n")
     end
   end

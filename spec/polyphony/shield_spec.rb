@@ -28,9 +28,12 @@ RSpec.describe "Polyphony.shield" do
     expect(Polyphony.shield { :value }).to eq :value
   end
 
+  # Waits until no timer is left of those that were armed.
+  def timers_over = (sleep 0.001 until Thread.current.backend.stats[:timers].zero?)
+
   it "delays a timeout that was armed outside, and its value is what it would have been" do
     log = []
-    expect(move_on_after(0.001, with_value: :late) { Polyphony.shield { sleep 0.01; log << :finished }; log << :not }).to eq :late
+    expect(move_on_after(0.001, with_value: :late) { Polyphony.shield { timers_over; log << :finished }; log << :not }).to eq :late
     expect(log).to eq [:finished]
   end
 
@@ -39,9 +42,14 @@ RSpec.describe "Polyphony.shield" do
   end
 
   it "forgets a timeout whose block was over in time" do
-    expect(Polyphony.shield { move_on_after(0.001) { :value } }).to eq :value
-    fiber = spin { move_on_after(0.001) { Polyphony.shield { sleep 0.005 } }; snooze; :went_on }
+    expect(Polyphony.shield { move_on_after(60) { :value } }).to eq :value
+    fiber = spin { move_on_after(60) { Polyphony.shield { snooze } }; timers_over; :went_on }
     expect(fiber.await).to eq :went_on
+  end
+
+  it "delays a timeout no longer than the block that it is for" do
+    fiber = spin { [move_on_after(0.001, with_value: :late) { Polyphony.shield { timers_over } }, snooze, :went_on] }
+    expect(fiber.await).to eq [:late, nil, :went_on]
   end
 
   it "lets values through" do
@@ -137,7 +145,7 @@ RSpec.describe "Polyphony.shield" do
     it "lets a clean-up end in time" do
       log = []
       fiber = cleaning(log) { sleep 0.002 }
-      fiber.terminate(graceful: true, grace: 10)
+      fiber.terminate(graceful: true, grace: 60)
       expect(fiber.graceful_shutdown?).to be true
       fiber.await
       expect(log).to eq %i[cleaned ended]
