@@ -14,6 +14,7 @@ require_relative "support/places"
 require_relative "support/descriptors"
 require_relative "support/seed"
 require_relative "support/tls"
+require_relative "support/behaviours"
 Dir[File.join(__dir__, "shared", "*.rb")].each { |file| require file }
 
 RSpec.configure do |config|
@@ -23,7 +24,9 @@ RSpec.configure do |config|
   config.mock_with :nothing # its `receive` is not ours
   config.threadsafe = false # a Monitor around `let` would hide what the examples are about
   config.extend Places::Everywhere
+  config.extend Behaviours
   config.include Descriptors
+  config.include Streams
   config.include Child
   config.include Seed
   config.include TLS
@@ -31,5 +34,5 @@ RSpec.configure do |config|
   config.before(:suite) { Leftovers.warm_up }
   config.around { |example| Watchdog.over(example) { Leftovers.check(example) } }
   config.around(:each, :place) { |example| Places.run(example.metadata[:place], example) }
-  config.after { close_descriptors }
+  config.after { close_descriptors; remove_files }
 end

@@ -7,7 +7,15 @@ RSpec.describe Polyphony::Pipe do
 
   after { [pipe.__reader__, pipe.instance_variable_get(:@writer)].each(&:close) }
 
-  it_behaves_like "a looping stream"
+  def hang_up = pipe.close_read
+
+  everywhere do
+    it_behaves_like "a looping stream"
+    it_behaves_like("a readable io") { let(:nothing) { nil } }
+    it_behaves_like "a readable io that waits"
+    it_behaves_like "a writable io"
+    it_behaves_like "a writable io that waits"
+  end
 
   it "gives what was written, by every way of reading" do
     pipe << "line\n" << "rest"

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# What every queue does, whichever class, wherever it is used.
+# What every queue does, whichever class, wherever it is used; stock Ruby's, too, but for what is marked `:ours`:
+# cancelling, and the order among those who wait.
 RSpec.shared_examples "a queue" do
   it "gives items in the order in which they came" do
     3.times { |number| queue << number }
@@ -15,7 +16,7 @@ RSpec.shared_examples "a queue" do
     expect([popper.await, queue.num_waiting]).to eq [:item, 0]
   end
 
-  it "serves poppers in the order in which they came" do
+  it "serves poppers in the order in which they came", :ours do
     served = []
     poppers = 3.times.map { |number| spin { queue.pop; served << number } }
     3.times { snooze }
@@ -24,7 +25,7 @@ RSpec.shared_examples "a queue" do
     expect(served).to eq [0, 1, 2]
   end
 
-  it "lets no newcomer take what was promised" do
+  it "lets no newcomer take what was promised", :ours do
     served = []
     first = spin { queue.pop; served << :first }
     2.times { snooze }
@@ -35,7 +36,7 @@ RSpec.shared_examples "a queue" do
     expect(served).to eq %i[first second]
   end
 
-  it "leaves the item to the next waiter when the first is cancelled" do
+  it "leaves the item to the next waiter when the first is cancelled", :ours do
     first = spin { queue.pop }
     second = spin { queue.pop }
     2.times { snooze }
@@ -44,7 +45,7 @@ RSpec.shared_examples "a queue" do
     expect([first.await, second.await]).to eq %i[stopped item]
   end
 
-  it "gives nothing to a fiber that was cancelled or whose time was up before" do
+  it "gives nothing to a fiber that was cancelled or whose time was up before", :ours do
     late = spin { queue.pop(timeout: 0.001) }
     stopped = spin { queue.pop }
     2.times { snooze }
@@ -54,7 +55,7 @@ RSpec.shared_examples "a queue" do
     expect(queue.pop).to eq :item
   end
 
-  it "lets the first in line keep its place where another was faster" do
+  it "lets the first in line keep its place where another was faster", :ours do
     first = spin { queue.pop }
     second = spin { queue.pop }
     2.times { snooze }
@@ -67,7 +68,7 @@ RSpec.shared_examples "a queue" do
     expect([first.await, second.await]).to eq [1, 2]
   end
 
-  it "keeps what a popper is scheduled with for its next suspend" do
+  it "keeps what a popper is scheduled with for its next suspend", :ours do
     popper = spin { [queue.pop, suspend] }
     2.times { snooze }
     popper.schedule(:scheduled)
@@ -77,7 +78,7 @@ RSpec.shared_examples "a queue" do
     expect(popper.await).to eq %i[item scheduled]
   end
 
-  it "ends no later suspend with a call for an item" do
+  it "ends no later suspend with a call for an item", :ours do
     popper = spin { move_on_after(0) { queue.pop }; suspend }
     snooze until popper.state == :waiting && queue.num_waiting.zero?
     queue << :item
@@ -87,7 +88,7 @@ RSpec.shared_examples "a queue" do
     expect([popper.await, queue.pop]).to eq %i[scheduled item]
   end
 
-  it "serves a fiber that nobody spun" do
+  it "serves a fiber that nobody spun", :ours do
     popper = spin { Enumerator.new { |items| 2.times { items << queue.pop } }.then { |items| [items.next, items.next] } }
     3.times { snooze }
     queue << 1
@@ -96,7 +97,7 @@ RSpec.shared_examples "a queue" do
     expect(popper.await).to eq [1, 2]
   end
 
-  it "forgets who waited in a thread that has ended" do
+  it "forgets who waited in a thread that has ended", :ours do
     ready = Queue.new
     thread = Thread.new { spin { queue.pop }; 2.times { snooze }; ready << :ready; suspend }
     ready.pop
@@ -121,7 +122,7 @@ RSpec.shared_examples "a queue" do
     expect(waiting.await).to eq :parent
   end
 
-  it "refuses to be marshalled" do
+  it "refuses to be marshalled", :ours do
     queue.num_waiting
     spin { queue.pop(timeout: 0) }.await
     expect { Marshal.dump(queue) }.to raise_error TypeError, /can't dump/
@@ -146,7 +147,7 @@ RSpec.shared_examples "a queue" do
     expect { queue.pop(true) }.to raise_error ThreadError, "queue empty"
   end
 
-  it "gives up when the time is up" do
+  it "gives up when the time is up", :since_ruby_3_2 do
     expect(queue.pop(timeout: 0.002)).to be_nil
     queue << 1
     expect(queue.pop(timeout: 0.002)).to eq 1
@@ -162,7 +163,7 @@ RSpec.shared_examples "a queue" do
     thread.join
   end
 
-  it "loses and doubles nothing among fibers, threads and cancellations", limit: 20 do
+  it "loses and doubles nothing among fibers, threads and cancellations", :ours, limit: 20 do
     taken = []
     take = -> { while (item = queue.pop) do taken << item end }
     fibers = 4.times.map { spin(&take) }

@@ -1,41 +1,79 @@
 # frozen_string_literal: true
 
-# What every writable stream does; `reader` and `writer` are its two ends.
+# What writing is like; see "a readable io".
 RSpec.shared_examples "a writable io" do
+  it "tells how many bytes went out, or gives itself" do
+    expect(writer.write("é", "b", "1", "\n")).to eq 5
+    expect([writer.write, writer.write(""), writer.puts("c", "d\n", "e"), writer.print("f", :g)]).to eq [0, 0, nil, nil]
+    expect(writer << "h" << "1").to equal writer
+    writer.close
+    expect(reader.read.b).to eq "éb1\nc\nd\ne\nfgh1".b
+  end
+
   it "writes all of what does not fit at once" do
     data = random.bytes(2_000_000)
     written = spin { writer.write(data).tap { writer.close } }
+    written.await if at_hand?
     expect(reader.read.b == data).to be true
     expect(written.await).to eq data.bytesize
   end
 
-  it "keeps large writes of two fibers apart" do
+  it "keeps large writes of two fibers apart", :ours do
     fibers = %w[a b].map { |letter| spin { writer.write(letter * 300_000, letter * 300_000) } }
-    spin { Fiber.await(*fibers); writer.close }
+    ending = spin { Fiber.await(*fibers); writer.close }
+    ending.await if at_hand?
     expect(reader.read.squeeze.size).to eq 2
+    ending.await
   end
 
-  it "writes what was there when it was called, whatever becomes of the string" do
+  it "writes what was there when it was called, whatever becomes of the string", :ours do
     text = "x" * 300_000
     fiber = spin { writer.write(text); writer.close }
     snooze
     text.replace("y" * 300_000)
+    fiber.await if at_hand?
     expect(reader.read == "x" * 300_000).to be true
     fiber.await
   end
 
+  it "refuses to write once it is closed" do
+    writer.close
+    expect { writer << "x" }.to raise_error StandardError, /closed/
+  end
+end
+
+# Where the other end takes it.
+RSpec.shared_examples "a writable io that waits" do
   it "says EPIPE where nobody reads" do
-    reader.close
-    expect { 3.times { writer.write("x" * 100_000) } }.to raise_error(an_instance_of(Errno::EPIPE).or(an_instance_of(Errno::ECONNRESET)))
+    hang_up
+    expect { 9.times { writer.write("x" * 100_000) } }.to raise_error(an_instance_of(Errno::EPIPE).or(an_instance_of(Errno::ECONNRESET)))
   end
 
-  it "stops writing when it is cancelled, and can be used again" do
+  it "says that it is full, where it is not to wait" do
+    nil until writer.write_nonblock("x" * 100_000, exception: false) == :wait_writable
+    expect { loop { writer.write_nonblock("x" * 100_000) } }.to raise_error IO::WaitWritable
+  end
+
+  # More than the kernel keeps for a reader.
+  let(:room) { 20_000_000 }
+
+  it "lets others run until there is room" do
+    size = room
+    written = spin { writer.write("x" * size) }
+    2.times { snooze }
+    expect(written).to be_alive
+    taken = 0
+    taken += reader.readpartial(1_000_000).bytesize until taken == size
+    expect(written.await).to eq size
+  end
+
+  it "stops writing when it is cancelled, and can be used again", :ours do
     victim = spin { writer.write("x" * 3_000_000) }
     2.times { snooze }
     victim.stop
     victim.await
-    again = spin { writer.write("again"); writer.close }
-    expect(reader.read).to match(/\Ax+again\z/)
-    again.await
+    ending = spin { writer.write("end"); writer.close }
+    expect(reader.read).to match(/\Ax+end\z/)
+    ending.await
   end
 end

@@ -1,17 +1,9 @@
 # frozen_string_literal: true
 
 RSpec.describe IO do
-  { "a pipe" => :pipe, "a TCP connection" => :tcp_pair, "a UNIX connection" => :unix_pair }.each do |name, pair|
-    describe name do
-      everywhere do
-        let!(:ends) { public_send(pair) }
-        let(:reader) { ends[0] }
-        let(:writer) { ends[1] }
-
-        it_behaves_like "a readable io"
-        it_behaves_like "a writable io"
-      end
-    end
+  everywhere do
+    describe("reading") { readable_ios }
+    describe("writing") { writable_ios }
   end
 
   describe "#close" do

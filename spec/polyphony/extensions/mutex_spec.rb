@@ -9,35 +9,7 @@ RSpec.describe "Locks" do
         everywhere do
           let!(:lock) { make.call }
 
-          it "lets one in at a time, in the order in which they came" do
-            order = []
-            fibers = 3.times.map do |number|
-              spin do
-                lock.synchronize do
-                  order << number
-                  snooze
-                  order << number
-                end
-              end
-            end
-            lock.synchronize { order << :here }
-            Fiber.await(*fibers)
-            expect(order).to eq(order.each_slice(2).flat_map { |slice| slice }.tap { |all| all })
-            expect(order.reject { |entry| entry == :here }.each_slice(2).map(&:uniq).map(&:size)).to eq [1, 1, 1]
-          end
-
-          it "makes the caller wait while another fiber, or a stock thread, has it" do
-            log = []
-            fiber = spin { lock.synchronize { 3.times { snooze }; log << :fiber } }
-            snooze
-            lock.synchronize { log << :caller }
-            thread = Thread.new { lock.synchronize { sleep 0.005; log << :thread } }
-            sleep 0.001 until lock.respond_to?(:locked?) ? lock.locked? || log.include?(:thread) : lock.mon_locked? || log.include?(:thread)
-            lock.synchronize { log << :again }
-            fiber.await
-            thread.join
-            expect(log).to eq %i[fiber caller thread again]
-          end
+          it_behaves_like "a mutex"
         end
       end
     end

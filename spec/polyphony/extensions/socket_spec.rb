@@ -2,6 +2,8 @@
 
 RSpec.describe BasicSocket do
   everywhere do
+    sockets
+
     it "lets others run while recvfrom waits, and gives what an earlier read left" do
       left, right = UNIXSocket.pair
       [tcp_pair, [left, right]].each do |reader, writer|

@@ -8,6 +8,14 @@ RSpec.describe "TLS" do
       let(:writer) { ends[1] }
 
       it_behaves_like "a looping stream"
+      it_behaves_like "a readable io"
+      it_behaves_like "a readable io that waits"
+      it_behaves_like "a writable io"
+      it_behaves_like "a writable io that waits" do
+        # OpenSSL takes its time over long strings.
+        let(:room) { 1_500_000 }
+        before { %i[SNDBUF RCVBUF].product(ends) { |name, io| io.to_io.setsockopt(:SOCKET, name, 65_536) } }
+      end
 
       it "lets others run until something comes" do
         line = spin { reader.gets }
