@@ -67,6 +67,21 @@ RSpec.describe "Locks" do
     end
   end
 
+  # It slept on in a thread that runs fibers.
+  it "lets Thread#wakeup end Mutex#sleep, with the lock held" do
+    lock = Mutex.new
+    [[], [1000]].each do |limit|
+      thread = Thread.new { Thread.current.backend; lock.synchronize { [lock.sleep(*limit).class, lock.owned?] } }
+      until thread.join(0.001) do thread.wakeup end
+      expect(thread.value).to eq [Integer, true]
+    end
+  end
+
+  it "says nil where Mutex#sleep took all its time" do
+    lock = Mutex.new
+    expect(lock.synchronize { lock.sleep(0.001) }).to be_nil
+  end
+
   it "may be taken twice by one fiber where they are Monitors" do
     monitor = Monitor.new
     expect(spin { monitor.synchronize { monitor.synchronize { :twice } } }.await).to eq :twice

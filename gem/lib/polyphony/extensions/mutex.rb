@@ -49,6 +49,8 @@ module Polyphony
         end
       end
 
+      # Ends early by `Thread#wakeup` where the fiber is the thread's main one.
+      #
       # @return [Integer, nil] the seconds slept; nil where the time was up, as Ruby 3.1 forgets to say
       #   where a fiber scheduler runs
       def sleep(timeout = nil)
@@ -57,11 +59,13 @@ module Polyphony
         unlock
         began = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         begin
-          woken = scheduler.block(:sleep, timeout)
+          # A main fiber's sleep is its thread's; another's is ended by the condition that it waits for.
+          Extensions.main? ? ::Kernel.sleep(*timeout) : scheduler.block(:sleep, timeout)
+          slept = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began
         ensure
           lock
         end
-        (::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began).round if woken
+        slept.round if timeout.nil? || slept < timeout
       end
     end
 
