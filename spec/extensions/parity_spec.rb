@@ -131,7 +131,10 @@ RSpec.describe "Parity with stock Ruby" do
       %q(feed("line\nrest of it") { |io| io.gets; file("", "w+") { |out| [IO.copy_stream(io, out), (out.rewind; out.read)] } }),
       %q(feed("abc", "def") { |io| file("", "w+") { |out| [IO.copy_stream(io, out, 4), io.read] } }),
       %q(feed("line\nrest") { |io| io.gets; begin; io.sysread(1); rescue IOError; $!.message; end }),
-      %q(feed("ab") { |io| io.getc; io.ungetbyte(0x41); [!!io.wait_readable(1), io.nread, io.readpartial(9)] })
+      %q(feed("ab") { |io| io.getc; io.ungetbyte(0x41); [!!io.wait_readable(1), io.nread, io.readpartial(9)] }),
+      %q(feed("ab") { |io| [io.wait(60) == io, !!io.wait(IO::READABLE, 60), io.getc, !!io.wait(0), io.getc] }),
+      %q(tcp { |a, b| [a.wait(0), a.wait(0, :read), !!a.wait(0, :write), a.wait(IO::READABLE, 0), a.wait("x"), a.wait(0, :nothing)] }),
+      %q(tcp { |a, b| a.close; a.wait(0) })
     ],
     "sockets" => [
       %q(tcp { |a, b| b.write("hi\n"); [a.gets, a.class, a.peeraddr[0], a.sync, a.remote_address.ip_address] }),

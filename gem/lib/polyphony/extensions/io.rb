@@ -63,6 +63,14 @@ module Polyphony
         super # Ruby can start no other fiber: then it holds the thread
       end
 
+      # @see ::IO#wait
+      # @note Suspends the calling fiber until the IO is ready, or the time is up.
+      def wait(...) = Polyphony.aside { super }
+
+      # @see ::IO#wait_priority
+      # @note Suspends the calling fiber like {#wait}.
+      def wait_priority(...) = Polyphony.aside { super }
+
       # Calls a method in a fiber that Ruby's own scheduler interface serves.
       # @api private
       def __aside__(method, arguments) = Polyphony.aside { __send__(method, *arguments) }
