@@ -112,7 +112,8 @@ RSpec.shared_examples "an IO that is read" do
 
   it "gives lines by every separator, limit and chomp" do
     feed("one\ntwo;three\n\n\nfour\nfive")
-    taken = [reader.gets(chomp: true), reader.gets(";"), reader.gets("", chomp: true), reader.gets(2), reader.gets("\n", 9), reader.gets(nil), reader.gets(nil)]
+    taken = [reader.gets(chomp: true), reader.gets(";"), reader.gets("", chomp: true), reader.gets(2), reader.gets("\n", 9)]
+    2.times { taken << reader.gets(nil) }
     expect(taken).to eq ["one", "two;", "three", "fo", "ur\n", "five", nil]
   end
 

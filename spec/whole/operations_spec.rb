@@ -21,6 +21,9 @@ RSpec.describe "Operations" do
     operation(result, -> { writer << text }) { body.call(reader) }
   end
 
+  # Both ends in one.
+  def own_pipe = Polyphony.pipe.then { |io| closing(io.__reader__, io.__writer__) && [io, io] }
+
   # What accepts, until somebody comes.
   def accepting(server, &accept)
     operation(true, -> { visit(server) }) { !closing(accept ? accept.call : server.accept).nil? }
@@ -32,7 +35,7 @@ RSpec.describe "Operations" do
     closing(Socket.new(address.afamily, :STREAM)).connect_nonblock(address, exception: false)
   end
 
-  def socket = closing(Socket.new(:INET, :STREAM)).tap { |it| it.bind(Addrinfo.tcp("127.0.0.1", 0)); it.listen(64) }
+  def socket = closing(Socket.new(:INET, :STREAM)).tap { |made| made.bind(Addrinfo.tcp("127.0.0.1", 0)); made.listen(64) }
 
   # Without letting other fibers run.
   def until_so = (Thread.pass until yield)
@@ -60,10 +63,23 @@ RSpec.describe "Operations" do
     operation(result, -> { writer.close }, -> { writer.close; taken(-1) }) { yield reader }
   end
 
+  # What writes to where no room is, until somebody reads.
+  def full((reader, writer), result = 4, &body)
+    nil until writer.write_nonblock("." * 65_536, exception: false) == :wait_writable
+    operation(result, -> { nil until reader.read_nonblock(65_536, exception: false) == :wait_readable }) { body.call(writer) }
+  end
+
   # A fiber that ends when it is told to.
   def other
     waiting = spin { suspend }.tap { snooze }
     yield waiting, -> { waiting.schedule(:value) && snooze unless waiting.dead? }
+  end
+
+  # A thread that ends when it is told to.
+  def running
+    go = Queue.new
+    thread = Thread.new { go.pop }
+    operation(:value, -> { go << :value; until_so { !thread.alive? } }) { yield thread }
   end
 
   # A lock that somebody has until then.
@@ -93,8 +109,8 @@ RSpec.describe "Operations" do
     "IO#wait_readable" => -> { pipe.then { |ends| reading(ends, "x", ends[0], &:wait_readable) } },
     "IO#wait" => -> { pipe.then { |ends| reading(ends, "x", ends[0]) { |io| io.wait(60) } } },
     "IO.select" => -> { pipe.then { |ends| reading(ends, "x", [[ends[0]], [], []]) { |io| IO.select([io]) } } },
-    "Polyphony::Pipe#gets" => -> { Polyphony.pipe.then { |io| closing(io.__reader__, io.__writer__) && reading([io, io], "line\n", &:gets) } },
-    "Polyphony::Pipe#readpartial" => -> { Polyphony.pipe.then { |io| closing(io.__reader__, io.__writer__) && reading([io, io]) { io.readpartial(9) } } },
+    "Polyphony::Pipe#gets" => -> { reading(own_pipe, "line\n", &:gets) },
+    "Polyphony::Pipe#readpartial" => -> { reading(own_pipe) { |io| io.readpartial(9) } },
     "IO.popen" => -> { IO.popen("cat", "r+").then { |io| closing(io) && reading([io, io], "line\n", &:gets) } },
     "TCPSocket#readpartial" => -> { reading(tcp_pair) { |io| io.readpartial(9) } },
     "TCPSocket#recv" => -> { reading(tcp_pair) { |io| io.recv(9) } },
@@ -118,8 +134,8 @@ RSpec.describe "Operations" do
     "Fiber#await" => -> { other { |fiber, ending| operation(:value, ending) { fiber.await } } },
     "Fiber.await" => -> { other { |fiber, ending| operation([:value, 1], ending) { Fiber.await(fiber, spin { 1 }) } } },
     "Fiber.select" => -> { other { |fiber, ending| operation([fiber, :value], ending) { Fiber.select(fiber) } } },
-    "Thread#value" => -> { Queue.new.then { |go| Thread.new { go.pop }.then { |it| operation(:value, -> { go << :value; until_so { !it.alive? } }) { it.value } } } },
-    "Thread#join" => -> { Queue.new.then { |go| Thread.new { go.pop }.then { |it| operation(:value, -> { go << :value; until_so { !it.alive? } }) { it.join } } } },
+    "Thread#value" => -> { running(&:value) },
+    "Thread#join" => -> { running(&:join) },
     "Process.wait" => -> { command { |pid| Process.wait(pid) && $?.exitstatus } },
     "Process.wait2" => -> { command { |pid| Process.wait2(pid).last.exitstatus } }
   }.freeze
@@ -154,10 +170,15 @@ RSpec.describe "Operations" do
       operation(true, -> { condition.signal }) { lock.synchronize { condition.wait(lock) && lock.owned? } }
     end,
     "MonitorMixin::ConditionVariable#wait" => lambda do
-      condition = Monitor.new.then { |lock| [lock, lock.new_cond] }
-      operation(true, -> { condition[0].synchronize { condition[1].signal } }) { condition[0].synchronize { condition[1].wait; condition[0].mon_owned? } }
+      lock = Monitor.new
+      condition = lock.new_cond
+      signal = -> { lock.synchronize { condition.signal } }
+      operation(true, signal) { lock.synchronize { condition.wait; lock.mon_owned? } }
     end,
-    "Mutex#sleep" => -> { Mutex.new.then { |lock| operation(true, ->(fiber) { Fiber.scheduler.unblock(lock, fiber) }) { lock.synchronize { lock.sleep && lock.owned? } } } },
+    "Mutex#sleep" => lambda do
+      lock = Mutex.new
+      operation(true, ->(fiber) { Fiber.scheduler.unblock(lock, fiber) }) { lock.synchronize { lock.sleep && lock.owned? } }
+    end,
     "IO#write" => -> { full(pipe) { |io| io.write("more") } },
     "IO#syswrite" => -> { full(pipe) { |io| io.syswrite("more") } },
     "IO#wait_writable" => -> { pipe.then { |ends| full(ends, ends[1], &:wait_writable) } },
@@ -175,12 +196,6 @@ RSpec.describe "Operations" do
     "UNIXServer#accept" => -> { accepting(closing(UNIXServer.new("\0#{random.rand(1 << 60)}"))) },
     "Socket#accept" => -> { accepting(socket) }
   }.freeze
-
-  def full((one, two), result = 4, &body)
-    writer, reader = [one, two].partition { |io| io.is_a?(UNIXSocket) || io.equal?(two) }.then { |writers, readers| readers.empty? ? [one, two] : [writers[0], readers[0]] }
-    nil until writer.write_nonblock("." * 65_536, exception: false) == :wait_writable
-    operation(result, -> { nil until reader.read_nonblock(65_536, exception: false) == :wait_readable }) { body.call(writer) }
-  end
 
   after { @pools&.each(&:stop) }
 
