@@ -143,6 +143,24 @@ RSpec.describe Polyphony::Supervision do
       expect([Fiber.current.monitor_mailbox.empty?, fiber.monitors]).to eq [true, []]
     end
 
+    # What was told of its end was no Fiber: it raised, and those who awaited the end were never told.
+    it "is for fibers only, and whoever waits for the end hears of it" do
+      fiber = spin { suspend }
+      expect { fiber.monitor(1) }.to raise_error TypeError, "only a Fiber can monitor another, not Integer"
+      expect { fiber.monitor(nil) }.to raise_error TypeError, "only a Fiber can monitor another, not NilClass"
+      expect { Fiber.current.add_child(:child) }.to raise_error TypeError, "only a Fiber can be a child, not Symbol"
+      expect(fiber.monitors).to eq []
+      expect([fiber.stop.await, Fiber.current.children]).to eq [nil, []]
+    end
+
+    it "ends the fiber also where the mailbox is closed" do
+      listener = spin { suspend }
+      fiber = spin { :done }.monitor(listener)
+      listener.monitor_mailbox.close
+      expect(fiber.await).to eq :done
+      listener.stop.await
+    end
+
     it "goes on with the fiber that is made by a restart" do
       fiber = spin(:told) { :done }.monitor(Fiber.current)
       again = fiber.tap(&:await).restart
@@ -150,6 +168,35 @@ RSpec.describe Polyphony::Supervision do
       expect(Array.new(2) { Fiber.current.monitor_mailbox.shift.first }).to eq [fiber, again]
       expect([again.tag, again.monitors]).to eq [:told, [Fiber.current]]
     end
+  end
+
+  # The main fiber went on waiting for the end of one that had ended.
+  it "lets a signal through that cut short a fiber's end, of which nobody was told" do
+    out = Child.ruby!(<<~RUBY)
+      Polyphony::Supervision::Monitoring.prepend(Module.new { def finished(*) = raise(SignalException, "TERM") })
+      spin { suspend }.monitor(Fiber.current)
+      snooze
+      begin
+        Fiber.current.shutdown_all_children
+      rescue SignalException => e
+        puts e.message
+      end
+    RUBY
+    expect(out).to eq "SIGTERM\n"
+  end
+
+  it "gives no fiber a parent that cannot end it" do
+    fiber = spin { suspend }
+    below = fiber.spin { suspend }
+    expect { fiber.attach_to(fiber) }.to raise_error FiberError, /cannot be its own parent/
+    expect { fiber.attach_to(below) }.to raise_error FiberError, /nor that of its parent/
+    expect { fiber.parent = below }.to raise_error FiberError, /nor that of its parent/
+    expect { fiber.attach_to(Fiber.new { nil }) }.to raise_error FiberError, /never spun/
+    expect { fiber.attach_to(spin { nil }.tap(&:await)) }.to raise_error FiberError, /has ended: it can be no parent/
+    expect { fiber.parent = 3 }.to raise_error TypeError, "only a Fiber can be a parent, not Integer"
+    expect { fiber.thread = 3 }.to raise_error TypeError, "only a Thread runs fibers, not Integer"
+    expect([fiber.parent, Fiber.current.children, fiber.children]).to eq [Fiber.current, [fiber], [below]]
+    fiber.stop.await
   end
 
   it "lets children change hands, in their order" do

@@ -39,6 +39,11 @@ module Polyphony
       wait { @first }
     end
 
+    # Counts anew those that have not ended: one whose end a signal cut short may have told nobody.
+    def recount
+      @left = @fibers.uniq.count { |fiber| !fiber.dead? }
+    end
+
     # Stops listening.
     def end
       @fibers.each { |fiber| fiber.__unwatch__(self) }

@@ -20,9 +20,11 @@ module Polyphony
         @waiter = waiter
       end
 
-      # Called by a fiber that ends, or has ended.
+      # Called by a fiber that ends, or has ended. Whatever has become of the mailbox, the end goes on.
       def finished(fiber, _failed)
         @waiter.monitor_mailbox << [fiber, fiber.result] unless @waiter.dead?
+      rescue ::ClosedQueueError
+        nil # nobody listens any more
       end
       alias already finished
     end
@@ -73,7 +75,11 @@ module Polyphony
     # Lets another fiber hear of this one's end, in its {#monitor_mailbox}.
     #
     # @return [Fiber] self
+    # @raise [TypeError] where it is no Fiber
     def monitor(fiber)
+      __check_spun__
+      ::Kernel.raise ::TypeError, "only a Fiber can monitor another, not #{fiber.class}" unless ::Fiber === fiber
+
       (@monitors ||= []) << fiber unless @monitors&.include?(fiber)
       __watch__(fiber, Monitoring.new(fiber))
       self
@@ -115,7 +121,10 @@ module Polyphony
     # Takes a fiber among the children, without asking its parent. {Extensions::Fiber#attach_to} does both.
     #
     # @return [Fiber] self
+    # @raise [TypeError] where it is no Fiber
     def add_child(child)
+      ::Kernel.raise ::TypeError, "only a Fiber can be a child, not #{child.class}" unless ::Fiber === child
+
       __adopt_child__(child)
       self
     end

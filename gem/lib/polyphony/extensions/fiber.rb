@@ -30,13 +30,30 @@ module Polyphony
       # @return [Object, nil] a name for people
       attr_accessor :tag
       # @return [Thread, nil] the thread that runs the fiber; nil where nobody spun it
-      attr_accessor :thread
-      # @return [Fiber, nil] the fiber that spun it. Setting it moves no child: {#attach_to} does
-      attr_accessor :parent
+      attr_reader :thread
+      # @return [Fiber, nil] the fiber that spun it
+      attr_reader :parent
       # @return [Boolean, nil] whether it runs the handler of a signal
       attr_accessor :oob
       # @return [Object, nil] what the block returned, or the exception that ended it
       attr_reader :result
+
+      # @param thread [Thread, nil]
+      # @raise [TypeError] where it is no Thread
+      def thread=(thread)
+        ::Kernel.raise ::TypeError, "only a Thread runs fibers, not #{thread.class}" unless nil == thread || ::Thread === thread
+
+        @thread = thread
+      end
+
+      # Moves no child: {#attach_to} does.
+      #
+      # @param parent [Fiber, nil]
+      # @raise [TypeError, FiberError] as {#attach_to}
+      def parent=(parent)
+        __check_parent__(parent) unless nil == parent
+        @parent = parent
+      end
 
       # Starts a child of this fiber. It runs when its turn comes, behind the fibers that are ready.
       #
@@ -246,9 +263,10 @@ module Polyphony
       # Makes the fiber a child of another.
       #
       # @return [Fiber] self
+      # @raise [TypeError] where it is no Fiber
+      # @raise [FiberError] where that has ended, was never spun, or is this one or below it
       def attach_to(parent)
-        ::Kernel.raise ::TypeError, "only a Fiber can be a parent, not #{parent.class}" unless parent.is_a?(::Fiber)
-
+        __check_parent__(parent)
         @parent&.__forget_child__(self)
         @parent = parent
         parent.__adopt_child__(self)
@@ -455,6 +473,7 @@ module Polyphony
           gathering.wait_for_each
         rescue ::Exception => e
           interrupted = e
+          gathering.recount
           fibers.each { |fiber| fiber.terminate unless fiber.dead? }
           retry
         end
@@ -507,6 +526,18 @@ module Polyphony
         return if @thread
 
         ::Kernel.raise FiberError, "#{inspect} was made by Fiber.new and never spun: make it with spin"
+      end
+
+      # A parent ends after its children, and so can be none of them.
+      def __check_parent__(parent)
+        ::Kernel.raise ::TypeError, "only a Fiber can be a parent, not #{parent.class}" unless ::Fiber === parent
+
+        parent.__send__(:__check_spun__)
+        ::Kernel.raise FiberError, "#{parent.inspect} has ended: it can be no parent" if parent.dead?
+
+        above = parent
+        above = above.parent until above.nil? || above.equal?(self)
+        ::Kernel.raise FiberError, "#{inspect} cannot be its own parent, nor that of its parent" if above
       end
 
       def __schedule__(value, first)
