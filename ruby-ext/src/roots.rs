@@ -360,8 +360,9 @@ impl Roots {
         }
     }
 
-    /// What the fiber is to call next, with a name for what it waits for meanwhile.
-    pub(crate) fn begin_aside(&mut self, name: Name) -> Option<(VALUE, Name)> {
+    /// What the fiber is to call next, with a name for what it waits for meanwhile; and whether that wait is
+    /// over before it begins: an exception that came in the same turn ends the call's wait, not the one around.
+    pub(crate) fn begin_aside(&mut self, name: Name) -> Option<(VALUE, Name, bool)> {
         let record = self.record(name)?;
         let fiber = record.fiber;
         let block = record.rare.as_deref_mut()?.interjections.pop_front()?;
@@ -369,7 +370,9 @@ impl Roots {
         let record = self.record(name)?;
         record.inner = Some(inside);
         record.rare_mut().aside = true;
-        Some((block, inside))
+        let exception = record.scheduled.take_if(|scheduled| scheduled.raises);
+        let ends = exception.is_some_and(|exception| self.schedule(inside, exception));
+        Some((block, inside, ends))
     }
 
     /// The call is over. What came for it too late is the fiber's.

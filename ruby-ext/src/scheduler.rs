@@ -503,14 +503,28 @@ impl Scheduler {
 
     /// Raises an exception in the main fiber, before anybody else runs.
     fn raise_in_main(&self, error: Error) -> Result<(), Error> {
+        let main = self.leave_to_main(error)?;
+        self.with(|shard| shard.ready_first(main));
+        Ok(())
+    }
+
+    /// Raises what a hook raised in the main fiber, at its turn: a hook that always raises must not keep the
+    /// others from theirs.
+    fn raise_in_main_at_its_turn(&self, error: Error) -> Result<(), Error> {
+        let main = self.leave_to_main(error)?;
+        self.with(|shard| shard.queue_mut().wake(main));
+        Ok(())
+    }
+
+    /// Schedules an exception for the main fiber, or the fiber that it has resumed, and says which.
+    fn leave_to_main(&self, error: Error) -> Result<Name, Error> {
         let ErrorType::Exception(exception) = error.error_type() else { return Err(error) };
         let scheduled = Scheduled::new(exception.as_raw(), true);
-        self.with(|shard| {
+        Ok(self.with(|shard| {
             let main = shard.host_mut().innermost(Name::MAIN);
             shard.host_mut().schedule(main, scheduled);
-            shard.ready_first(main);
-        });
-        Ok(())
+            main
+        }))
     }
 
     /// Nothing can happen by itself: a main fiber in `suspend` goes on, anybody else waits for threads.
@@ -583,8 +597,11 @@ impl Scheduler {
     /// its own, so that what the fiber waits for cannot be mistaken for what the call waits for.
     #[inline]
     fn run_interjections(&self, me: Name) -> Result<(), Error> {
-        while let Some((block, inside)) = self.with(|shard| shard.host_mut().begin_aside(me)) {
+        while let Some((block, inside, ends)) = self.with(|shard| shard.host_mut().begin_aside(me)) {
             self.running.set(inside);
+            if ends {
+                self.with(|shard| shard.queue_mut().wake(inside));
+            }
             let called = call(block, &[]);
             self.running.set(me);
             self.with(|shard| {
@@ -606,7 +623,10 @@ impl Scheduler {
         }
         let called = hook();
         self.interrupted.set(false);
-        called.map_or_else(|error| self.interrupt(error, me), |_| Ok(()))
+        called.map_or_else(
+            |error| self.raise_in_main_at_its_turn(error).or_else(|kill| self.interrupt(kill, me)),
+            |_| Ok(()),
+        )
     }
 
     #[cold]
@@ -674,7 +694,7 @@ impl Scheduler {
         };
         self.interrupted.set(false);
         // A kill, which cannot be raised elsewhere, comes again at the next wait.
-        told.or_else(|error| self.raise_in_main(error).map(|()| ruby.qnil().as_value())).ok();
+        told.or_else(|error| self.raise_in_main_at_its_turn(error).map(|()| ruby.qnil().as_value())).ok();
     }
 
     fn tell(&self, event: &[Value]) -> Result<Value, Error> {

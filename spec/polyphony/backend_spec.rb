@@ -312,6 +312,26 @@ RSpec.describe Polyphony::Backend do
       2.times { snooze rescue :left } # rubocop:disable Style/RescueModifier
     end
 
+    # The main fiber heard of it at each attempt to wait for its children, which had no turn.
+    it "may always raise, and keeps nobody from ending" do
+      2.times { spin { sleep } }
+      snooze
+      backend.trace_proc = ->(*) { raise IOError, "tracer" }
+      expect { Fiber.current.shutdown_all_children }.to raise_error IOError, "tracer"
+      expect(Fiber.current.children).to eq []
+    ensure
+      backend.trace_proc = nil
+      snooze rescue nil # what it raised last
+    end
+
+    it "is something to call, as the other hooks are" do
+      expect { backend.trace_proc = 3 }.to raise_error TypeError, "trace_proc is something to call or nil, not Integer"
+      expect { backend.idle_proc = :idle }.to raise_error TypeError, "idle_proc is something to call or nil, not Symbol"
+      expect { backend.idle_gc_period = [] }.to raise_error TypeError
+      expect { backend.idle_gc_period = "soon" }.to raise_error ArgumentError
+      expect(traced { snooze }.size).to eq 3
+    end
+
     it "passes on events of one's own" do
       expect(traced { backend.trace(:mine, 1) }).to eq [[:mine, 1]]
     end

@@ -242,6 +242,17 @@ RSpec.describe Polyphony::Supervision do
       expect(fibers.map(&:await)).to eq [5, "in there"]
     end
 
+    # It waited for ever: what ended the fiber was kept for the wait around it.
+    it "is over when the fiber is ended in the same turn" do
+      fiber = spin { suspend }
+      snooze
+      fiber.interject { sleep }
+      expect(fiber.stop.await).to be_nil
+      fiber = spin { suspend }
+      fiber.interject { sleep }
+      expect(fiber.terminate.await).to be_nil
+    end
+
     it "runs several in their order, also before the fiber's block" do
       log = []
       fiber = spin { log << :block }

@@ -79,6 +79,32 @@ RSpec.describe "Bad input" do
     fiber.await
   end
 
+  it "in fibers that have ended, or are none that can be scheduled, is refused" do
+    ended = spin { nil }
+    ended.await
+    expect { ended.spin { nil } }.to raise_error FiberError, /has ended: it can have no children/
+    expect { Fiber.new { nil }.tap(&:resume).setup_raw }.to raise_error FiberError, /has ended/
+    expect { Fiber.current.spin(:tag, 3) { nil } }.to raise_error TypeError, "a caller is an Array of lines, not Integer"
+    # It was adopted twice, and then nobody could end it.
+    spun = spin { suspend }
+    expect(spun.setup_raw).to equal spun
+    expect(spun.stop.await).to be_nil
+    # What is held up is ended all the same.
+    held = spin { suspend }.__park__
+    expect(held.terminate.await).to be_nil
+  end
+
+  # They went round for ever, and gave nobody a turn.
+  it "in limits of nothing is refused by every loop" do
+    reader, writer = pipe
+    writer << "text"
+    expect { reader.readlines(0.5) }.to raise_error ArgumentError, "invalid limit: 0 for readlines"
+    expect { reader.each_line("x", 0.5) { nil } }.to raise_error ArgumentError, "invalid limit: 0 for each_line"
+    expect { reader.gets_loop(0) { nil } }.to raise_error ArgumentError, "invalid limit: 0 for gets_loop"
+    expect { reader.read_loop(0) { nil } }.to raise_error ArgumentError, "invalid limit: 0 for read_loop"
+    expect(reader.readpartial(9)).to eq "text"
+  end
+
   it "in scheduler options is refused, and says what there is" do
     expect { Thread.new { Thread.current.report_on_exception = false; Polyphony.scheduler!(backend: "kqueue") }.value }
       .to raise_error ArgumentError, /kqueue/

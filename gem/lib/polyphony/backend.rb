@@ -75,14 +75,18 @@ module Polyphony
 
     # @param block [Proc, nil] called by each switch that finds no fiber ready. It must not wait; what it
     #   raises is raised in the main fiber.
+    # @raise [TypeError] where it cannot be called
     def idle_proc=(block)
+      BackendTiming.check_callable("idle_proc", block)
       @idle_proc = block
       hook_idle
     end
 
     # @param seconds [Numeric, nil] collects garbage when there is nothing else to do, and so much time has
     #   gone by. The collector works meanwhile as ever.
+    # @raise [TypeError] where it is no number
     def idle_gc_period=(seconds)
+      seconds = Float(seconds) if seconds
       @idle_gc_period = seconds
       @idle_gc_due = seconds && (clock + seconds)
       hook_idle
@@ -102,7 +106,9 @@ module Polyphony
     # this one. What the block does itself is not told.
     #
     # @param block [Proc, nil] It must not wait; what it raises is raised in the main fiber.
+    # @raise [TypeError] where it cannot be called
     def trace_proc=(block)
+      BackendTiming.check_callable("trace_proc", block)
       @trace_proc = block
       self.trace_hook = block
     end
@@ -112,6 +118,14 @@ module Polyphony
     # @return [void]
     def trace(*event)
       @trace_proc&.call(*event)
+    end
+
+    # Refuses what would raise at every switch.
+    # @api private
+    def self.check_callable(name, block)
+      return if nil == block || block.respond_to?(:call)
+
+      raise ::TypeError, "#{name} is something to call or nil, not #{block.class}"
     end
 
     private

@@ -6,15 +6,23 @@ module Polyphony
   # Each yields until the stream ends, and is then self. `break` ends it with the break's value,
   # StopIteration with its result; what the block raises goes through. Needs `gets` and `readpartial`.
   module Looping
+    # Refuses a limit of nothing, of which a loop would never have enough.
+    # @api private
+    def self.check_limit(limit, name)
+      raise ::ArgumentError, "invalid limit: 0 for #{name}" if ::Numeric === limit && limit.to_int.zero?
+    end
+
     # Yields what is read, as it comes.
     #
     # @note Suspends the calling fiber until something is there.
     # @param maxlen [Integer] the most that is yielded at once
     # @yieldparam data [String]
     # @return [self]
+    # @raise [ArgumentError] where `maxlen` is 0
     # @example
     #   socket.read_loop { |data| socket << data }
     def read_loop(maxlen = 8192)
+      Looping.check_limit(maxlen, :read_loop)
       while (data = __piece__(maxlen))
         yield data
       end
@@ -35,6 +43,7 @@ module Polyphony
           yield line
         end
       else
+        Looping.check_limit(args.last, :gets_loop)
         while (line = gets(*args, **options))
           yield line
         end

@@ -61,11 +61,13 @@ module Polyphony
       # @param storage [Hash, nil, true] fiber storage, as for `Fiber.new` (Ruby 3.2)
       # @return [Fiber]
       # @raise [ArgumentError] without a block
+      # @raise [FiberError] where this fiber has ended, or belongs to another thread
       def spin(tag = nil, orig_caller = nil, **storage, &block)
         ::Kernel.raise ::ArgumentError, "spin needs a block to run" unless block
 
         scheduler = Polyphony.scheduler!
         ::Kernel.raise FiberError, "#{inspect} belongs to another thread" unless __here__?
+        ::Kernel.raise FiberError, "#{inspect} has ended: it can have no children" if @ended
 
         fiber = ::Fiber.new(blocking: false, **storage) { fiber.__run__(scheduler, block) }
         fiber.__prepare__(self, tag, orig_caller, block)
@@ -160,7 +162,7 @@ module Polyphony
         @ended ? nil : __schedule__(Extensions::Fiber.exception(exception), false)
       end
 
-      # Ends the fiber and its children.
+      # Ends the fiber and its children, also where {#__park__} holds it up.
       #
       # @param graceful [Boolean] says to clean-up code that there is time
       # @param grace [Numeric, nil] how many seconds: what goes on then, here or in a child, is ended in its
@@ -171,6 +173,7 @@ module Polyphony
         @graceful_shutdown = graceful
         return if @ended
 
+        Polyphony.detain(self, false)
         __schedule__(Terminate.new, false)
         __end_within__(grace) if grace
         self
@@ -313,7 +316,10 @@ module Polyphony
       # Says where the fiber was spun, for {#caller}, {#location} and backtraces.
       #
       # @param lines [Array<String>] as `Kernel#caller` gives them
+      # @raise [TypeError] where it is no Array
       def set_caller(lines)
+        ::Kernel.raise ::TypeError, "a caller is an Array of lines, not #{lines.class}" unless nil == lines || ::Array === lines
+
         @caller = lines
       end
 
@@ -324,7 +330,7 @@ module Polyphony
         @auto_watcher ||= Event.new
       end
 
-      # Holds the fiber up: whatever is scheduled for it, it does not run until {#__unpark__}.
+      # Holds the fiber up: whatever is scheduled for it, it does not run until {#__unpark__}, or {#terminate}.
       #
       # @return [Fiber] self
       def __park__
@@ -343,10 +349,14 @@ module Polyphony
       def __parked__? = Polyphony.detained?(self) || nil
 
       # Makes a fiber of `Fiber.new` that has not begun one that can be scheduled. It has no parent, and
-      # nobody hears of its end.
+      # nobody hears of its end. One that was spun can be scheduled already.
       #
       # @return [Fiber] self
+      # @raise [FiberError] where it has ended
       def setup_raw
+        return self if @thread
+
+        ::Kernel.raise FiberError, "#{inspect} has ended" unless alive?
         @thread = ::Thread.current
         Polyphony.scheduler!.adopt_raw(self)
         self
@@ -382,7 +392,7 @@ module Polyphony
       def __prepare__(parent, tag, orig_caller, block)
         @parent = parent
         @tag = tag
-        @caller = orig_caller if orig_caller
+        set_caller(orig_caller) if orig_caller
         @block = block
         @thread = ::Thread.current
       end

@@ -81,10 +81,7 @@ module Polyphony
         return super unless Polyphony.scheduler
         return to_enum(:each_line, *args, **options) unless block_given?
 
-        if args.last == 0 # rubocop:disable Style/NumericPredicate
-          raise ::ArgumentError, "invalid limit: 0 for each_line"
-        end
-
+        Looping.check_limit(args.last, :each_line)
         while (line = gets(*args, **options))
           yield line
         end
@@ -96,8 +93,8 @@ module Polyphony
       # @note Suspends the calling fiber until the end of the stream.
       def readlines(*args, **options)
         return super unless Polyphony.scheduler
-        raise ::ArgumentError, "invalid limit: 0 for readlines" if args.last == 0 # rubocop:disable Style/NumericPredicate
 
+        Looping.check_limit(args.last, :readlines)
         each_line(*args, **options).to_a
       end
 
