@@ -83,6 +83,8 @@ RSpec.describe "Bad input" do
     ended = spin { nil }
     ended.await
     expect { ended.spin { nil } }.to raise_error FiberError, /has ended: it can have no children/
+    expect([ended.detach, Fiber.current.add_child(ended).children]).to eq [ended, []]
+    expect { Fiber.new { nil }.spin { nil } }.to raise_error FiberError, /made by Fiber.new and never spun/
     expect { Fiber.new { nil }.tap(&:resume).setup_raw }.to raise_error FiberError, /has ended/
     expect { Fiber.current.spin(:tag, 3) { nil } }.to raise_error TypeError, "a caller is an Array of lines, not Integer"
     # It was adopted twice, and then nobody could end it.
@@ -102,6 +104,7 @@ RSpec.describe "Bad input" do
     expect { reader.each_line("x", 0.5) { nil } }.to raise_error ArgumentError, "invalid limit: 0 for each_line"
     expect { reader.gets_loop(0) { nil } }.to raise_error ArgumentError, "invalid limit: 0 for gets_loop"
     expect { reader.read_loop(0) { nil } }.to raise_error ArgumentError, "invalid limit: 0 for read_loop"
+    expect { IO.foreach(__FILE__, 0) { nil } }.to raise_error ArgumentError, "invalid limit: 0 for foreach"
     expect(reader.readpartial(9)).to eq "text"
   end
 

@@ -68,6 +68,7 @@ module Polyphony
         scheduler = Polyphony.scheduler!
         ::Kernel.raise FiberError, "#{inspect} belongs to another thread" unless __here__?
         ::Kernel.raise FiberError, "#{inspect} has ended: it can have no children" if @ended
+        __check_spun__ unless @thread || equal?(::Fiber.current) # or nobody would end the child
 
         fiber = ::Fiber.new(blocking: false, **storage) { fiber.__run__(scheduler, block) }
         fiber.__prepare__(self, tag, orig_caller, block)
@@ -517,6 +518,8 @@ module Polyphony
 
       # @api private
       def __adopt_child__(child)
+        return if child.dead? # nobody will be told of its end
+
         (@children ||= {}.compare_by_identity)[child] = true
         # A signal's handler is over when it ends: a supervisor is not to run it again.
         child.monitor(self) if @supervising && !child.oob

@@ -35,7 +35,10 @@ module Polyphony
         # @note Suspends the calling fiber where the path names a FIFO, a device or a command.
         def foreach(*arguments, **options, &block)
           path, *rest = arguments
-          return super unless block && Polyphony.scheduler && Files.waits?(path)
+          return super unless block && Polyphony.scheduler
+
+          Looping.check_limit(rest.last, :foreach) # Ruby 3.1 goes round for ever
+          return super unless Files.waits?(path)
 
           chomp = options.key?(:chomp) ? { chomp: options.delete(:chomp) } : {}
           io = Polyphony.elsewhere { ::Kernel.open(path, **options) }
