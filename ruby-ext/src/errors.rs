@@ -13,9 +13,11 @@ pub(crate) fn system(ruby: &Ruby, errno: i32, tried: &str) -> Error {
 
 /// The `SystemCallError` of an errno as stock Ruby gives it for an IO: with the path, where there is one.
 pub(crate) fn of_io(ruby: &Ruby, io: Value, errno: i32, function: &str) -> Error {
-    let path = OpenFile::of(io).and_then(OpenFile::path);
-    let tried = path.map(|path| format!("@ {function} - {path}"));
-    let made: Result<Exception, Error> = ruby.exception_system_call_error().funcall("new", (tried, errno));
+    let class = ruby.exception_system_call_error();
+    let made: Result<Exception, Error> = match OpenFile::of(io).and_then(OpenFile::path) {
+        Some(path) => class.funcall("new", (path, errno, function)),
+        None => class.funcall("new", (ruby.qnil(), errno)),
+    };
     made.map_or_else(|error| error, Into::into)
 }
 

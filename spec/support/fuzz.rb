@@ -22,6 +22,7 @@ class Fuzz
     "trap" => "SIGTERM is to end the process", "orig_trap" => "as trap",
     "close" => "a scheduler's end is its thread's; a number is somebody's descriptor", "backend_close" => "as close",
     "backend_verify_blocking_mode" => "a number is somebody's descriptor",
+    "parent=" => "moves no child: whoever had it keeps it", "scheduler.shield" => "unshield is to follow",
     "orig_sleep" => "holds the thread, as it should", "orig_gets" => "as orig_sleep", "orig_join" => "as orig_sleep",
     "orig_system" => "as orig_sleep", "orig_backtick" => "as orig_sleep",
     "__disable_sanitized_backtrace__=" => "a switch for the whole process", "setup_main_fiber" => "the program has one",
@@ -33,9 +34,11 @@ class Fuzz
                unblock detain expose interject unschedule start kernel_sleep fiber yielded? wake_sleeper].freeze
   # What a call may end with, and what may come to the main fiber: anything but a signal.
   EXPECTED = [Polyphony::BaseException, StandardError, SystemExit, UncaughtThrowError].freeze
+  # What is nobody's to call but the gem's.
+  INSIDE = /\A(#<Class:)?Polyphony::(Native|Signals|Origin|Gathering|Supervision::Monitoring)|Arrival\z|#<Class:Polyphony::(Extensions|Scheduler)/.freeze
   RING = /anon_inode:\[(io_uring|eventfd|eventpoll)\]/.freeze
   MOST_RINGS = 12
-  private_constant :PRIVATE, :EXPECTED, :RING, :MOST_RINGS
+  private_constant :PRIVATE, :EXPECTED, :RING, :MOST_RINGS, :INSIDE
 
   def initialize(seed, calls, log)
     @random = Random.new(seed)
@@ -44,10 +47,19 @@ class Fuzz
     @wrong = []
   end
 
+  # @return [Array<String>] methods that would be called if there were something that has them
+  def missed
+    called = targets.map { |target| target[2] }
+    owners = ObjectSpace.each_object(Module).select { |owner| ours?(owner) && !owner.inspect.match?(INSIDE) }
+    owners.flat_map { |owner| owner.public_instance_methods(false).map { |name| [owner, name] } }
+          .reject { |_, name| called.include?(name) || left_out?("scheduler", name.to_s) }
+          .map { |owner, name| "#{owner}##{name}" }.sort
+  end
+
   # @return [Array<String>] what is wrong
   def run
     Leftovers.warm_up
-    targets
+    @wrong.concat(missed.map { |method| "nothing has #{method}" })
     Fiber.current.shutdown_all_children
     GC.start
     @before = Leftovers.send(:count)
@@ -66,12 +78,13 @@ class Fuzz
       unborn = ours_by_name.grep(Class).select { |owner| allocates?(owner) }
       unborn = unborn.flat_map { |owner| of("#{owner}.allocate", -> { owner.allocate }) }
       Nonsense.release
-      (made + modules + unborn).sort_by { |label, _, name| [label, name.to_s] }
+      (made + modules + unborn).sort_by { |label, _, name, _| [label, name.to_s] }
     end
   end
 
   def of(label, make)
-    names(label, make.call).map { |name| [label, make, name] }
+    sample = make.call
+    names(label, sample).map { |name| [label, make, name, sample.singleton_class.instance_method(name).arity] }
   end
 
   def names(label, sample)
@@ -84,7 +97,7 @@ class Fuzz
   def ours?(owner) = owner.inspect.include?("Polyphony")
 
   def left_out?(label, name)
-    return true if name.start_with?("__")
+    return true if name.start_with?("__") || EXCLUDED.key?("#{label}.#{name}")
 
     inside = label.match?(/scheduler\z|Polyphony\.\z/)
     name == "close" || PRIVATE.include?(name) ? inside : EXCLUDED.key?(name)
@@ -102,8 +115,15 @@ class Fuzz
     false
   end
 
-  def call(label, make, name)
-    arguments = Array.new(@random.rand(0..4)) { pick(Nonsense::VALUES) }
+  # As many as the method takes, mostly: of others it would only say how many those are.
+  def count_for(arity)
+    return @random.rand(0..4) if @random.rand < 0.1
+
+    arity.negative? ? -arity - 1 + @random.rand(0..2) : arity
+  end
+
+  def call(label, make, name, arity)
+    arguments = Array.new(count_for(arity)) { pick(Nonsense::VALUES) }
     keywords = @random.rand < 0.2 ? { Nonsense::KEYWORDS.sample(random: @random) => pick(Nonsense::VALUES) } : {}
     block = pick(Nonsense::BLOCKS)
     @made = "#{label}.#{name}(#{describe(arguments, keywords)}) #{block.first}"

@@ -1,5 +1,8 @@
 # frozen_string_literal: true
 
+require "stringio"
+require "zlib"
+
 # Bad input and hard times: a clear exception, nothing lost, nothing hung.
 RSpec.describe "Bad input" do
   everywhere "the main fiber", "a spun fiber" do
@@ -108,6 +111,88 @@ RSpec.describe "Bad input" do
     expect(reader.readpartial(9)).to eq "text"
   end
 
+  it "in pools and supervisors is refused, and says what is wanted" do
+    [0, -1, "x", Float::NAN, nil].each do |limit|
+      expect { Polyphony::ResourcePool.new(limit: limit) { 1 } }
+        .to raise_error ArgumentError, "a pool needs a limit above zero, not #{limit.inspect}"
+    end
+    [0, 1.5, "x", nil].each do |size|
+      expect { Polyphony::ThreadPool.new(size) }.to raise_error ArgumentError, "a pool needs a thread at least, not #{size.inspect}"
+    end
+    expect { supervise(3) }.to raise_error TypeError, "only a Fiber can be supervised, not Integer"
+    expect { supervise(on_done: 3) }.to raise_error TypeError, "on_done is something to call, not 3"
+  end
+
+  it "with a NUL in a path, a name or a command is an ArgumentError" do
+    [-> { IO.read("a\0b") }, -> { IO.foreach("a\0b") { nil } }, -> { IO.copy_stream("a\0b", File::NULL) },
+     -> { UNIXSocket.new("a\0b") }, -> { UNIXServer.new("a\0b") }, -> { IO.popen("a\0b") }, -> { system("a\0b") }, -> { `a\0b` },
+     -> { TCPSocket.new("a\0b", 80) }, -> { Addrinfo.tcp("localhost", "8\0") }].each do |given|
+      expect(&given).to raise_error ArgumentError, /null byte/
+    end
+  end
+
+  describe "in compressed data" do
+    def compressed(text) = pipe.then { |reader, writer| spin { writer << text; writer.close }; reader }
+
+    whole = Zlib.gzip("polyphony " * 100)
+    flipped = ->(place) { whole.dup.tap { |data| data.setbyte(place, data.getbyte(place) ^ 255) } }
+    {
+      "nothing at all" => ["", Zlib::GzipFile::Error], "text" => ["polyphony", Zlib::GzipFile::Error],
+      "half a header" => [whole[0, 5], Zlib::GzipFile::Error], "half of the data" => [whole[0, 24], Zlib::GzipFile::Error],
+      "half a footer" => [whole[0..-4], Zlib::GzipFile::NoFooter], "another sum" => [flipped.(-6), Zlib::GzipFile::CRCError],
+      "another length" => [flipped.(-1), Zlib::GzipFile::LengthError]
+    }.each do |what, (data, error)|
+      it("#{what} is #{error} from gunzip") { expect { IO.gunzip(compressed(data), StringIO.new) }.to raise_error error }
+    end
+
+    it "is refused by inflate, too" do
+      whole = Zlib.deflate("polyphony " * 100)
+      { "" => Zlib::BufError, whole[0..-3] => Zlib::BufError, "polyphony" => Zlib::DataError }.each do |data, error|
+        expect { IO.inflate(compressed(data), StringIO.new) }.to raise_error error
+      end
+    end
+  end
+
+  # What a callback raises comes to whoever called, or supervises it; what was waited for is there afterwards.
+  describe "of a block that raises" do
+    def failing = proc { raise IOError, "the block" }
+    def text = pipe.then { |reader, writer| writer << "one\ntwo\n"; writer.close; reader }
+
+    {
+      "gets_loop" => -> { text.gets_loop(&failing) }, "read_loop" => -> { text.read_loop(&failing) },
+      "each_line" => -> { text.each_line(&failing) }, "each_char" => -> { text.each_char(&failing) },
+      "feed_loop" => -> { text.feed_loop(failing) }, "foreach" => -> { IO.foreach(__FILE__, &failing) },
+      "every" => -> { every(0.001, &failing) }, "throttled_loop" => -> { throttled_loop(1000, &failing) },
+      "spin_loop" => -> { spin_loop(&failing).await }, "after" => -> { after(0.001, &failing).await },
+      "spin_scope" => -> { spin_scope(&failing) }, "move_on_after" => -> { move_on_after(1, &failing) },
+      "cancel_after" => -> { cancel_after(1, &failing) }, "Timeout" => -> { Timeout.timeout(1, &failing) },
+      "shield" => -> { Polyphony.shield(&failing) }, "Timer" => -> { Polyphony::Timer.new.every(0.001, &failing) },
+      "Throttler" => -> { Polyphony::Throttler.new(1000).call(&failing) },
+      "ResourcePool" => -> { Polyphony::ResourcePool.new(&failing).acquire { nil } },
+      "acquire" => -> { Polyphony::ResourcePool.new { 1 }.acquire(&failing) },
+      "ThreadPool" => -> { Polyphony::ThreadPool.process(&failing) },
+      "receive_loop" => -> { spin { receive_loop(&failing) }.tap { |fiber| fiber << 1 }.await },
+      "supervise" => -> { spin { supervise(spin { 1 }, &failing) }.await },
+      "on_done" => -> { spin { supervise(spin { 1 }, on_done: failing) }.await },
+      "on_error" => -> { spin { supervise(spin { raise "child" }, on_error: failing) }.await },
+      "synchronize" => -> { Mutex.new.synchronize(&failing) },
+      "splice_chunks" => -> { Thread.current.backend.splice_chunks(text, pipe.last, nil, nil, failing, nil, 10) }
+    }.each do |name, call|
+      it "is raised by #{name}" do
+        before = Thread.list.size
+        expect { instance_exec(&call) }.to raise_error IOError, "the block"
+        Polyphony::ThreadPool.reset
+        expect([Fiber.current.children, Thread.current.backend.stats[:timers], Thread.list.size]).to eq [[], 0, before]
+      end
+    end
+
+    it "leaves the lines behind the one it was given" do
+      reader = text
+      expect { reader.gets_loop(&failing) }.to raise_error IOError
+      expect(reader.gets).to eq "two\n"
+    end
+  end
+
   it "in scheduler options is refused, and says what there is" do
     expect { Thread.new { Thread.current.report_on_exception = false; Polyphony.scheduler!(backend: "kqueue") }.value }
       .to raise_error ArgumentError, /kqueue/
@@ -115,6 +200,55 @@ RSpec.describe "Bad input" do
 end
 
 RSpec.describe "Hard times" do
+  everywhere "the main fiber", "a spun fiber" do
+    it "with no room on the device: every way to write says ENOSPC, and where" do
+      full = closing(File.open("/dev/full", "w"))
+      full.sync = true
+      expect { full.write("x") }.to raise_error Errno::ENOSPC, "No space left on device @ io_write - /dev/full"
+      [-> { full.puts("x") }, -> { full.print("x") }, -> { full << "x" }, -> { full.syswrite("x") }, -> { full.write_nonblock("x") },
+       -> { IO.write("/dev/full", "x") }, -> { IO.copy_stream(StringIO.new("x"), full) }].each do |write|
+        expect(&write).to raise_error Errno::ENOSPC
+      end
+      full.sync = false
+      full << "x"
+      expect { full.flush }.to raise_error Errno::ENOSPC
+      expect { full.close }.to raise_error Errno::ENOSPC
+    end
+
+    it "with a peer that resets in the middle of a line: gets says so, and the half is there" do
+      server, client = tcp_pair
+      server.write("half a line")
+      fiber = spin { client.gets }
+      snooze until client.wait_readable
+      server.setsockopt(Socket::Option.linger(true, 0))
+      server.close
+      expect { fiber.await }.to raise_error Errno::ECONNRESET
+      expect(client.read_nonblock(20)).to eq "half a line"
+    end
+
+    it "with a peer that sends a byte at a time: the line is one, and the others run" do
+      reader, writer = unix_pair
+      peer = spin { "a whole line\n".each_char { |char| writer << char; snooze } }
+      expect([reader.gets, peer.await]).to eq ["a whole line\n", "a whole line\n"]
+    end
+  end
+
+  it "in a storm of signals: nothing is interrupted, and every byte arrives" do
+    out = Child.ruby!(<<~RUBY)
+      heard = 0
+      trap(:USR1) { heard += 1 }
+      reader, writer = IO.pipe
+      storm = Thread.new { 300.times { Process.kill(:USR1, Process.pid); Thread.pass } }
+      copier = spin { 200.times { |number| writer.write("\#{number} " + "x" * 5_000 + "\n"); snooze }; writer.close }
+      lines = reader.each_line.map { |line| [line.to_i, line.size] }
+      copier.await
+      storm.join
+      snooze
+      puts lines.map(&:first) == (0...200).to_a, lines.sum(&:last) == 200 * 5_002 + 490, heard.positive?
+    RUBY
+    expect(out).to eq "true\ntrue\ntrue\n"
+  end
+
   it "without descriptors: accept says EMFILE, and the server lives on" do
     out = Child.ruby!(<<~RUBY)
       require "socket"

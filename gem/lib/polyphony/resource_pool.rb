@@ -19,8 +19,12 @@ module Polyphony
 
     # @param limit [Integer]
     # @yieldreturn [Object] a new resource
+    # @raise [ArgumentError] without a block, or where the limit lets nobody have anything
     def initialize(limit: 4, &allocator)
       raise ::ArgumentError, "a pool needs a block that makes its resources" unless allocator
+      unless ::Numeric === limit && limit.positive?
+        raise ::ArgumentError, "a pool needs a limit above zero, not #{limit.inspect}"
+      end
 
       @limit = limit
       @allocator = allocator

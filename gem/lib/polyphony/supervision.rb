@@ -48,6 +48,9 @@ module Polyphony
       __check_spun__
       ::Kernel.raise FiberError, "a fiber supervises for itself: call it there" unless equal?(::Fiber.current)
 
+      strangers = fibers.grep_v(::Fiber)
+      ::Kernel.raise ::TypeError, "only a Fiber can be supervised, not #{strangers.first.class}" if strangers.any?
+
       heard = block || Supervision.policy(on_done, on_error, restart)
       @supervising = true
       fibers = children.reject(&:oob) if fibers.empty?
@@ -62,6 +65,9 @@ module Polyphony
     def self.policy(on_done, on_error, restart)
       unless [nil, false, true, :always, :on_error].include?(restart)
         raise ::ArgumentError, "restart is :always, true or :on_error, not #{restart.inspect}"
+      end
+      { on_done: on_done, on_error: on_error }.compact.each do |name, called|
+        raise ::TypeError, "#{name} is something to call, not #{called.inspect}" unless called.respond_to?(:call)
       end
 
       lambda do |fiber, result|

@@ -31,7 +31,9 @@ module Polyphony
 
     # @param size [Integer] as many threads as there are processors, by default
     def initialize(size = ::Etc.nprocessors)
-      raise ::ArgumentError, "a pool needs a thread at least, not #{size}" unless size.positive?
+      unless ::Integer === size && size.positive?
+        raise ::ArgumentError, "a pool needs a thread at least, not #{size.inspect}"
+      end
 
       @size = size
       @stopped = false
