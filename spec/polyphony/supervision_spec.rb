@@ -194,6 +194,7 @@ RSpec.describe Polyphony::Supervision do
     expect { fiber.attach_to(Fiber.new { nil }) }.to raise_error FiberError, /never spun/
     expect { fiber.attach_to(spin { nil }.tap(&:await)) }.to raise_error FiberError, /has ended: it can be no parent/
     expect { fiber.parent = 3 }.to raise_error TypeError, "only a Fiber can be a parent, not Integer"
+    expect { fiber.thread = nil }.to raise_error TypeError, "only a Thread runs fibers, not NilClass"
     expect { fiber.thread = 3 }.to raise_error TypeError, "only a Thread runs fibers, not Integer"
     expect([fiber.parent, Fiber.current.children, fiber.children]).to eq [Fiber.current, [fiber], [below]]
     fiber.stop.await

@@ -38,10 +38,10 @@ module Polyphony
       # @return [Object, nil] what the block returned, or the exception that ended it
       attr_reader :result
 
-      # @param thread [Thread, nil]
-      # @raise [TypeError] where it is no Thread
+      # @param thread [Thread]
+      # @raise [TypeError] where it is none: nobody could end the fiber
       def thread=(thread)
-        ::Kernel.raise ::TypeError, "only a Thread runs fibers, not #{thread.class}" unless nil == thread || ::Thread === thread
+        ::Kernel.raise ::TypeError, "only a Thread runs fibers, not #{thread.class}" unless ::Thread === thread
 
         @thread = thread
       end
