@@ -15,28 +15,27 @@ module Polyphony
 
     # @param fibers [Array<Fiber>] those to wait for
     def initialize(fibers)
-      strangers = fibers.reject { |fiber| fiber.is_a?(::Fiber) }
-      raise ::TypeError, "only a Fiber can be awaited, not #{strangers.first.class}" unless strangers.empty?
-
+      fibers.each do |fiber|
+        raise ::TypeError, "only a Fiber can be awaited, not #{fiber.class}" unless fiber.is_a?(::Fiber)
+      end
       @waiter = ::Fiber.current
       @fibers = fibers
-      @wanted = nil
-      @left = fibers.uniq.count { |fiber| fiber.__watch__(self, self) }
+      @left = fibers.count { |fiber| fiber.__watch__(self, self) } # one that is there twice counts once
     end
 
     # Waits until all have ended, or one has failed.
     def wait_for_all
-      wait { @left.zero? || @failed }
+      wait(:all)
     end
 
     # Waits until every one has ended, whatever it ended with.
     def wait_for_each
-      wait { @left.zero? }
+      wait(:each)
     end
 
     # Waits until one has ended.
     def wait_for_one
-      wait { @first }
+      wait(:one)
     end
 
     # Counts anew those that have not ended: one whose end a signal cut short may have told nobody.
@@ -60,17 +59,25 @@ module Polyphony
       @left -= 1
       @first ||= fiber
       @failed ||= fiber if failed
-      Polyphony.unblock(self, @waiter) if @wanted&.call
+      Polyphony.unblock(self, @waiter) if @wanted && enough?
     end
 
     private
 
-    def wait(&wanted)
+    def wait(wanted)
       @wanted = wanted
-      scheduler = Polyphony.scheduler!
-      scheduler.block(self, nil) until wanted.call
+      scheduler = Polyphony.scheduler || Polyphony.scheduler!
+      scheduler.block(self, nil) until enough?
     ensure
       @wanted = nil
+    end
+
+    def enough?
+      case @wanted
+      when :all then @left.zero? || @failed
+      when :each then @left.zero?
+      when :one then @first
+      end
     end
   end
 end

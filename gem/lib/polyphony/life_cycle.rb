@@ -42,7 +42,7 @@ module Polyphony
       end
 
       block = @block
-      __run__(Polyphony.scheduler!, ->(value) { LifeCycle.begin_with(value.nil? ? first_value : value, block) })
+      __run__(->(value) { LifeCycle.begin_with(value.nil? ? first_value : value, block) })
     end
 
     # @api private

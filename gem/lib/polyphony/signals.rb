@@ -57,7 +57,7 @@ module Polyphony
     # @return [Fiber]
     def self.spin(scheduler, handler, &block)
       main = ::Thread.current.main_fiber
-      fiber = ::Fiber.new(blocking: false) { fiber.__run__(scheduler, block) }
+      fiber = ::Fiber.new { fiber.__run__(block) }
       fiber.__prepare__(main, :oob, nil, handler)
       fiber.oob = true
       main.__adopt_child__(fiber)

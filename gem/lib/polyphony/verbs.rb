@@ -23,8 +23,8 @@ module Polyphony
     # @return [Fiber]
     # @example
     #   spin { sleep 1; :done }.await # => :done
-    def spin(tag = nil, **options, &block)
-      ::Fiber.current.spin(tag, **options, &block)
+    def spin(tag = nil, storage: true, &block)
+      ::Fiber.current.spin(tag, nil, storage: storage, &block)
     end
 
     # Runs the block in a new fiber for ever, until it breaks or raises StopIteration.

@@ -62,15 +62,15 @@ module Polyphony
       # @return [Fiber]
       # @raise [ArgumentError] without a block
       # @raise [FiberError] where this fiber has ended, or belongs to another thread
-      def spin(tag = nil, orig_caller = nil, **storage, &block)
+      def spin(tag = nil, orig_caller = nil, storage: true, &block)
         ::Kernel.raise ::ArgumentError, "spin needs a block to run" unless block
 
-        scheduler = Polyphony.scheduler!
+        scheduler = Polyphony.scheduler || Polyphony.scheduler!
         ::Kernel.raise FiberError, "#{inspect} belongs to another thread" unless __here__?
         ::Kernel.raise FiberError, "#{inspect} has ended: it can have no children" if @ended
         __check_spun__ unless @thread || equal?(::Fiber.current) # or nobody would end the child
 
-        fiber = ::Fiber.new(blocking: false, **storage) { fiber.__run__(scheduler, block) }
+        fiber = storage == true ? ::Fiber.new(&LIFE) : ::Fiber.new(storage: storage, &LIFE)
         fiber.__prepare__(self, tag, orig_caller, block)
         (@children ||= {}.compare_by_identity)[fiber] = true
         fiber.monitor(self) if @supervising
@@ -385,7 +385,7 @@ module Polyphony
         @ended = false
         @parent = nil
         @children = {}.compare_by_identity
-        @watchers = nil
+        @watcher = @watchers = nil
         ::Thread.current.__take_main_fiber__(self)
       end
 
@@ -411,10 +411,22 @@ module Polyphony
               "let fewer wait at once, or raise it with sysctl."
       private_constant :LIMIT
 
+      # What every spun fiber runs. One proc for all: a closure for each would weigh on every collection.
+      # @api private
+      LIFE = ::Ractor.make_shareable(proc { ::Fiber.current.__run__ })
+      private_constant :LIFE
+
       # The whole life of a spun fiber.
       # @api private
-      def __run__(scheduler, block)
-        result, failed = __live__(scheduler, block)
+      def __run__(block = @block)
+        scheduler = Polyphony.scheduler_of(@thread)
+        failed = false
+        begin
+          result = __live__(scheduler, block)
+        rescue ::Exception => e
+          result = e
+          failed = true
+        end
         result, failed = finalize_children(result, failed) unless @children.nil? || @children.empty?
         __end__(result, failed)
       ensure
@@ -434,7 +446,10 @@ module Polyphony
         __end__(nil, false)
       end
 
-      # Runs the block, again for each Restart. The result, and whether it is an error.
+      # Runs the block, again for each Restart.
+      #
+      # @return [Object] its result
+      # @raise what ends the fiber with an error
       # @api private
       def __live__(scheduler, block)
         value = nil
@@ -443,18 +458,16 @@ module Polyphony
             @running = true
             value = scheduler.enter
           end
-          [block.lambda? && block.arity.zero? ? block.call : block.call(value), false]
+          block.lambda? && block.arity.zero? ? block.call : block.call(value)
         rescue Restart => e
           value = e.value
           receive_all_pending # they were for the earlier run
           retry
         rescue MoveOn, Terminate => e
-          [e.value, false]
+          e.value
         rescue ::LocalJumpError => e
           # A `break` out of a block whose method has returned: what the fiber was for has ended.
-          e.reason == :break ? [e.exit_value, false] : [e, true]
-        rescue ::Exception => e
-          [e, true]
+          e.reason == :break ? e.exit_value : ::Kernel.raise
         end
       end
 
@@ -463,15 +476,16 @@ module Polyphony
         @result = result
         @ended = true
         @running = false
-        watchers = @watchers
-        @watchers = nil
-        Polyphony.tell_end(self) if watchers || failed # before what follows from it
-        watchers&.each_value { |watcher| watcher.finished(self, failed) }
+        watcher, watchers = @watcher, @watchers
+        @watcher = @watchers = nil
+        Polyphony.tell_end(self) if watcher || watchers || failed # before what follows from it
+        watcher&.finished(self, failed)
+        watchers&.each_value { |other| other.finished(self, failed) }
         @parent&.__forget_child__(self)
         return unless failed
 
         Extensions::Fiber.remember_source(result, self)
-        waiting = watchers&.each_value&.any? { |watcher| watcher.waiter.equal?(@parent) }
+        waiting = [watcher, *watchers&.values].any? { |one| one && one.waiter.equal?(@parent) }
         Polyphony.schedule(@parent, result, true) unless waiting || @parent.nil?
       end
 
@@ -495,6 +509,9 @@ module Polyphony
         gathering&.end
       end
 
+      # Tells a watcher of the end, once. A fiber has one that is its own key, mostly; the others are in a Hash.
+      #
+      # @return [Boolean] whether it will be told: not where the fiber has ended, or the key is known already
       # @api private
       def __watch__(key, watcher)
         __check_spun__
@@ -502,13 +519,19 @@ module Polyphony
           watcher.already(self, @result.is_a?(::Exception))
           return false
         end
-        (@watchers ||= {}.compare_by_identity)[key] = watcher
+        return false if @watcher.equal?(key) || @watchers&.key?(key)
+
+        if @watcher.nil? && watcher.equal?(key)
+          @watcher = watcher
+        else
+          (@watchers ||= {}.compare_by_identity)[key] = watcher
+        end
         true
       end
 
       # @api private
       def __unwatch__(key)
-        @watchers&.delete(key)
+        @watcher.equal?(key) ? @watcher = nil : @watchers&.delete(key)
       end
 
       # @api private

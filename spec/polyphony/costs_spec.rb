@@ -1,0 +1,36 @@
+# frozen_string_literal: true
+
+require "objspace"
+
+# What a unit of work may cost, in what can be counted: objects, switches, turns of the loop. bin/bench tells of
+# time, on a machine that is quiet; these hold on every machine.
+RSpec.describe "What things cost" do
+  before { GC.disable }
+  after { GC.enable }
+
+  # Objects a unit, when the same has been done before.
+  def objects(units)
+    yield
+    before = GC.stat(:total_allocated_objects)
+    yield
+    (GC.stat(:total_allocated_objects) - before).fdiv(units)
+  end
+
+  def stats = Thread.current.backend.stats
+
+  # How much a counter grows a unit.
+  def counted(counter, units)
+    before = stats.fetch(counter)
+    yield
+    (stats.fetch(counter) - before).fdiv(units)
+  end
+
+  # Fiber, Proc and its frame; who awaits it, and what is awaited.
+  it "a fiber that is spun and awaited: five objects" do
+    expect(objects(200) { 200.times { spin { nil }.await } }).to be < 5.5
+  end
+
+  it "a fiber among many that are awaited together: three objects" do
+    expect(objects(500) { Fiber.await(Array.new(500) { spin { nil } }) }).to be < 3.5
+  end
+end
