@@ -16,6 +16,7 @@ mod open_file;
 mod process;
 mod queue;
 mod ractor;
+mod recall;
 mod roots;
 mod ruby_api;
 mod scheduler;
@@ -35,6 +36,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     process::define(native)?;
     io::splice::define(native)?;
     let extensions = polyphony.define_module("Extensions")?;
+    recall::define(ruby, polyphony)?;
     queue::define(ruby, polyphony, extensions)?;
     mailbox::define(polyphony, extensions)?;
     io::define(extensions.define_module("IO")?)

@@ -7,11 +7,12 @@ use magnus::{
 };
 use rb_sys::{ID, VALUE};
 
-use crate::{roots::NIL, scheduler::Scheduler};
+use crate::{recall, roots::NIL, scheduler::Scheduler};
 
 pub(crate) fn define(polyphony: RModule, extensions: RModule) -> Result<(), Error> {
     let fiber = extensions.define_module("Fiber")?;
     fiber.define_method("mailbox", method!(mailbox_of, 0))?;
+    polyphony.define_module_function("forget_mailboxes", magnus::function!(recall::forget, 0))?;
     let verbs = polyphony.define_module("Verbs")?;
     // SAFETY: Ruby calls a method of arity 0 with its object, one of arity 1 with an argument besides,
     // whatever type it is given as.
@@ -78,9 +79,23 @@ unsafe fn mailbox(fiber: VALUE) -> VALUE {
     }
 }
 
+/// [`mailbox`] of a fiber that has not ended; the next look is quick. A fiber that ends says so.
+unsafe fn mailbox_in_use(fiber: VALUE) -> VALUE {
+    match recall::variable(fiber, ids().mailbox) {
+        // SAFETY: the caller's fiber is alive.
+        NIL => unsafe { mailbox(fiber) },
+        mailbox => mailbox,
+    }
+}
+
 unsafe extern "C" fn receive(fiber: VALUE) -> VALUE {
     // SAFETY: Ruby called us with a live fiber; nothing here is dropped if it raises.
-    unsafe { rb_sys::rb_funcallv(mailbox(fiber), ids().shift, 0, std::ptr::null()) }
+    unsafe { shift(mailbox(fiber)) }
+}
+
+unsafe fn shift(mailbox: VALUE) -> VALUE {
+    // SAFETY: a live queue; nothing here is dropped if it raises.
+    unsafe { rb_sys::rb_funcallv(mailbox, ids().shift, 0, std::ptr::null()) }
 }
 
 unsafe extern "C" fn receive_here(_this: VALUE) -> VALUE {
@@ -91,17 +106,20 @@ unsafe extern "C" fn receive_here(_this: VALUE) -> VALUE {
             let polyphony = rb_sys::rb_const_get(rb_sys::rb_cObject, ids().polyphony);
             rb_sys::rb_funcallv(polyphony, ids().scheduler, 0, std::ptr::null());
         }
-        receive(rb_sys::rb_fiber_current())
+        shift(mailbox_in_use(rb_sys::rb_fiber_current()))
     }
 }
 
 unsafe extern "C" fn send(fiber: VALUE, message: VALUE) -> VALUE {
     // SAFETY: Ruby called us with live objects; nothing here is dropped if it raises.
     unsafe {
-        if rb_sys::rb_ivar_get(fiber, ids().ended) & !NIL != 0 {
-            rb_sys::rb_funcallv(fiber, ids().refuse_message, 0, std::ptr::null());
-        }
-        rb_sys::rb_funcallv(mailbox(fiber), ids().push, 1, &message);
+        let mailbox = recall::found(fiber, ids().mailbox).unwrap_or_else(|| {
+            if rb_sys::rb_ivar_get(fiber, ids().ended) & !NIL != 0 {
+                rb_sys::rb_funcallv(fiber, ids().refuse_message, 0, std::ptr::null());
+            }
+            mailbox_in_use(fiber)
+        });
+        rb_sys::rb_funcallv(mailbox, ids().push, 1, &message);
     }
     fiber
 }

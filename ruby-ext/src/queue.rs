@@ -21,6 +21,7 @@ use crate::{
     errors,
     io::original,
     line::Line,
+    recall,
     roots::NIL,
     scheduler::{Scheduler, hidden_id},
     time,
@@ -105,10 +106,10 @@ impl End {
     /// The line at this end, where there is one. It lives as long as the queue, which the caller holds.
     #[inline]
     fn line<'a>(self, queue: Value) -> Option<&'a Line> {
-        // SAFETY: a live object; a variable that is not set reads as nil. Ruby code cannot write this one, so
-        // what it holds is what `make_line` put there: a wrapped line, whose data pointer is the line.
+        // SAFETY: a live object. Ruby code cannot write its variable, so what that holds is what `make_line`
+        // put there, once: a wrapped line, whose data pointer is the line.
         unsafe {
-            let line = rb_sys::rb_ivar_get(queue.as_raw(), self.id());
+            let line = recall::variable(queue.as_raw(), self.id());
             (line != NIL).then(|| &*rb_sys::macros::RTYPEDDATA_GET_DATA(line).cast::<Line>())
         }
     }

@@ -33,4 +33,31 @@ RSpec.describe "What things cost" do
   it "a fiber among many that are awaited together: three objects" do
     expect(objects(500) { Fiber.await(Array.new(500) { spin { nil } }) }).to be < 3.5
   end
+
+  it "a message: no object, one switch" do
+    count = 500
+    pong = spin { loop { receive << true } }
+    ping = lambda do
+      me = Fiber.current
+      count.times do
+        pong << me
+        receive
+      end
+    end
+    expect(objects(2 * count) { ping.call }).to be < 0.1
+    expect(counted(:switch_count, 2 * count) { ping.call }).to be < 1.1
+    pong.stop
+  end
+
+  it "an item of a queue: no object, one switch" do
+    queue = Queue.new
+    consumer = spin { loop { queue.shift } }
+    feed = lambda do
+      100.times { queue << true }
+      snooze until queue.empty?
+    end
+    expect(objects(100) { feed.call }).to be < 0.1
+    expect(counted(:switch_count, 100) { feed.call }).to be < 2.2
+    consumer.stop
+  end
 end

@@ -476,6 +476,7 @@ module Polyphony
         @result = result
         @ended = true
         @running = false
+        Polyphony.forget_mailboxes if @mailbox
         watcher, watchers = @watcher, @watchers
         @watcher = @watchers = nil
         Polyphony.tell_end(self) if watcher || watchers || failed # before what follows from it
