@@ -8,6 +8,7 @@
 //! calls it, and a Ruby method in between would be that frame.
 
 mod close;
+mod flow;
 mod lines;
 mod poll;
 mod read;
@@ -21,6 +22,7 @@ use magnus::{
 };
 
 pub(crate) use close::let_go;
+pub(crate) use flow::Flow;
 pub(crate) use poll::{Polled, poll};
 pub(crate) use turns::Turns;
 pub(crate) use write::{bytes as string_bytes, frozen};

@@ -47,7 +47,7 @@ use rb_sys::VALUE;
 
 use crate::{
     errors, fork, gvl,
-    io::Turns,
+    io::{Flow, Turns},
     line::Place,
     ractor,
     roots::{self, Keep, NIL, Name, Roots, Scheduled},
@@ -89,6 +89,7 @@ pub(crate) struct Scheduler {
     told: Cell<Stats>,
     /// The fiber of whose end the tracer has heard last.
     ending: Cell<Option<Name>>,
+    flow: RefCell<Flow>,
     options: UringOptions,
     choice: Choice,
 }
@@ -218,6 +219,7 @@ impl Scheduler {
             turns: RefCell::default(),
             told: Cell::default(),
             ending: Cell::default(),
+            flow: RefCell::default(),
             options,
             choice,
         };
@@ -1015,6 +1017,16 @@ impl Scheduler {
     /// Ends the turn, also of a fiber that nobody will hear of again: its descriptor is closed.
     pub(crate) fn end_writing(&self, fd: i32) {
         self.wake(self.turns.borrow_mut().end(fd));
+    }
+
+    /// How large the next piece from a descriptor may be, where it is large.
+    pub(crate) fn expected_piece(&self, fd: i32) -> Option<u32> {
+        self.flow.borrow().expected(fd)
+    }
+
+    /// A piece came from a descriptor, of which so much was asked.
+    pub(crate) fn brought(&self, fd: i32, asked: u32, len: u32) {
+        self.flow.borrow_mut().brought(fd, asked, len);
     }
 
     fn wake(&self, fiber: Option<Name>) {

@@ -60,4 +60,27 @@ RSpec.describe "What things cost" do
     expect(counted(:switch_count, 100) { feed.call }).to be < 2.2
     consumer.stop
   end
+
+  describe "a large piece from a pipe" do
+    let(:chunk) { "x" * 16_384 }
+
+    # Pieces that come, one after the other.
+    def pieces(count)
+      reader, writer = pipe
+      got = []
+      drain = spin { reader.read_loop(65_536) { |piece| got << piece } }
+      count.times { writer.write(chunk) }
+      writer.close
+      drain.await
+      got
+    end
+
+    it "one string, no larger than what came, and a turn of the loop" do
+      got = []
+      expect(counted(:poll_count, 200) { got = pieces(200) }).to be < 1.2
+      expect(got.sum(&:bytesize)).to eq 200 * chunk.bytesize
+      expect(got.map { |piece| ObjectSpace.memsize_of(piece) - piece.bytesize }.max).to be < 1_200
+      expect(objects(200) { pieces(200) }).to be < 1.5
+    end
+  end
 end

@@ -1,17 +1,22 @@
 //! Filling Ruby's read buffer through the ring.
 //!
 //! A parked read owns no buffer: the kernel picks one of the shard's when the data is there, and the
-//! bytes are copied behind those that Ruby holds already. So nothing of a Ruby object is ever lent to
-//! the kernel for reading, and what a cancelled read brought is found by the next one.
+//! bytes are copied behind those that Ruby holds already. What a cancelled read brought is found by the
+//! next one. Only where large pieces come one after the other does a read bring a string of its own, which
+//! is the answer then: new, locked and kept until the kernel has let go of it.
 
-use magnus::{Error, Integer, RModule, RString, Ruby, Value, method, prelude::*};
-use polyphony_core::op::{Op, Outcome};
+use magnus::{
+    Error, Integer, RModule, RString, Ruby, Value, method,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue},
+};
+use polyphony_core::op::{Op, Outcome, POSITION};
 
-use super::original;
+use super::{original, string_bytes};
 use crate::{
     errors,
     open_file::OpenFile,
-    roots::Keep,
+    roots::{Keep, Roots},
     scheduler::{Performed, Scheduler, Woken},
 };
 
@@ -30,7 +35,88 @@ pub(crate) const CHUNK: u32 = 16 * 1024;
 
 /// Waits for bytes and puts at most `len` of them into the IO's read buffer.
 pub(crate) fn fill(ruby: &Ruby, scheduler: &Scheduler, io: Value, len: u32) -> Result<Filled, Error> {
-    fill_by(ruby, scheduler, io, len, |performed| take_in(scheduler, io, performed.outcome))
+    let room = Room::Shared(len.min(CHUNK));
+    fill_by(ruby, scheduler, io, &room, |performed| take_in(scheduler, io, performed.outcome))
+}
+
+/// Where a read puts what it finds.
+enum Room {
+    /// At most so many bytes in one of the shard's buffers.
+    Shared(u32),
+    /// In a string that nobody else has.
+    Own(Piece),
+}
+
+impl Room {
+    /// For at most `len` bytes, as large as the next piece is expected to be.
+    fn for_piece(scheduler: &Scheduler, fd: i32, len: u32) -> Self {
+        match scheduler.expected_piece(fd) {
+            Some(expected) if len > CHUNK / 2 => Room::Own(Piece::new(len.min(expected))),
+            _ => Room::Shared(len.min(CHUNK)),
+        }
+    }
+
+    fn size(&self) -> u32 {
+        match *self {
+            Room::Shared(len) | Room::Own(Piece { len, .. }) => len,
+        }
+    }
+
+    fn read(&self, fd: i32) -> Op {
+        match self {
+            Room::Shared(len) => Op::ReadPooled { fd, len: *len },
+            Room::Own(piece) => Op::Read { fd, buf: piece.start(), len: piece.len, offset: POSITION },
+        }
+    }
+
+    fn keep(&self, roots: &Roots) -> Keep {
+        match self {
+            Room::Shared(_) => Keep::Nothing,
+            Room::Own(piece) => Keep::Value(roots.keep(piece.string.as_raw())),
+        }
+    }
+}
+
+/// A new string that the kernel fills. While it is locked nobody who finds it can change it.
+#[derive(Clone, Copy)]
+struct Piece {
+    string: RString,
+    len: u32,
+}
+
+impl Piece {
+    fn new(len: u32) -> Self {
+        // SAFETY: called with the GVL; a string with room for so many bytes, which is not embedded in its
+        // object, so that they stay where they are.
+        let string = unsafe {
+            let string = rb_sys::rb_str_buf_new(len.into());
+            Value::from_raw(rb_sys::rb_str_locktmp(string))
+        };
+        Piece { string: RString::from_value(string).expect("a new string is a string"), len }
+    }
+
+    fn start(&self) -> *mut u8 {
+        string_bytes(self.string.as_raw()).0.cast_mut()
+    }
+
+    /// The first `len` bytes, which the kernel has written.
+    fn bytes(&self, len: usize) -> &[u8] {
+        // SAFETY: the string has room for more, and is on the caller's stack.
+        unsafe { std::slice::from_raw_parts(self.start(), len.min(self.len as usize)) }
+    }
+
+    /// The string, as long as what came, and no larger.
+    fn cut(self, len: usize) -> RString {
+        let string = self.string.as_raw();
+        // SAFETY: a live string that was locked when it was made, with room for so many bytes, which the
+        // kernel has written and let go of.
+        unsafe {
+            rb_sys::rb_str_unlocktmp(string);
+            rb_sys::rb_str_set_len(string, len as _);
+            rb_sys::rb_str_resize(string, len as _);
+        }
+        self.string
+    }
 }
 
 /// [`fill`], where `take` puts what a read brought.
@@ -38,7 +124,7 @@ fn fill_by(
     ruby: &Ruby,
     scheduler: &Scheduler,
     io: Value,
-    len: u32,
+    room: &Room,
     mut take: impl FnMut(&Performed),
 ) -> Result<Filled, Error> {
     loop {
@@ -46,8 +132,7 @@ fn fill_by(
         if file.has_unwritten() {
             let _: Value = io.funcall("flush", ())?;
         }
-        let op = Op::ReadPooled { fd: file.fd(), len: len.min(CHUNK) };
-        let performed = scheduler.perform(op, |_| Keep::Nothing);
+        let performed = scheduler.perform(room.read(file.fd()), |roots| room.keep(roots));
         take(&performed);
         match performed.woken {
             Some(Woken::Error(error)) => return Err(error),
@@ -168,18 +253,33 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 /// going through Ruby's read buffer, unless the fiber was woken by something else: then they wait there.
 fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
-    let holds_nothing = |file: OpenFile| file.is_readable() && file.buffered().is_empty();
-    if !OpenFile::of(io).is_some_and(holds_nothing) {
+    let holds_nothing = |file: &OpenFile| file.is_readable() && file.buffered().is_empty();
+    let Some(fd) = OpenFile::of(io).filter(holds_nothing).map(OpenFile::fd) else {
         return original(ruby, args);
-    }
+    };
+    let room = Room::for_piece(scheduler, fd, len);
     let mut piece = None;
-    let filled = fill_by(ruby, scheduler, io, len, |performed| {
-        let ours = performed.woken.is_none() && OpenFile::of(io).is_some_and(holds_nothing);
-        if ours && performed.outcome.result > 0 {
-            piece = scheduler.consume(performed.outcome, |bytes| ruby.str_from_slice(bytes));
-        } else {
-            take_in(scheduler, io, performed.outcome);
-        }
+    let filled = fill_by(ruby, scheduler, io, &room, |performed| {
+        let Ok(came @ 1..) = usize::try_from(performed.outcome.result) else {
+            return take_in(scheduler, io, performed.outcome);
+        };
+        let file = OpenFile::of(io);
+        let ours = performed.woken.is_none() && file.is_some_and(|file| holds_nothing(&file));
+        piece = match &room {
+            Room::Own(own) if ours => Some(own.cut(came)),
+            Room::Own(own) => {
+                file.into_iter().for_each(|file| file.append(own.bytes(came)));
+                None
+            }
+            Room::Shared(_) if ours => {
+                scheduler.consume(performed.outcome, |bytes| ruby.str_from_slice(bytes))
+            }
+            Room::Shared(_) => {
+                take_in(scheduler, io, performed.outcome);
+                None
+            }
+        };
+        scheduler.brought(fd, room.size(), came as u32);
     })?;
     match (filled, piece) {
         (Filled::Woken(value), _) => Ok(value),

@@ -6,6 +6,16 @@ RSpec.describe IO do
     describe("writing") { writable_ios }
   end
 
+  %i[pipe unix_pair tcp_pair].each do |make|
+    everywhere do
+      let!(:ends) { public_send(make) }
+      let(:reader) { ends[0] }
+      let(:writer) { ends[1] }
+
+      it_behaves_like "a stream of large pieces"
+    end
+  end
+
   describe "#close" do
     it "may be called twice, and leaves no descriptor open" do
       reader, writer = IO.pipe
