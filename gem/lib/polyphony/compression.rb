@@ -15,7 +15,10 @@ module Polyphony
     NAME = 8
     COMMENT = 16
     UNIX = 3
-    private_constant :PIECE, :NAME, :COMMENT, :UNIX
+    # Added to the size of the window: zlib then writes a header that tells nothing, and reckons the checksum.
+    GZIP = 16
+    BARE_HEADER = 10
+    private_constant :PIECE, :NAME, :COMMENT, :UNIX, :GZIP, :BARE_HEADER
 
     # Compresses in the format of gzip(1).
     #
@@ -34,12 +37,7 @@ module Polyphony
       Compression.load
       sink = Sink.new(destination)
       sink.write(Compression.header(**options))
-      crc, length = 0, 0
-      Compression.deflate(Source.new(source), sink, -::Zlib::MAX_WBITS) do |piece|
-        crc = ::Zlib.crc32(piece, crc)
-        length += piece.bytesize
-      end
-      sink.write([crc, length & 0xffff_ffff].pack("VV"))
+      Compression.deflate(Source.new(source), Behind.new(BARE_HEADER, sink), ::Zlib::MAX_WBITS + GZIP)
       sink.count
     end
 
@@ -99,15 +97,11 @@ module Polyphony
         head
       end
 
-      # Compresses; yields what goes in.
+      # Compresses.
       # @api private
       def deflate(source, sink, window)
         with(::Zlib::Deflate.new(::Zlib::DEFAULT_COMPRESSION, window)) do |stream|
-          until source.ended?
-            piece = source.piece
-            yield piece if block_given?
-            sink.write(stream.deflate(piece))
-          end
+          sink.write(stream.deflate(source.piece)) until source.ended?
           sink.write(stream.finish)
         end
       end
@@ -200,7 +194,8 @@ module Polyphony
       def take
         piece = @next.call
         piece = @next.call while piece && piece.empty?
-        piece&.b
+        # It may be somebody's: what is bytes already is taken as it is, and never changed.
+        piece.nil? || piece.encoding == ::Encoding::BINARY ? piece : piece.b
       end
 
       def reader
@@ -220,7 +215,25 @@ module Polyphony
         piece = @given.byteslice(@place, PIECE)
         @place += PIECE
         Polyphony.scheduler && ::Kernel.instance_method(:snooze).bind_call(self)
-        piece unless piece.nil? || piece.empty?
+        piece.force_encoding(::Encoding::BINARY) unless piece.nil? || piece.empty?
+      end
+    end
+
+    # What passes on all but the first so many bytes.
+    #
+    # @api private
+    class Behind
+      def initialize(bytes, sink)
+        @left = bytes
+        @sink = sink
+      end
+
+      def write(bytes)
+        return @sink.write(bytes) if @left.zero?
+
+        skipped = [@left, bytes.bytesize].min
+        @left -= skipped
+        @sink.write(bytes.byteslice(skipped, bytes.bytesize))
       end
     end
 
