@@ -1058,13 +1058,20 @@ impl Scheduler {
         let fiber = unsafe { rb_sys::rb_fiber_current() };
         // SAFETY: the running fiber.
         self.tell_end(running, unsafe { Value::from_raw(fiber) });
-        self.with_open((), |shard| {
-            if shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber) {
+        let has_ended = self.with_open(false, |shard| {
+            let ends = shard.host_mut().record(running).is_some_and(|record| record.fiber == fiber);
+            if ends {
                 shard.queue_mut().remove(running);
                 shard.host_mut().forget(running);
                 self.ended.set(self.ended.get() + 1);
             }
+            ends
         });
+        if has_ended {
+            // Ruby keeps the stack until the fiber is collected, and does not count it.
+            // SAFETY: called with the GVL; the shard is not borrowed.
+            unsafe { rb_sys::rb_gc_adjust_memory_usage(STACK) };
+        }
     }
 
     /// Tells the tracer that a fiber has ended, once: before it hears of those whom that makes ready.
@@ -1512,6 +1519,11 @@ pub(crate) fn ruby() -> Ruby {
     // SAFETY: everything in this crate but the wait itself runs with the GVL.
     unsafe { Ruby::get_unchecked() }
 }
+
+/// What the stack of a fiber that has ended weighs: two pages, at least. Were it not counted, tens of thousands
+/// of them would be kept by a program that makes little else, and then Ruby cannot start another; after that
+/// its own count of blocking fibers is wrong, for good.
+const STACK: i64 = 8 * 1024;
 
 /// Changes when a scheduler is made, ended or freed: what was cached before says nothing any more.
 static EPOCH: AtomicU32 = AtomicU32::new(1);
