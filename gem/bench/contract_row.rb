@@ -13,6 +13,9 @@ require_relative "measure"
 who, clock, name, number = ARGV
 CLOCK = clock.to_sym
 
+# What is compressed.
+TEXT = "The quick brown fox jumps over the lazy dog. " * 25_000
+
 def per(units, floor: 0, &block) = Measure.per_unit(units, clock: CLOCK, floor: floor, &block)
 
 # What the rows are ratios to: no Polyphony is loaded.
@@ -37,6 +40,12 @@ module Bare
   def memory
     fibers = []
     Measure.growth_per_unit(10_000) { 10_000.times { fibers << Fiber.new { Fiber.yield }.tap(&:resume) } }
+  end
+
+  # A kilobyte compressed, by zlib alone.
+  def zlib
+    require "zlib"
+    per(5 * TEXT.bytesize / 1000.0) { 5.times { Zlib.gzip(TEXT) } }
   end
 
   # A message from one thread to another.
@@ -222,8 +231,7 @@ module Ours
   # Nanoseconds a kilobyte; zlib is loaded by then.
   def gzip
     IO.gzip("", +"")
-    text = "The quick brown fox jumps over the lazy dog. " * 25_000
-    per(5 * text.bytesize / 1000.0) { 5.times { IO.gzip(text, +"") } }
+    per(5 * TEXT.bytesize / 1000.0) { 5.times { IO.gzip(TEXT, +"") } }
   end
 
   # A file of so many bytes, until the process ends.

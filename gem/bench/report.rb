@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
 # Reads rows (`row`, name, unit, ours, reference's name, reference's figure, ratio, interval, goal; tab-separated)
-# from standard input and writes docs/benchmarks/results.md and ratios.svg.
+# from standard input and writes a page of docs/benchmarks and its picture.
+#
+# usage: report.rb results|contract
 require "etc"
 require "cgi"
 
@@ -25,11 +27,36 @@ Line = Struct.new(:name, :unit, :ours, :reference, :theirs, :ratio, :interval, :
   end
 end
 
+Page = Struct.new(:file, :picture, :title, :about)
+
+PAGES = {
+  "results" => Page.new("results.md", "ratios.svg", "Benchmarks", <<~ABOUT),
+    Written by `bin/bench`: bare fibers, bare rings and peers. What is asked of the Ruby API beside the original is in
+    [contract.md](contract.md).
+  ABOUT
+  "contract" => Page.new("contract.md", "contract.svg", "Benchmarks beside the original", <<~ABOUT)
+    Written by `bin/bench contract`, which wants a machine that does nothing else for five minutes. The rows use what
+    Polyphony 1 has and nothing else. The reference is bare Ruby: a switch between two fibers, a fiber made and resumed,
+    a fiber's memory. Polyphony 1.6 was measured once, beside its own bare Ruby, and those ratios are the goals
+    (`gem/bench/original.tsv`): never more of them than the original, and two thirds at most for batches of spins, fired
+    timeouts, cancellations, accepted connections and 10,000 fibers that snooze. Where the original hangs there is no
+    goal.
+  ABOUT
+}.freeze
+PAGE = PAGES.fetch(ARGV.shift)
+
 LINES = $stdin.each_line(chomp: true).filter_map do |line|
   mark, *fields = line.split("\t", -1)
   Line.new(*fields) if mark == "row"
 end
 abort "report: no rows" if LINES.empty?
+
+# How many goals there are, and those that are not met.
+def goals
+  goals = LINES.group_by(&:verdict)
+  met, missed = %w[met missed].map { |verdict| goals.fetch(verdict, []).map(&:name) }
+  "Goals met: #{met.size} of #{met.size + missed.size}.#{" Missed: #{missed.join("; ")}." if missed.any?}"
+end
 
 def markdown
   rows = LINES.map do |line|
@@ -38,9 +65,11 @@ def markdown
       "#{line.interval} | #{line.goal} | #{line.verdict} |"
   end
   <<~MARKDOWN
-    # Benchmarks
+    # #{PAGE.title}
 
-    Written by `bin/bench`. CPU time per unit of work (or wall time, where it waits; or bytes), the median of pairs of fresh
+    #{PAGE.about}
+
+    CPU time per unit of work (or wall time, where it waits; or bytes), the median of pairs of fresh
     processes, ours and the reference in turns; the interval is the 95 % interval of the median ratio. Absolute
     figures do not travel between machines, ratios mostly do. A goal is met where the interval's lower end is at
     or below it. A goal with a unit is about our figure, one with a sign too about the difference to the
@@ -48,11 +77,13 @@ def markdown
 
     Linux #{Etc.uname[:release][/\A[\d.]+/]}, #{Etc.nprocessors} processors, Ruby #{RUBY_VERSION}, #{`rustc --version`.split[0, 2].join(" ")}.
 
+    #{goals}
+
     | row | ours | reference | ratio | interval | goal | |
     |---|---|---|---|---|---|---|
     #{rows.join("\n    ").gsub(/^ +/, "")}
 
-    ![ratios](ratios.svg)
+    ![ratios](#{PAGE.picture})
   MARKDOWN
 end
 
@@ -82,6 +113,6 @@ def svg
 end
 
 directory = File.expand_path("../../docs/benchmarks", __dir__)
-File.write("#{directory}/results.md", markdown)
-File.write("#{directory}/ratios.svg", svg)
+File.write("#{directory}/#{PAGE.file}", markdown)
+File.write("#{directory}/#{PAGE.picture}", svg)
 LINES.each { |line| puts format("%-44s %10s %10s %-5s ratio %-6s goal %-10s %s", *line.values_at(0, 2, 4, 1, 5, 7), line.verdict) }
