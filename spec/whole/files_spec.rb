@@ -19,6 +19,7 @@ RSpec.describe "The library's files" do
     "polyphony/core/timer" => "whole/contract_spec.rb",
     "polyphony/elsewhere" => "polyphony/extensions/socket/resolving_spec.rb", # private: who uses it
     "polyphony/extensions" => "extensions/parity_spec.rb", # the table of all overrides
+    "polyphony/extensions/lock_extras" => "polyphony/extensions/mutex_spec.rb", # beside the locks themselves
     "polyphony/extensions/openssl" => "polyphony/extensions/late_spec.rb", # one more way to load it
     "polyphony/gathering" => "polyphony/extensions/fiber_spec.rb", # private: how fibers wait for many
     "polyphony/origin" => "polyphony/extensions/exception_spec.rb", # private: what backtraces are made of
