@@ -28,7 +28,7 @@ Gem::Specification.new do |spec|
   spec.metadata = { "rubygems_mfa_required" => "true" }
 
   spec.files = rust + %w[Cargo.toml Cargo.lock README.md CHANGELOG.md LICENSE ruby-ext/extconf.rb] +
-               Dir.glob("gem/{lib,examples}/**/*.{rb,md}", base: root) + Dir.glob("sig/*", base: root) +
+               Dir.glob("gem/{lib,examples}/**/*.{rb,md}", base: root) + Dir.glob("sig/**/*.{rbs,yaml}", base: root) +
                Dir.glob("include/*.h", base: root)
   spec.extensions = ["ruby-ext/extconf.rb"]
   spec.require_paths = ["gem/lib"]

@@ -17,13 +17,26 @@ module Polyphony
     # @param handler [#call] what the user gave to `trap`
     # @return [Handler] what Ruby calls
     def self.wrap(handler)
+      prompt = ::Fiber.current if prompt?(handler)
       wrapped = Handler.new do |*signal|
+        next handler.call(*signal) if prompt && evaluates?(prompt)
+
         # Signal 0 is the end of the process, which no fiber sees.
         scheduler = Polyphony.scheduler_of(::Thread.main) unless signal.first == 0 # rubocop:disable Style/NumericPredicate
         scheduler ? defer(scheduler, handler, signal) : handler.call(*signal)
       end
       wrapped.given = handler
       wrapped
+    end
+
+    # Whether it is IRB's own, which ends what the prompt evaluates: that may be code which never waits.
+    def self.prompt?(handler)
+      defined?(::IRB::Irb) && handler.is_a?(::Proc) && handler.binding.receiver.is_a?(::IRB::Irb)
+    end
+
+    # Whether the prompt's fiber runs: what waits hears of the signal at the next switch, as ever.
+    def self.evaluates?(prompt)
+      prompt.equal?(::Fiber.current) && Polyphony.scheduler # it is nil in the middle of a wait
     end
 
     # Handlers that have no fiber yet, each with what it is called with.

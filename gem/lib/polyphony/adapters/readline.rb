@@ -1,23 +1,8 @@
 # frozen_string_literal: true
 
+# `Readline.readline` lets other fibers run while the prompt waits. The drop-in sees to it by itself where
+# Readline is loaded before a thread gets its scheduler; this is for a program that wants to be sure.
 require "readline"
 require_relative "../../polyphony"
 
-module Polyphony
-  # Adapters for libraries that hold their thread while they wait.
-  module Adapters
-    # Other fibers run while the prompt waits. Where Readline is Ruby's C extension the library waits in C, so
-    # it does in a thread of its own; Reline waits as every IO does and needs no adapter.
-    module Readline
-      # @see ::Readline.readline
-      # @note Suspends the calling fiber until there is a line.
-      def readline(*arguments)
-        return super unless Polyphony.scheduler
-
-        Polyphony.elsewhere { super(*arguments) }
-      end
-
-      ::Readline.singleton_class.prepend(self)
-    end
-  end
-end
+Polyphony::Extensions::Late.install

@@ -4,7 +4,8 @@ require "io/nonblock"
 
 module Polyphony
   module Extensions
-    # What is installed once a library is there that the gem does not load by itself: OpenSSL.
+    # What is installed once a library is there that the gem does not load by itself: OpenSSL, Readline where
+    # it is written in C, IRB and Pry.
     #
     # There is no hook in `require`. It is looked for when the gem is loaded, when a thread gets its
     # scheduler, when somebody listens, and when OpenSSL wraps a descriptor, which it makes non-blocking
@@ -15,12 +16,17 @@ module Polyphony
       # @return [void]
       # @api private
       def self.install
-        # What is only promised (net/http does) is not there, and to ask for it would load it.
-        return if @installed || ::Object.autoload?(:OpenSSL) || !defined?(::OpenSSL::SSL::SSLServer)
+          require_relative "openssl/sockets" if there?(:OpenSSL) && defined?(::OpenSSL::SSL::SSLServer)
+        require_relative "readline" if there?(:Readline)
+        return unless there?(:IRB) || there?(:Pry)
 
-        @installed = true
-        require_relative "openssl/sockets"
+        require_relative "prompts"
+        Prompts.install
       end
+
+      # What is only promised (net/http does) is not there, and to ask for it would load it.
+      def self.there?(name) = ::Object.const_defined?(name) && !::Object.autoload?(name)
+      private_class_method :there?
 
       # OpenSSL says `nonblock=` to what it wraps.
       module Wrapped
