@@ -5,6 +5,7 @@ require "yard"
 require "polyphony/core/debug"
 require "polyphony/extensions/openssl"
 require "polyphony/adapters/readline"
+require "polyphony/extensions/prompts"
 
 # What YARD reads in the sources, beside what a Ruby with the gem loaded has.
 class Documentation

@@ -8,10 +8,12 @@ module Polyphony
     #
     # A line is read in a fiber of its own. So an error that ends a background fiber, which its parent hears of,
     # is told above the line and does not end it.
+    #
+    # @api private
     module Prompts
       # Runs the block, which reads a line, and tells of what fails behind it.
+      #
       # @return [Object] the block's value
-      # @api private
       def self.read(&block)
         return yield unless Polyphony.scheduler
 
@@ -24,7 +26,6 @@ module Polyphony
       end
 
       # Runs the block; an error of a fiber other than the given one is told in place of being raised.
-      # @api private
       def self.telling(own = nil)
         yield
       rescue ::StandardError, ::ScriptError => e
@@ -64,7 +65,6 @@ module Polyphony
       end
 
       # Serves what there is of IRB and Pry. Doing it again changes nothing.
-      # @api private
       def self.install
         serve_irb if defined?(::IRB::Irb) && !::IRB::Irb.include?(Evaluating)
         serve_pry if defined?(::Pry::REPL) && !::Pry.include?(Showing)
