@@ -52,6 +52,7 @@ RSpec.describe "The library's files" do
   public_files.each do |file|
     it "have #{file}, which can be required alone, silently, under -w" do
       out, err, status = Child.ruby("require #{file.inspect}", loaded: "rbconfig", before: [])
+      skip "#{Regexp.last_match(1)} is not installed" if err =~ /cannot load such file -- (?!polyphony)(\S+) \(LoadError\)/
       expect([out, err, status.success?]).to eq ["", "", true]
     end
   end

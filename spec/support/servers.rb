@@ -1,0 +1,48 @@
+# frozen_string_literal: true
+
+require "tmpdir"
+
+# Real servers of others, each on a socket in a directory of its own.
+module Servers
+  # Debian's package of the server starts one on the machine; that of the tools has the same program.
+  REDIS = %w[redis-server redis-check-rdb].filter_map { |name| ENV["PATH"].split(":").map { |path| File.join(path, name) }.find { |path| File.executable?(path) } }.first
+  POSTGRES = Dir["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"].max
+
+  module_function
+
+  # Yields the path of a socket.
+  def redis
+    within do |directory|
+      socket = File.join(directory, "redis.sock")
+      options = { "port" => "0", "unixsocket" => socket, "save" => "", "dir" => directory }
+      running([REDIS, "redis-server"], *options.flat_map { |name, value| ["--#{name}", value] }) { yield socket }
+    end
+  end
+
+  # Yields the directory of a socket; the user is postgres.
+  def postgres
+    within do |directory|
+      # The server refuses to be root.
+      user = Process.uid.zero? ? %w[setpriv --reuid=postgres --regid=postgres --clear-groups] : []
+      FileUtils.chown("postgres", "postgres", directory) if user.any?
+      data = File.join(directory, "data")
+      made = system(*user, "#{POSTGRES}/initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-D", data, chdir: "/", out: File::NULL)
+      raise "initdb failed" unless made
+
+      settings = { "listen_addresses" => "", "fsync" => "off", "unix_socket_directories" => directory }
+      running(*user, "#{POSTGRES}/postgres", "-D", data, *settings.flat_map { |name, value| ["-c", "#{name}=#{value}"] }) { yield directory }
+    end
+  end
+
+  def within(&block) = Dir.mktmpdir(&block)
+
+  def running(*command)
+    pid = spawn(*command, chdir: "/", %i[out err] => File::NULL)
+    yield
+  ensure
+    if pid
+      Process.kill(:INT, pid)
+      Process.wait(pid)
+    end
+  end
+end
