@@ -35,6 +35,14 @@ RSpec.describe "A terminal" do
   {
     "$stdin.getch" => ["a", '"a"'], "$stdin.raw { |io| io.getc }" => ["b", '"b"'],
     "$stdin.noecho(&:gets)" => ["c\n", '"c\n"'], "$stdin.gets" => ["d\n", '"d\n"'],
+    "$stdin.getch(intr: true)" => ["g", '"g"'], "IO.console.getch" => ["h", '"h"'],
+    "IO.console.raw { |io| io.readpartial(9) }" => ["i", '"i"'], "($stdin.raw!) && $stdin.getc.tap { $stdin.cooked! }" => ["j", '"j"'],
+    "$stdin.raw { |io| io.cooked { io.gets } }" => ["k\n", '"k\n"'], "$stdin.getpass('> ')" => ["l\n", '"l"'],
+    "IO.console.getpass('> ')" => ["m\n", '"m"'], "spin { IO.console.getpass('> ') }.await" => ["n\n", '"n"'],
+    "($stdin.echo = false) || $stdin.gets.tap { $stdin.echo = true }" => ["o\n", '"o\n"'],
+    "($stdin.winsize = [10, 20]) && $stdin.gets + $stdin.winsize.inspect" => ["p\n", '"p\n[10, 20]"'],
+    "(mode = $stdin.console_mode) && ($stdin.console_mode = mode.raw) && $stdin.getc.tap { $stdin.console_mode = mode }" => ["q", '"q"'],
+    "$stdin.raw(min: 2) { |io| io.readpartial(2) }" => ["rs", '"rs"'], "$stdin.iflush && $stdin.readline" => ["t\n", '"t\n"'],
     'require("reline") && Reline.readline("> ", false)' => ["e\r", '"e"'],
     'require("polyphony/adapters/readline") && Readline.readline("> ", false)' => ["f\r", '"f"']
   }.each do |answer, (keys, got)|

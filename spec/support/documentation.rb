@@ -6,6 +6,8 @@ require "polyphony/core/debug"
 require "polyphony/extensions/openssl"
 require "polyphony/adapters/readline"
 require "polyphony/extensions/prompts"
+require "io/console"
+require "polyphony/extensions/console"
 
 # What YARD reads in the sources, beside what a Ruby with the gem loaded has.
 class Documentation

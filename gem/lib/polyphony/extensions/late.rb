@@ -4,8 +4,8 @@ require "io/nonblock"
 
 module Polyphony
   module Extensions
-    # What is installed once a library is there that the gem does not load by itself: OpenSSL, Readline where
-    # it is written in C, IRB and Pry.
+    # What is installed once a library is there that the gem does not load by itself: OpenSSL, io/console,
+    # Readline where it is written in C, IRB and Pry.
     #
     # There is no hook in `require`. It is looked for when the gem is loaded, when a thread gets its
     # scheduler, when somebody listens, and when OpenSSL wraps a descriptor, which it makes non-blocking
@@ -16,17 +16,23 @@ module Polyphony
       # @return [void]
       # @api private
       def self.install
-          require_relative "openssl/sockets" if there?(:OpenSSL) && defined?(::OpenSSL::SSL::SSLServer)
-        require_relative "readline" if there?(:Readline)
+        require_relative "openssl/sockets" if new?(:OpenSSL) && defined?(::OpenSSL::SSL::SSLServer)
+        require_relative "readline" if new?(:Readline)
+        require_relative "console" if !ours?(:Console) && ::IO.method_defined?(:getpass)
         return unless there?(:IRB) || there?(:Pry)
 
-        require_relative "prompts"
+        require_relative "prompts" unless ours?(:Prompts)
         Prompts.install
       end
 
+      # Whether a library is there and what we make of it is not.
+      def self.new?(name) = !ours?(name) && there?(name)
+
+      def self.ours?(name) = Extensions.const_defined?(name, false)
+
       # What is only promised (net/http does) is not there, and to ask for it would load it.
       def self.there?(name) = ::Object.const_defined?(name) && !::Object.autoload?(name)
-      private_class_method :there?
+      private_class_method :new?, :ours?, :there?
 
       # OpenSSL says `nonblock=` to what it wraps.
       module Wrapped
