@@ -9,7 +9,17 @@ RSpec.describe "The library's files" do
 
   # Those that have no spec of their own, and what tells of them.
   told_elsewhere = {
-    "polyphony/adapters/readline" => "extensions/console_spec.rb", # beside the other prompts
+    "polyphony/adapters/fs" => "adapters/libraries_spec.rb", # each with its library
+    "polyphony/adapters/irb" => "adapters/prompts_spec.rb",
+    "polyphony/adapters/mysql2" => "adapters/libraries_spec.rb",
+    "polyphony/adapters/open3" => "adapters/libraries_spec.rb",
+    "polyphony/adapters/postgres" => "adapters/libraries_spec.rb",
+    "polyphony/adapters/process" => "adapters/libraries_spec.rb",
+    "polyphony/adapters/pry" => "adapters/prompts_spec.rb",
+    "polyphony/adapters/readline" => "adapters/prompts_spec.rb",
+    "polyphony/adapters/redis" => "adapters/libraries_spec.rb",
+    "polyphony/adapters/sequel" => "adapters/libraries_spec.rb",
+    "polyphony/adapters/trace" => "adapters/libraries_spec.rb",
     "polyphony/core/channel" => "whole/contract_spec.rb", # these lead to where things are now
     "polyphony/core/exceptions" => "whole/contract_spec.rb",
     "polyphony/core/resource_pool" => "whole/contract_spec.rb",
@@ -19,8 +29,11 @@ RSpec.describe "The library's files" do
     "polyphony/core/timer" => "whole/contract_spec.rb",
     "polyphony/elsewhere" => "polyphony/extensions/socket/resolving_spec.rb", # private: who uses it
     "polyphony/extensions" => "extensions/parity_spec.rb", # the table of all overrides
+    "polyphony/extensions/console" => "extensions/console_spec.rb",
     "polyphony/extensions/lock_extras" => "polyphony/extensions/mutex_spec.rb", # beside the locks themselves
     "polyphony/extensions/openssl" => "polyphony/extensions/late_spec.rb", # one more way to load it
+    "polyphony/extensions/prompts" => "adapters/prompts_spec.rb",
+    "polyphony/extensions/readline" => "adapters/prompts_spec.rb",
     "polyphony/gathering" => "polyphony/extensions/fiber_spec.rb", # private: how fibers wait for many
     "polyphony/origin" => "polyphony/extensions/exception_spec.rb", # private: what backtraces are made of
     "polyphony/version" => "whole/files_spec.rb" # here

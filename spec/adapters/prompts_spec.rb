@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-require_relative "../../support/terminal"
+require_relative "../support/terminal"
 
 # IRB and Pry at a terminal, with fibers behind the prompt.
 RSpec.describe "The prompt" do

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-require_relative "../../support/servers"
+require_relative "../support/servers"
 
 # Libraries that talk to servers, with real ones: the fibers of one thread wait for them at the same time.
 RSpec.describe "The adapter for" do
