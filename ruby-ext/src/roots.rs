@@ -417,16 +417,18 @@ impl Roots {
         }
     }
 
-    /// Gives a fiber its turn. One that does not say that it begins cannot take what it is begun with.
+    /// Gives a fiber its turn. One that does not say that it begins cannot take what it is begun with: the
+    /// transfer hands it over.
     #[inline]
-    pub(crate) fn grant(&mut self, name: Name) -> Option<VALUE> {
+    pub(crate) fn grant(&mut self, name: Name) -> Option<(VALUE, Option<VALUE>)> {
         let record = self.record(name)?;
         record.granted = true;
         if record.rare.as_deref_mut().is_some_and(|rare| std::mem::take(&mut rare.unannounced)) {
             record.granted = false;
-            record.scheduled.take_if(|scheduled| !scheduled.raises);
+            let first = record.scheduled.take_if(|scheduled| !scheduled.raises);
+            return Some((record.fiber, first.map(|first| first.value)));
         }
-        Some(record.fiber)
+        Some((record.fiber, None))
     }
 
     /// Lets the fiber not run, whatever is scheduled for it, until it is released.

@@ -124,7 +124,8 @@ impl DataTypeFunctions for Scheduler {
 /// What a fiber does after a step of its park.
 enum Step {
     Granted,
-    Transfer(VALUE, Name),
+    /// To a fiber, with what it is begun with where it cannot ask.
+    Transfer(VALUE, Option<VALUE>, Name),
     Wait(AnyWait),
     Again,
     Idle,
@@ -341,7 +342,8 @@ impl Scheduler {
                         if name == me {
                             return Step::Granted;
                         }
-                        shard.host_mut().grant(name).map_or(Step::Again, |fiber| Step::Transfer(fiber, name))
+                        let Some((fiber, first)) = shard.host_mut().grant(name) else { return Step::Again };
+                        Step::Transfer(fiber, first, name)
                     }
                     Next::Wait(wait) => Step::Wait(wait),
                     Next::Idle => Step::Idle,
@@ -352,7 +354,7 @@ impl Scheduler {
                     self.running.set(me);
                     return Ok(());
                 }
-                Step::Transfer(fiber, name) => self.transfer(fiber, name, me)?,
+                Step::Transfer(fiber, first, name) => self.transfer(fiber, first, name, me)?,
                 Step::Wait(wait) => self.wait(wait, me)?,
                 Step::Again => {}
                 Step::Idle => self.idle(me)?,
@@ -361,10 +363,13 @@ impl Scheduler {
     }
 
     /// The only place that switches. It returns when somebody transfers back.
-    fn transfer(&self, fiber: VALUE, name: Name, me: Name) -> Result<(), Error> {
+    fn transfer(&self, fiber: VALUE, first: Option<VALUE>, name: Name, me: Name) -> Result<(), Error> {
         self.running.set(name);
         // SAFETY: under protect; nothing whose drop matters is alive in this frame or its callers.
-        let switched = protect(|| unsafe { rb_sys::rb_fiber_transfer(fiber, 0, std::ptr::null()) });
+        let switched = protect(|| unsafe {
+            let first = first.as_slice();
+            rb_sys::rb_fiber_transfer(fiber, first.len() as i32, first.as_ptr())
+        });
         let Err(error) = switched else { return Ok(()) };
         let refused = self.with(|shard| {
             let record = shard.host_mut().record(name);

@@ -52,6 +52,17 @@ RSpec.describe "Polyphony.shield" do
     expect(fiber.await).to eq [:late, nil, :went_on]
   end
 
+  it "holds back a stop and timeouts, and loses none" do
+    stopped = spin { move_on_after(0.001) { Polyphony.shield { sleep 0.01 }; sleep }; :went_on }
+    snooze
+    stopped.stop(:stopped)
+    late = move_on_after(0.002, with_value: :outer) do
+      move_on_after(0.001) { Polyphony.shield { sleep 0.01 }; sleep }
+      sleep
+    end
+    expect([stopped.await, late]).to eq %i[stopped outer]
+  end
+
   it "lets values through" do
     log = []
     fiber = shielded(log) { log << suspend }

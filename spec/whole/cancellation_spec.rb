@@ -287,4 +287,52 @@ RSpec.describe "Cancellation" do
       expect([fiber.await, cleaned]).to eq [:stopped, true]
     end
   end
+
+  context "when timeouts are over that something else has overtaken" do
+    # Computes until that many seconds have gone by.
+    def compute(seconds)
+      enough = Process.clock_gettime(Process::CLOCK_MONOTONIC) + seconds
+      nil until Process.clock_gettime(Process::CLOCK_MONOTONIC) > enough
+    end
+
+    [[0.001, 0.002], [0.002, 0.001], [0.001, 0.001]].each do |outer, inner|
+      it "ends the outer block, though the inner one's time is up, too (#{outer} and #{inner})" do
+        result = move_on_after(outer, with_value: :outer) do
+          move_on_after(inner) { compute 0.005; sleep }
+          sleep
+        end
+        expect(result).to eq :outer
+      end
+    end
+
+    it "lets no timeout take the place of a stop" do
+      fiber = spin { move_on_after(0.001) { sleep }; suspend; :went_on }
+      snooze
+      100.times { spin { compute 0.0001 } }
+      fiber.stop(:stopped)
+      expect(fiber.await).to eq :stopped
+    end
+
+    it "lets an error from elsewhere take the place of no timeout" do
+      fiber = spin do
+        move_on_after(0.001, with_value: :late) do
+          compute 0.005
+          begin
+            sleep
+          rescue IOError
+            sleep
+          end
+        end
+      end
+      fiber.schedule
+      snoozer = spin { fiber.raise(IOError, "from elsewhere") }
+      expect(fiber.await).to eq :late
+      snoozer.await
+    end
+
+    it "forgets them with their blocks" do
+      result = move_on_after(0.001) { move_on_after(0.001) { compute 0.005; sleep } }
+      expect([result, snooze, sleep(0)]).to eq [nil, nil, nil]
+    end
+  end
 end

@@ -671,13 +671,13 @@ RSpec.describe Fiber do
 
     it "can be set up to be scheduled" do
       log = []
-      fiber = Fiber.new { log << suspend }
+      fiber = Fiber.new { |first| log << first << suspend }
       fiber.setup_raw
-      fiber.schedule
+      fiber.schedule(:first)
       snooze
       fiber.schedule(:value)
       snooze
-      expect([log, fiber.alive?, fiber.parent, fiber.thread]).to eq [[:value], false, nil, Thread.current]
+      expect([log, fiber.alive?, fiber.parent, fiber.thread]).to eq [%i[first value], false, nil, Thread.current]
       fiber.schedule
       snooze
     end
