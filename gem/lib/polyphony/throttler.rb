@@ -7,6 +7,15 @@ module Polyphony
   #
   # Times are absolute, so a slow call is not added to the wait; those that were missed are not made up for.
   class Throttler
+    # When the tick comes that follows one: those that were missed by now are left out.
+    #
+    # @api private
+    def self.following(due, now, interval)
+      return now if interval.zero?
+
+      due + interval * [((now - due) / interval).floor + 1, 1].max
+    end
+
     # @param rate [Numeric, Hash] times a second; or `rate:`, or `interval:` in seconds
     # @raise [RuntimeError] where it is neither
     def initialize(rate = nil, **options)
@@ -21,8 +30,8 @@ module Polyphony
     # @return [Object] the block's value
     def call
       now = clock
-      due = [@due, now - @interval].max
-      @due = due + @interval
+      due = @due
+      @due = Throttler.following(due, now, @interval)
       due > now ? sleep(due - now) : snooze
       yield self
     end

@@ -70,7 +70,8 @@ module Polyphony
       end
     end
 
-    # Runs the block every so many seconds, in the calling fiber. Ticks that come late are skipped.
+    # Runs the block every so many seconds, in the calling fiber. A tick that comes late runs at once; those
+    # that were missed by then are skipped, and the schedule stays what it was.
     #
     # @return [Object] the value of the `break`
     def every(interval)
@@ -82,9 +83,8 @@ module Polyphony
       ::Kernel.loop do
         now = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         due > now ? sleep(due - now) : snooze
+        due = Throttler.following(due, now, interval)
         yield
-        now = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
-        due += interval * [((now - due) / interval).floor + 1, 1].max
       end
     end
 
