@@ -143,6 +143,10 @@ module Polyphony
   # @api private
   def self.without_home(lines) = lines.reject { |line| line.start_with?(HOME) }
 
+  # Where a block stands that another runs for it, as `spin` takes it.
+  # @api private
+  def self.place_of(block) = block.source_location && [block.source_location.join(":")]
+
   # Where the user's code is.
   # @api private
   def self.caller_lines = without_home(caller(1))

@@ -29,7 +29,7 @@ module Polyphony
 
     # @see Verbs#after
     def after(seconds, &block)
-      ::Fiber.current.spin(@tag) do
+      ::Fiber.current.spin(@tag, Polyphony.place_of(block)) do
         sleep seconds
         block.call
       end

@@ -35,7 +35,7 @@ module Polyphony
     def spin_loop(tag = nil, rate: nil, interval: nil, &block)
       raise ::ArgumentError, "spin_loop needs a block to run" unless block
 
-      ::Fiber.current.spin(tag) do
+      ::Fiber.current.spin(tag, Polyphony.place_of(block)) do
         if rate || interval
           throttled_loop(rate: rate, interval: interval, &block)
         else
@@ -51,7 +51,7 @@ module Polyphony
     def spin_scope(&block)
       raise ::ArgumentError, "spin_scope needs a block" unless block
 
-      ::Fiber.current.spin do
+      ::Fiber.current.spin(nil, Polyphony.place_of(block)) do
         result = block.call
         ::Fiber.current.await_all_children
         result
@@ -64,7 +64,7 @@ module Polyphony
     def after(seconds, &block)
       raise ::ArgumentError, "after needs a block to run" unless block
 
-      ::Fiber.current.spin do
+      ::Fiber.current.spin(nil, Polyphony.place_of(block)) do
         sleep seconds
         block.call
       end

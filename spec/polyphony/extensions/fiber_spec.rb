@@ -141,6 +141,16 @@ RSpec.describe Fiber do
       end
     end
 
+    it "raises a result that is an exception, as await of the one fiber does" do
+      log = []
+      other = spin { suspend; log << :not }
+      [-> { Fiber.await(other, spin { IOError.new("as a value") }) },
+       -> { spin { IOError.new("as a value") }; Fiber.current.await_all_children }].each do |waiting|
+        expect(&waiting).to raise_error IOError, "as a value"
+      end
+      expect([log, other.dead?]).to eq [[], true]
+    end
+
     it "returns nothing for nobody" do
       expect(Fiber.await).to eq []
       expect(Fiber.await([])).to eq []
@@ -599,6 +609,14 @@ RSpec.describe Fiber do
     thread = Thread.new { Fiber.schedule_priority_oob_fiber { log << Thread.current }; sleep 0 }
     expect(log.pop).to equal thread
     thread.join
+  end
+
+  it "stands where its user's block does, whichever verb spins it" do
+    fibers = [spin { nil }, spin_loop { suspend }, spin_loop(rate: 10) { suspend }, after(10) { nil }]
+    fibers << spin_scope { Fiber.current }
+    expect(fibers.map(&:location)).to all include "#{__FILE__}:"
+  ensure
+    Fiber.current.shutdown_all_children
   end
 
   it "has an event of its own, and says where it was spun as it is told" do

@@ -480,8 +480,9 @@ module Polyphony
         watcher, watchers = @watcher, @watchers
         @watcher = @watchers = nil
         Polyphony.tell_end(self) if watcher || watchers || failed # before what follows from it
-        watcher&.finished(self, failed)
-        watchers&.each_value { |other| other.finished(self, failed) }
+        raises = result.is_a?(::Exception)
+        watcher&.finished(self, raises)
+        watchers&.each_value { |other| other.finished(self, raises) }
         @parent&.__forget_child__(self)
         return unless failed
 
