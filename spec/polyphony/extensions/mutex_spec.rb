@@ -10,9 +10,32 @@ RSpec.describe "Locks" do
           let!(:lock) { make.call }
 
           it_behaves_like "a mutex"
+
+          it "may be taken again by the block that has it" do
+            expect(lock.synchronize { lock.synchronize { snooze; :inner } }).to eq :inner
+            expect(spin { lock.synchronize { :free } }.await).to eq :free
+          end
         end
       end
     end
+  end
+
+  it "are let go of by the fiber that ends with them" do
+    mutex, monitor = Mutex.new, Monitor.new
+    holder = spin { mutex.lock; 2.times { monitor.enter }; suspend }
+    snooze
+    waiters = [spin { mutex.synchronize { :mutex } }, spin { monitor.synchronize { :monitor } }]
+    snooze
+    holder.stop
+    expect(Fiber.await(*waiters)).to eq %i[mutex monitor]
+    spin { 40.times { Mutex.new.lock; mutex.lock; mutex.unlock } }.await
+    expect(mutex.lock).to be_owned
+    mutex.unlock
+  end
+
+  it "tell a fiber that locks twice" do
+    mutex = Mutex.new
+    expect { spin { mutex.lock; mutex.lock }.await }.to raise_error ThreadError, /recursive/
   end
 
   describe ConditionVariable do

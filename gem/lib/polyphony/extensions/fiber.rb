@@ -428,11 +428,26 @@ module Polyphony
           failed = true
         end
         result, failed = finalize_children(result, failed) unless @children.nil? || @children.empty?
+        @held&.each_key(&:__abandon__)
         __end__(result, failed)
       ensure
         __killed__ unless @ended
         scheduler.leave
       end
+
+      # Notes a lock that nothing takes back from a fiber that ends with it.
+      # @api private
+      def __holds__(lock)
+        return if @main || !@thread
+
+        held = (@held ||= {}.compare_by_identity)
+        held.select! { |earlier, _| earlier.__held__? } if held.size >= MANY_LOCKS
+        held[lock] = true
+      end
+
+      # How many locks a fiber may have had before those that it has given back are forgotten.
+      MANY_LOCKS = 16
+      private_constant :MANY_LOCKS
 
       # @api private
       def __refuse_message__

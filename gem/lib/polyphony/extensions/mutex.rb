@@ -19,29 +19,22 @@ module Polyphony
     module Mutex
       # @see ::Thread::Mutex#lock
       # @note Suspends the calling fiber until the lock is free, first come first served.
+      # @note A fiber that ends lets go of it.
       def lock
         return super if Polyphony.scheduler.nil? || owned?
-        return self if try_lock
 
-        if ::Fiber.current.blocking?
-          Polyphony.aside { lock && unlock } until try_lock
-        else
-          begin
-            super
-          rescue ::Exception
-            unlock if try_lock
-            raise
-          end
-        end
+        __acquire__
+        ::Fiber.current.__holds__(self)
         self
       end
 
       # @see ::Thread::Mutex#synchronize
-      # @note Suspends like {#lock}.
+      # @note Suspends like {#lock}. Where the fiber has the lock already the block just runs.
       def synchronize
         return super unless Polyphony.scheduler && ::Kernel.block_given?
+        return yield if owned?
 
-        lock
+        __acquire__
         begin
           yield
         ensure
@@ -66,6 +59,30 @@ module Polyphony
           lock
         end
         slept.round if timeout.nil? || slept < timeout
+      end
+
+      # @api private
+      def __held__? = owned?
+
+      # Lets go of it, where the fiber that ends has it.
+      # @api private
+      def __abandon__
+        unlock if owned?
+      end
+
+      private
+
+      STOCK_LOCK = ::Thread::Mutex.instance_method(:lock)
+      private_constant :STOCK_LOCK
+
+      def __acquire__
+        return if try_lock
+        return STOCK_LOCK.bind_call(self) unless ::Fiber.current.blocking?
+
+        Polyphony.aside { __acquire__; unlock } until try_lock
+      rescue ::Exception
+        unlock if try_lock
+        raise
       end
     end
 
@@ -94,20 +111,12 @@ module Polyphony
     module Monitor
       # @see ::Monitor#enter
       # @note Suspends the calling fiber until the monitor is free.
+      # @note A fiber that ends lets go of it.
       def enter
         return super unless Polyphony.scheduler
-        return if try_enter
 
-        if ::Fiber.current.blocking?
-          Polyphony.aside { enter || self.exit } until try_enter
-        else
-          begin
-            super
-          rescue ::Exception
-            self.exit if try_enter
-            raise
-          end
-        end
+        __acquire__
+        ::Fiber.current.__holds__(self)
         nil
       end
       alias mon_enter enter
@@ -117,7 +126,7 @@ module Polyphony
       def synchronize
         return super unless Polyphony.scheduler && ::Kernel.block_given?
 
-        enter
+        __acquire__
         begin
           yield
         ensure
@@ -125,6 +134,30 @@ module Polyphony
         end
       end
       alias mon_synchronize synchronize
+
+      # @api private
+      def __held__? = mon_owned?
+
+      # Lets go of it, where the fiber that ends has it.
+      # @api private
+      def __abandon__
+        self.exit while mon_owned?
+      end
+
+      private
+
+      STOCK_ENTER = ::Monitor.instance_method(:enter)
+      private_constant :STOCK_ENTER
+
+      def __acquire__
+        return if try_enter
+        return STOCK_ENTER.bind_call(self) unless ::Fiber.current.blocking?
+
+        Polyphony.aside { __acquire__; self.exit } until try_enter
+      rescue ::Exception
+        self.exit if try_enter
+        raise
+      end
     end
   end
 end
