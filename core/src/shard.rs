@@ -108,6 +108,24 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.queue.push_first(fiber);
     }
 
+    /// Queues a fiber that lets the others run, unless it is queued already.
+    ///
+    /// Where there are none, those that wait are meant: the shard looks around next. It would take a fiber
+    /// that computes and yields, all alone, the whole budget until they had a turn.
+    #[inline]
+    pub fn yielded(&mut self, fiber: H::Fiber) {
+        if self.queue.is_empty() && self.is_waited_in() {
+            self.budget = 0;
+        }
+        self.queue.wake(fiber);
+    }
+
+    /// Whether anything can become ready.
+    #[inline]
+    fn is_waited_in(&self) -> bool {
+        self.ops.len() > 0 || !self.timers.is_empty() || self.inbox.is_filled()
+    }
+
     /// Starts an operation for a fiber; `keep` lives until its last completion.
     ///
     /// It cannot fail: what the backend cannot take yet is queued, what the kernel refuses is an

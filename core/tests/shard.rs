@@ -100,6 +100,18 @@ fn fibers_that_are_always_ready_leave_room_for_timers_and_for_the_inbox() {
 }
 
 #[test]
+fn a_fiber_that_yields_to_nobody_yields_to_those_that_wait() {
+    let mut bench = sim();
+    bench.shard.host_mut().then = Some(Then::Ready);
+    kernel(&mut bench).script(5, Kind::Read, Answer::bytes(b"hello"));
+    bench.submit_for(9, read(5), None);
+    bench.shard.yielded(1);
+    let Next::Wait(wait) = bench.shard.next() else { panic!("the shard does not look at the kernel") };
+    bench.shard.harvest(wait);
+    assert_eq!(runs(&mut bench), [1, 9]);
+}
+
+#[test]
 fn an_operation_cancelled_before_it_was_taken_never_reaches_the_kernel() {
     let mut bench = Bench::new(Sim::new(1).with_capacity(0));
     let op = bench.submit(read(5));

@@ -736,7 +736,7 @@ impl Scheduler {
         }
         self.with(|shard| {
             shard.host_mut().bring_kept(me.name);
-            shard.queue_mut().wake(me.name);
+            shard.yielded(me.name);
         });
         let rested = self.rest(me.name);
         self.done(me);

@@ -11,6 +11,18 @@ RSpec.describe Polyphony::Verbs do
       expect(order).to eq [0, 1, 2, 0, 1, 2]
     end
 
+    # One that computes 10 ms between two of them would keep I/O waiting for more than half a second.
+    it "gives those that wait a turn each time, where nobody else is ready" do
+      reader, writer = pipe
+      waiting = spin { 10.times { writer.write("x"); reader.readpartial(1); sleep 0 } }
+      rounds = 0
+      until waiting.dead?
+        snooze
+        rounds += 1
+      end
+      expect(rounds).to be < 200
+    end
+
     it "returns what the fiber is scheduled with meanwhile" do
       fiber = spin { snooze }
       snooze

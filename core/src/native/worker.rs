@@ -208,7 +208,7 @@ impl Worker {
             return self.finish(fiber);
         }
         match fiber.asked() {
-            Ask::Yield => self.shard().ready(fiber),
+            Ask::Yield => self.shard().yielded(fiber),
             Ask::Perform(op) => {
                 // epoll tries at once, by system calls that tell of failure in errno; a ring does not.
                 let _keep = matches!(self.shard().backend(), Any::Epoll(_)).then(KeepErrno::new);
