@@ -12,7 +12,6 @@ use crate::{recall, roots::NIL, scheduler::Scheduler};
 pub(crate) fn define(polyphony: RModule, extensions: RModule) -> Result<(), Error> {
     let fiber = extensions.define_module("Fiber")?;
     fiber.define_method("mailbox", method!(mailbox_of, 0))?;
-    polyphony.define_module_function("forget_mailboxes", magnus::function!(recall::forget, 0))?;
     let verbs = polyphony.define_module("Verbs")?;
     // SAFETY: Ruby calls a method of arity 0 with its object, one of arity 1 with an argument besides,
     // whatever type it is given as.
@@ -32,11 +31,9 @@ type Raw = unsafe extern "C" fn() -> VALUE;
 /// The names that messages need, looked up once.
 struct Ids {
     mailbox: ID,
-    ended: ID,
     push: ID,
     shift: ID,
     queue: ID,
-    refuse_message: ID,
     polyphony: ID,
     scheduler: ID,
 }
@@ -48,11 +45,9 @@ fn ids() -> &'static Ids {
         let id = |name: &std::ffi::CStr| unsafe { rb_sys::rb_intern(name.as_ptr()) };
         Ids {
             mailbox: id(c"@mailbox"),
-            ended: id(c"@ended"),
             push: id(c"push"),
             shift: id(c"shift"),
             queue: id(c"Queue"),
-            refuse_message: id(c"__refuse_message__"),
             polyphony: id(c"Polyphony"),
             scheduler: id(c"scheduler!"),
         }
@@ -113,12 +108,7 @@ unsafe extern "C" fn receive_here(_this: VALUE) -> VALUE {
 unsafe extern "C" fn send(fiber: VALUE, message: VALUE) -> VALUE {
     // SAFETY: Ruby called us with live objects; nothing here is dropped if it raises.
     unsafe {
-        let mailbox = recall::found(fiber, ids().mailbox).unwrap_or_else(|| {
-            if rb_sys::rb_ivar_get(fiber, ids().ended) & !NIL != 0 {
-                rb_sys::rb_funcallv(fiber, ids().refuse_message, 0, std::ptr::null());
-            }
-            mailbox_in_use(fiber)
-        });
+        let mailbox = recall::found(fiber, ids().mailbox).unwrap_or_else(|| mailbox_in_use(fiber));
         rb_sys::rb_funcallv(mailbox, ids().push, 1, &message);
     }
     fiber

@@ -56,7 +56,7 @@ pub(crate) fn found(object: VALUE, id: ID) -> Option<VALUE> {
 }
 
 /// Forgets everything, in every thread.
-pub(crate) fn forget() {
+fn forget() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -120,9 +120,6 @@ module Polyphony
   #   @api private
   # @!method self.detained?(fiber)
   #   @api private
-  # @!method self.forget_mailboxes
-  #   A fiber that had a mailbox has ended: whoever sends a message looks anew.
-  #   @api private
   # @!method self.wake_sleeper(thread)
   #   Ends the `sleep` of a thread's main fiber, where it is in one.
   #   @api private

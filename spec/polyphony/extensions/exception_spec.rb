@@ -25,6 +25,14 @@ RSpec.describe Exception do
       expect(lines(error).drop(1) + [error.backtrace[3][/:(\d+)/, 1].to_i]).to eq [inner, inner, outer]
     end
 
+    it "comes from the fiber that it is said to come from" do
+      fiber = spin { nil }
+      fiber.await
+      error = caught { failing }
+      error.source_fiber = fiber
+      expect([error.source_fiber, error.raising_fiber, error.backtrace.last]).to eq [fiber, fiber, fiber.caller.last]
+    end
+
     it "names none of the gem's own lines" do
       error = caught { spin { spin { failing }.await }.await }
       expect(error.backtrace.grep(%r{lib/polyphony/})).to be_empty

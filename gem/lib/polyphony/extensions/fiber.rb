@@ -8,9 +8,8 @@ module Polyphony
     # A fiber made by `Fiber.new` and never spun keeps its stock meaning.
     #
     # @!method <<(message)
-    #   Sends the fiber a message.
+    #   Sends the fiber a message. Where it has ended nobody will receive it, and nobody is told.
     #   @return [Fiber] self
-    #   @raise [FiberError] where it has ended
     # @!method receive
     #   Waits for a message. Call it in the fiber itself.
     #   @note Suspends, also where a message is there; a fiber that is cancelled there leaves the message.
@@ -449,11 +448,6 @@ module Polyphony
       MANY_LOCKS = 16
       private_constant :MANY_LOCKS
 
-      # @api private
-      def __refuse_message__
-        ::Kernel.raise FiberError, "#{inspect} has ended: nobody will receive the message"
-      end
-
       # The thread was killed while this fiber ran; the main fiber is next, and ends what is left.
       # @api private
       def __killed__
@@ -491,7 +485,6 @@ module Polyphony
         @result = result
         @ended = true
         @running = false
-        Polyphony.forget_mailboxes if @mailbox
         watcher, watchers = @watcher, @watchers
         @watcher = @watchers = nil
         Polyphony.tell_end(self) if watcher || watchers || failed # before what follows from it

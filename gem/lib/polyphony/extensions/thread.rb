@@ -144,11 +144,11 @@ module Polyphony
 
       # Sends a message to the thread's main fiber, which finds it also if it has no scheduler yet.
       #
+      # Where the thread has ended nobody will receive it, and nobody is told.
+      #
       # @return [Thread] self
-      # @raise [ThreadError] where the thread has ended
       def <<(message)
-        ::Kernel.raise ::ThreadError, "#{inspect} has ended: nobody will receive the message" unless alive?
-        return self if main_fiber && main_fiber << message
+        return self if !alive? || (main_fiber && main_fiber << message)
 
         (@early_messages ||= []) << message
         __pass_early_messages__
