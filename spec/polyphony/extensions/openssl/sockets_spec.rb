@@ -105,6 +105,54 @@ RSpec.describe "TLS" do
       expect(silent.read).to eq ""
     end
 
+    it "gives up a client that says nothing when its time is up" do
+      accepting = spin { server.accept_loop(ignore_errors: false, handshake_limit: 0.002) { nil } rescue $!.class }
+      silent = closing(TCPSocket.new("127.0.0.1", port))
+      expect(accepting.await).to eq Errno::ETIMEDOUT
+      expect(silent.read).to eq ""
+    end
+
+    it "gives up the oldest of too many that say nothing, and serves who speaks" do
+      over(server, handshakes: 3, handshake_limit: nil) do
+        silent = Array.new(3) { closing(TCPSocket.new("127.0.0.1", port)) }
+        client = tls_client(port)
+        client.puts "hello"
+        expect([client.gets, silent.first.read]).to eq ["HELLO\n", ""]
+        client.close
+        silent.each(&:close)
+      end
+    end
+
+    it "serves all of a crowd, however few may shake hands at once" do
+      over(server, handshakes: 2) do
+        clients = Array.new(12) { |number| spin { tls_client(port).then { |client| client.puts "a#{number}"; client.gets.tap { client.close } } } }
+        expect(clients.map(&:await)).to eq Array.new(12) { |number| "A#{number}\n" }
+      end
+    end
+
+    it "accepts no more than may wait while nobody takes them" do
+      busy = Queue.new
+      served = []
+      accepting = spin { server.accept_loop(handshakes: 2) { |socket| busy.shift; served << closing(socket).gets; break served if served.size == 8 } }
+      clients = Array.new(8) { spin { tls_client(port).puts "x" } }
+      snooze until clients.count(&:dead?) >= 3 && accepting.children.first.children.empty?
+      expect(clients.count(&:dead?)).to be <= 5
+      8.times { busy << :go }
+      expect(accepting.await).to eq ["x\n"] * 8
+      clients.each(&:await)
+    end
+
+    it "leaves the handshake to the block where it is not to start by itself" do
+      server.start_immediately = false
+      accepting = spin { server.accept_loop { |socket| break closing(socket).accept.gets } }
+      tls_client(port).puts "hello"
+      expect(accepting.await).to eq "hello\n"
+    end
+
+    it "takes no nonsense for a number of handshakes" do
+      expect { server.accept_loop(handshakes: 0) { nil } }.to raise_error ArgumentError
+    end
+
     it "ends with the error of a listener that was closed" do
       accepting = spin { server.accept_loop { nil } rescue $!.class }
       3.times { snooze }
@@ -121,6 +169,17 @@ RSpec.describe "TLS" do
     accepting = spin { closing(server.accept).gets }
     tls_client(port).puts "hello"
     expect([accepting.await, names]).to eq ["hello\n", ["localhost"]]
+  end
+
+  it "accepts without a handshake where that is not to start by itself, as ever" do
+    server, port = tls_server
+    server.start_immediately = false
+    closing(TCPSocket.new("127.0.0.1", port))
+    silent = closing(server.accept)
+    client = spin { tls_client(port).tap { |socket| socket.puts "hello" } }
+    expect(closing(server.accept).accept.gets).to eq "hello\n"
+    client.await
+    expect(silent.state).to include "before"
   end
 
   it "ends a handshake that is cancelled, and the server goes on" do

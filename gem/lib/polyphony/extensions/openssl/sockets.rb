@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "handshakes"
+
 module Polyphony
   module Extensions
     # TLS that waits without holding the thread.
@@ -125,64 +127,38 @@ module Polyphony
 
       # @see ::OpenSSL::SSL::SSLServer
       module SSLServer
-        # What {#accept_loop} hands over: a connection, or why there is none.
-        # @api private
-        Arrival = ::Struct.new(:socket, :error, :last)
-        private_constant :Arrival
-
         # Yields each connection once both sides agree. Each handshake has a fiber of its own: a client that
-        # says nothing holds up nobody.
+        # says nothing holds up nobody. It keeps its place only for a limited time, and where there are too
+        # many like it only for a second: then the oldest is given up for the next.
+        #
+        # {#accept} shakes hands in the fiber that calls it, and so waits for a client that says nothing; see
+        # `start_immediately`.
         #
         # @note Suspends the calling fiber until there is a connection.
-        # @param ignore_errors [Boolean] whether a handshake that fails is passed over; else it is raised
+        # @param ignore_errors [Boolean] whether a handshake that fails is passed over; else it is raised, one
+        #   that takes too long as Errno::ETIMEDOUT
+        # @param handshakes [Integer] the most that are under way at once; also how many connections may wait
+        #   for the block before no more are accepted
+        # @param handshake_limit [Numeric, nil] seconds for each; nil for as long as it takes
         # @yieldparam socket [OpenSSL::SSL::SSLSocket]
         # @return [Object, nil] what the block breaks with
-        def accept_loop(ignore_errors: true)
-          arrivals = ::Thread::Queue.new
-          acceptor = ::Fiber.current.spin(:accept_loop) { __accept_into__(arrivals) }
-          ::Kernel.loop do
-            arrival = arrivals.shift
-            ::Kernel.raise arrival.error if arrival.error && (arrival.last || !ignore_errors)
-
-            yield arrival.socket if arrival.socket
-          end
+        def accept_loop(ignore_errors: true, handshakes: 256, handshake_limit: 30)
+          under_way = Handshakes.new(handshakes, handshake_limit) { |socket| __shake_hands__(socket) }
+          under_way.accept { to_io.accept.then { |socket, *| socket } }
+          ::Kernel.loop { yield under_way.take(!ignore_errors) }
         ensure
-          __end_accepting__(acceptor, arrivals)
+          under_way&.end
         end
 
         private
 
-        def __accept_into__(arrivals)
-          ::Kernel.loop do
-            socket, = to_io.accept
-            ::Fiber.current.spin(:handshake) { arrivals << __handshake__(socket) }
-          end
-        rescue ::SystemCallError, ::IOError => e
-          arrivals << Arrival.new(nil, e, true)
-        end
-
-        def __handshake__(socket)
-          return Arrival.new(socket) if socket.is_a?(::OpenSSL::SSL::SSLSocket)
+        def __shake_hands__(socket)
+          return socket if socket.is_a?(::OpenSSL::SSL::SSLSocket)
 
           secure = ::OpenSSL::SSL::SSLSocket.new(socket, @ctx)
           secure.sync_close = true
           secure.accept if start_immediately
-          Arrival.new(secure)
-        rescue ::OpenSSL::SSL::SSLError, ::SystemCallError, ::IOError => e
-          socket.close
-          Arrival.new(nil, e)
-        rescue ::Exception # rubocop:disable Lint/RescueException
-          socket.close
-          ::Kernel.raise
-        end
-
-        # Ends the handshakes, and the connections that nobody took.
-        def __end_accepting__(acceptor, arrivals)
-          return unless acceptor
-
-          acceptor.stop
-          acceptor.await
-          arrivals.shift.socket&.close until arrivals.empty?
+          secure
         end
       end
 
