@@ -54,6 +54,22 @@ impl OpenFile {
         self.get().fd
     }
 
+    /// Makes another descriptor the IO's; the one that it had.
+    pub(crate) fn replace_fd(self, fd: i32) -> i32 {
+        std::mem::replace(&mut self.get().fd, fd)
+    }
+
+    /// Whether more may come after the end: from a terminal, or from the next who opens a FIFO.
+    pub(crate) fn may_go_on(self) -> bool {
+        // SAFETY: all zeros is a valid `stat`, which the kernel fills.
+        let kind = unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            libc::fstat(self.fd(), &raw mut stat);
+            stat.st_mode & libc::S_IFMT
+        };
+        matches!(kind, libc::S_IFCHR | libc::S_IFIFO)
+    }
+
     pub(crate) fn is_readable(self) -> bool {
         self.get().mode & READABLE != 0
     }

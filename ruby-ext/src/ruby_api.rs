@@ -1,5 +1,7 @@
 //! What Ruby sees of a scheduler: `Polyphony::Scheduler`, and the verbs that every fiber uses.
 
+use std::ffi::CStr;
+
 use magnus::{
     Error, Fiber, Integer, RHash, RModule, Ruby, Value, function, method,
     prelude::*,
@@ -67,7 +69,9 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     let extensions = polyphony.define_module("Extensions")?;
     let functions = extensions.define_module("KernelFunctions")?;
     functions.define_method("sleep", method!(sleep, -1))?;
-    functions.define_method("gets", method!(gets, -1))
+    functions.define_method("gets", method!(gets, -1))?;
+    functions.define_method("readline", method!(readline, -1))?;
+    functions.define_method("readlines", method!(readlines, -1))
 }
 
 /// The calling thread's scheduler, or nil.
@@ -285,9 +289,21 @@ fn sleep(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
     }
 }
 
-/// `Kernel#gets`, where ARGF would read `$stdin`: then `$stdin` does, in Rust as here, so that `$_` is the
-/// caller's.
 fn gets(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
+    from_stdin(ruby, c"gets", args)
+}
+
+fn readline(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
+    from_stdin(ruby, c"readline", args)
+}
+
+fn readlines(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
+    from_stdin(ruby, c"readlines", args)
+}
+
+/// A function of Kernel, where ARGF would read `$stdin`: then `$stdin` does, in Rust as here, so that `$_` is
+/// the caller's.
+fn from_stdin(ruby: &Ruby, name: &CStr, args: &[Value]) -> Result<Value, Error> {
     if Scheduler::current().is_none() || !reads_stdin(ruby)? {
         return crate::io::original(ruby, args);
     }
@@ -295,9 +311,9 @@ fn gets(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
     let line = protect(|| {
         // SAFETY: called from a method that Ruby called with these arguments; `Value` is a transparent VALUE.
         unsafe {
-            let gets = rb_sys::rb_intern2(c"gets".as_ptr(), 4);
+            let name = rb_sys::rb_intern(name.as_ptr());
             let keywords = rb_sys::rb_keyword_given_p();
-            rb_sys::rb_funcallv_kw(rb_sys::rb_gv_get(c"$stdin".as_ptr()), gets, argc, argv.cast(), keywords)
+            rb_sys::rb_funcallv_kw(rb_sys::rb_gv_get(c"$stdin".as_ptr()), name, argc, argv.cast(), keywords)
         }
     })?;
     // SAFETY: what a Ruby method returned.

@@ -43,10 +43,22 @@ RSpec.describe "A terminal" do
     "($stdin.winsize = [10, 20]) && $stdin.gets + $stdin.winsize.inspect" => ["p\n", '"p\n[10, 20]"'],
     "(mode = $stdin.console_mode) && ($stdin.console_mode = mode.raw) && $stdin.getc.tap { $stdin.console_mode = mode }" => ["q", '"q"'],
     "$stdin.raw(min: 2) { |io| io.readpartial(2) }" => ["rs", '"rs"'], "$stdin.iflush && $stdin.readline" => ["t\n", '"t\n"'],
+    "[gets, $_]" => ["u\n", '["u\n", "u\n"]'], "[readline(chomp: true), $_]" => ["v\n", '["v", "v"]'],
+    "readlines" => ["w\nx\n\x04", '["w\n", "x\n"]'],
     'require("reline") && Reline.readline("> ", false)' => ["e\r", '"e"'],
     'require("polyphony/adapters/readline") && Readline.readline("> ", false)' => ["f\r", '"f"']
   }.each do |answer, (keys, got)|
     it "lets others run while it waits for #{answer}" do
+      expect(typed(answer, keys)).to eq got
+    end
+  end
+
+  # The end of a terminal is said once: who asked again had to type it twice.
+  {
+    "$stdin.gets" => ["\x04", "nil"], "$stdin.read" => ["a\n\x04", '"a\n"'], "$stdin.eof?" => ["\x04", "true"],
+    "[$stdin.gets, $stdin.gets]" => ["ab\x04\x04c\n", '["ab", "c\n"]'], "$stdin.readpartial(9) rescue $!.class" => ["\x04", "EOFError"]
+  }.each do |answer, (keys, got)|
+    it "ends for #{answer} where its end is typed" do
       expect(typed(answer, keys)).to eq got
     end
   end

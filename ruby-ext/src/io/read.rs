@@ -178,10 +178,70 @@ pub(crate) fn when(
             return original(ruby, args);
         }
         match fill(ruby, scheduler, io, len)? {
-            Filled::More => {}
-            Filled::End => return original(ruby, args),
+            Filled::More => take_what_is_at_hand(io, len as usize),
+            Filled::End => return at_the_end(ruby, io, args),
             Filled::Woken(value) => return Ok(value),
         }
+    }
+}
+
+/// Goes on where a fill brought as much as one can, and more is wanted.
+fn take_what_is_at_hand(io: Value, wanted: usize) {
+    let Some(file) = OpenFile::of(io) else { return };
+    let held = file.buffered().len();
+    if held >= CHUNK as usize && held < wanted {
+        at_hand(file.fd(), wanted - held, |bytes| file.append(bytes));
+    }
+}
+
+/// Takes what can be had without waiting.
+fn at_hand(fd: i32, mut wanted: usize, mut take: impl FnMut(&[u8])) {
+    let mut room = Vec::<u8>::with_capacity(wanted.min(4 * CHUNK as usize));
+    while wanted > 0 {
+        let part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.capacity().min(wanted) };
+        // SAFETY: the part is room of ours; the position is the descriptor's own.
+        let read = unsafe { libc::preadv2(fd, &raw const part, 1, -1, libc::RWF_NOWAIT) };
+        let Some(read) = usize::try_from(read).ok().filter(|read| *read > 0) else { return };
+        // SAFETY: the kernel has filled so many bytes.
+        unsafe { room.set_len(read) };
+        take(&room);
+        wanted -= read;
+    }
+}
+
+/// The original, where the stream has just ended. A terminal or a FIFO says so once, and would keep whoever
+/// asks again waiting for more: the original is shown an empty file in its place.
+fn at_the_end(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    let ended = OpenFile::of(io).filter(|file| file.may_go_on()).and_then(Ended::show);
+    let Some(ended) = ended else { return original(ruby, args) };
+    let value = original(ruby, args);
+    ended.withdraw(io);
+    value
+}
+
+/// An IO whose descriptor is, for the length of one call, that of an empty file.
+struct Ended {
+    descriptor: i32,
+    empty: i32,
+}
+
+impl Ended {
+    /// Nothing where there is no descriptor left for it.
+    fn show(file: OpenFile) -> Option<Self> {
+        // SAFETY: a constant path; the descriptor is ours.
+        let empty = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        (empty >= 0).then(|| Ended { descriptor: file.replace_fd(empty), empty })
+    }
+
+    /// Gives the IO its descriptor back. If another thread has closed the IO meanwhile it closed the empty
+    /// file, and the descriptor is closed here.
+    fn withdraw(self, io: Value) {
+        let closed = match OpenFile::of(io).filter(|file| file.fd() == self.empty) {
+            Some(file) => file.replace_fd(self.descriptor),
+            None => self.descriptor,
+        };
+        // SAFETY: nobody else knows the one or has the other any more.
+        unsafe { libc::close(closed) };
     }
 }
 
@@ -283,8 +343,14 @@ fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Erro
     })?;
     match (filled, piece) {
         (Filled::Woken(value), _) => Ok(value),
-        (Filled::More, Some(piece)) => Ok(piece.as_value()),
-        (Filled::More | Filled::End, _) => original(ruby, args),
+        (Filled::More, Some(piece)) => {
+            if let (Some(file), true) = (OpenFile::of(io), piece.len() == CHUNK as usize) {
+                at_hand(file.fd(), (len - CHUNK) as usize, |bytes| piece.cat(bytes));
+            }
+            Ok(piece.as_value())
+        }
+        (Filled::More, None) => original(ruby, args),
+        (Filled::End, _) => at_the_end(ruby, io, args),
     }
 }
 

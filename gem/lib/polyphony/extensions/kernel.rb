@@ -31,6 +31,12 @@ module Polyphony
     #   @see ::Kernel#gets
     #   @note Suspends the calling fiber until `$stdin` has a line; files named in ARGV are read as ever.
     #   @return [String, nil]
+    # @!method readline(separator = $/, limit = nil, chomp: false)
+    #   @see ::Kernel#readline
+    #   @note Suspends like {#gets}.
+    # @!method readlines(separator = $/, limit = nil, chomp: false)
+    #   @see ::Kernel#readlines
+    #   @note Suspends like {#gets}, until the end of the stream.
     module KernelFunctions
       # @see ::Kernel#p
       # @note Suspends the calling fiber until everything is written, in one piece.

@@ -8,8 +8,8 @@ module Polyphony
     # Readline where it is written in C, IRB and Pry.
     #
     # There is no hook in `require`. It is looked for when the gem is loaded, when a thread gets its
-    # scheduler, when somebody listens, and when OpenSSL wraps a descriptor, which it makes non-blocking
-    # first: whatever comes after that waits without holding the thread.
+    # scheduler, when somebody listens, when io/console defines its methods, and when OpenSSL wraps a descriptor,
+    # which it makes non-blocking first: whatever comes after that waits without holding the thread.
     module Late
       # Loads what has become possible. Cheap where there is nothing to do.
       #
@@ -43,6 +43,16 @@ module Polyphony
         end
       end
 
+      # io/console defines methods of IO, when it is loaded.
+      module Defined
+        private
+
+        def method_added(name)
+          super
+          Late.install if name == :getpass && equal?(::IO)
+        end
+      end
+
       # A listener may be about to be wrapped.
       module Listener
         # @see ::TCPServer
@@ -65,6 +75,10 @@ module Polyphony
 
     module IO
       include Late::Wrapped
+
+      module Singleton
+        include Late::Defined
+      end
     end
 
     module TCPServer
