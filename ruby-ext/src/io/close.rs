@@ -2,9 +2,16 @@
 //!
 //! close(2) under a receive in flight wakes nobody, and the number would be used again under the
 //! pending operation. So whoever waits gets the error that stock Ruby gives, its operation comes home,
-//! and only then is the descriptor closed. What was written and is buffered goes out before.
+//! and only then is the descriptor closed.
+//!
+//! Before all that, what Ruby has buffered is written, which may take as long as somebody else likes. A
+//! close that is cancelled there leaves the IO open, with the bytes that are not out yet.
 
-use magnus::{Error, RModule, Ruby, Value, method, prelude::*};
+use magnus::{
+    Error, ExceptionClass, RModule, Ruby, Value, method,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue},
+};
 
 use super::original;
 use crate::{
@@ -16,29 +23,38 @@ use crate::{
 
 pub(super) fn define(module: RModule) -> Result<(), Error> {
     module.define_method("close", method!(close, -1))?;
-    Ok(())
+    module.define_method("close_write", method!(close_write, -1))
 }
 
 fn close(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    let written = write_out(io);
-    if written.as_ref().is_err_and(|error| !is_of_system(ruby, error)) {
-        return written.and_then(|()| original(ruby, args)); // cancelled: it can be closed again
-    }
+    write_out(ruby, io)?;
     if let Some(file) = OpenFile::of(io) {
         let_go(ruby, file.fd())?;
     }
-    let closed = original(ruby, args);
-    written.and(closed)
+    original(ruby, args)
 }
 
-/// Writes what Ruby has buffered, so that closing need not wait for whoever is to read it with the thread held.
-fn write_out(io: Value) -> Result<(), Error> {
-    let unwritten = Scheduler::current().is_some() && OpenFile::of(io).is_some_and(OpenFile::has_unwritten);
-    if unwritten { io.funcall::<_, _, Value>("flush", ()).map(drop) } else { Ok(()) }
+fn close_write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    write_out(ruby, io)?;
+    original(ruby, args)
 }
 
-fn is_of_system(ruby: &Ruby, error: &Error) -> bool {
-    error.is_kind_of(ruby.exception_system_call_error())
+/// Writes what Ruby has buffered of an IO, or of the one that it writes through. What the kernel refuses is
+/// for the original to say, which closes all the same.
+fn write_out(ruby: &Ruby, io: Value) -> Result<(), Error> {
+    if Scheduler::current().is_none() || OpenFile::of(io).is_none() {
+        return Ok(());
+    }
+    // SAFETY: `io` is the receiver, and open; the answer is it or the IO that it writes through.
+    let target = unsafe { Value::from_raw(rb_sys::rb_io_get_write_io(io.as_raw())) };
+    if !OpenFile::of(target).is_some_and(OpenFile::has_unwritten) {
+        return Ok(());
+    }
+    let refused: ExceptionClass = ruby.exception_system_call_error();
+    match target.funcall::<_, _, Value>("flush", ()) {
+        Err(error) if !error.is_kind_of(refused) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Ends every wait on a descriptor, in whichever thread.

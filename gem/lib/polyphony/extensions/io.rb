@@ -19,7 +19,12 @@ module Polyphony
     #   @note Suspends the calling fiber until every byte is out, where Ruby would not buffer.
     # @!method close
     #   @see ::IO#close
-    #   @note Whoever waits on the IO gets the IOError that stock Ruby gives; suspends until it has let go.
+    #   @note Whoever waits on the IO gets the IOError that stock Ruby gives; suspends until what is buffered
+    #     is out and they have let go.
+    #   A close that is cancelled while what is buffered is written leaves the IO open, with the rest.
+    # @!method close_write
+    #   @see ::IO#close_write
+    #   @note Suspends the calling fiber until what is buffered is out.
     # @!method readline(separator = $/, limit = nil, chomp: false)
     #   @see ::IO#readline
     #   @note Suspends like {#gets}.
@@ -70,6 +75,13 @@ module Polyphony
       # @see ::IO#wait_priority
       # @note Suspends the calling fiber like {#wait}.
       def wait_priority(...) = Polyphony.aside { super }
+
+      # @see ::IO#reopen
+      # @note Suspends the calling fiber until what is buffered is out.
+      def reopen(...)
+        flush unless Polyphony.scheduler.nil? || closed?
+        super
+      end
 
       # Calls a method in a fiber that Ruby's own scheduler interface serves.
       # @api private
