@@ -53,6 +53,13 @@ pub(crate) fn set_cause(error: &Error, earlier: &Error) {
     }
 }
 
+/// Lets an exception that ended a write tell how many bytes went out: `Exception#bytes_written`.
+pub(crate) fn tell_went_out(error: &Error, bytes: usize) {
+    let ErrorType::Exception(exception) = error.error_type() else { return };
+    // One that cannot be changed says nothing.
+    let _: Result<Value, Error> = exception.funcall("instance_variable_set", ("@__bytes_written__", bytes));
+}
+
 /// An `ArgumentError`.
 pub(crate) fn arg(ruby: &Ruby, message: &'static str) -> Error {
     Error::new(ruby.exception_arg_error(), message)

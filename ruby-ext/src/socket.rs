@@ -148,7 +148,9 @@ fn send(ruby: &Ruby, io: Value, data: Value, flags: i32, address: Option<RString
             scheduler.perform(op, |roots| Keep::Memory(message, vec![roots.keep(data), roots.keep(address)]))
         }
     };
-    match result(ruby, performed, tried)? {
+    let sent = performed.outcome.result.max(0) as usize;
+    let ended = result(ruby, performed, tried).inspect_err(|error| errors::tell_went_out(error, sent))?;
+    match ended {
         Ended::Result(sent) => Ok(ruby.integer_from_i64(i64::from(sent)).as_value()),
         Ended::Woken(value) => Ok(value),
     }

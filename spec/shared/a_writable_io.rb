@@ -77,3 +77,27 @@ RSpec.shared_examples "a writable io that waits" do
     ending.await
   end
 end
+
+# What a write that was cut off says of itself.
+RSpec.shared_examples "a writable io that tells how much went out" do
+  it "tells how much of a write went out that was cancelled" do
+    victim = spin { writer.write("x" * 1_000, "y" * 20_000_000) rescue $!.bytes_written } # rubocop:disable Style/RescueModifier
+    got = reader.readpartial(1_000)
+    2.times { snooze }
+    victim.raise(KeyError)
+    expect(out = victim.await).to be_between(1_000, 20_000_999)
+    expect(got.bytesize + reader.read(out - got.bytesize).bytesize).to eq out
+    expect(reader.read_nonblock(1, exception: false)).to eq :wait_readable
+  end
+
+  it "tells it also where the time was up" do
+    told = []
+    begin
+      cancel_after(0.002) { writer.write("x" * 20_000_000) }
+    rescue Polyphony::Cancel => e
+      told << e.bytes_written
+    end
+    expect(reader.read(told.first).bytesize).to be >= 1
+    expect(reader.read_nonblock(1, exception: false)).to eq :wait_readable
+  end
+end

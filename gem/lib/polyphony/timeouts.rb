@@ -19,7 +19,15 @@ module Polyphony
       rescue TimeoutException => e
         ::Kernel.raise unless e.equal?(expired)
       end
-      ::Kernel.raise(make(exception))
+      ::Kernel.raise(telling_what_went_out(make(exception), expired))
+    end
+
+    # A write that the time ended has told the marker how much it wrote.
+    # @api private
+    def telling_what_went_out(error, expired)
+      written = expired.instance_variable_get(:@__bytes_written__)
+      error.instance_variable_set(:@__bytes_written__, written) if written && !error.frozen?
+      error
     end
 
     # Runs the block; when the time is up, the result is `value`.

@@ -42,25 +42,34 @@ fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
         return io.funcall("__aside__", (ruby.to_symbol("write"), ruby.ary_new_from_values(args)));
     }
     let Some(fd) = OpenFile::of(target).map(OpenFile::fd) else { return original(ruby, args) };
-    scheduler.begin_writing(fd)?;
-    let written = write_each(ruby, scheduler, target, args);
+    scheduler.begin_writing(fd).inspect_err(|error| errors::tell_went_out(error, 0))?;
+    let mut out = 0;
+    let woken = write_each(ruby, scheduler, target, args, &mut out);
     scheduler.end_writing(fd);
-    match written? {
-        Written::All(total) => Ok(ruby.integer_from_u64(total as u64).as_value()),
-        Written::Woken(value) => Ok(value),
-    }
+    let woken = woken.inspect_err(|error| errors::tell_went_out(error, out))?;
+    Ok(woken.unwrap_or_else(|| ruby.integer_from_u64(out as u64).as_value()))
 }
 
-fn write_each(ruby: &Ruby, scheduler: &Scheduler, io: Value, args: &[Value]) -> Result<Written, Error> {
-    let mut total = 0;
+/// Writes every string; what the fiber was scheduled with, if that ended it. `out` counts the bytes that went
+/// out, whatever ends it.
+fn write_each(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    args: &[Value],
+    out: &mut usize,
+) -> Result<Option<Value>, Error> {
     for &arg in args {
         let string = encoded(io, frozen(arg)?)?;
-        match write_all(ruby, scheduler, io, string)? {
-            Written::All(len) => total += len,
-            woken => return Ok(woken),
+        let end = *out + string.len();
+        while *out < end {
+            let from = string.len() - (end - *out);
+            if let Some(woken) = write_some(ruby, scheduler, io, string, from, out)? {
+                return Ok(Some(woken));
+            }
         }
     }
-    Ok(Written::All(total))
+    Ok(None)
 }
 
 /// One write, as much as the kernel takes.
@@ -69,16 +78,10 @@ fn syswrite(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if !OpenFile::of(io).is_some_and(OpenFile::writes_straight) {
         return original(ruby, args);
     }
-    let string = frozen(arg)?;
-    match write_some(ruby, scheduler, io, string, 0)? {
-        Written::All(len) => Ok(ruby.integer_from_u64(len as u64).as_value()),
-        Written::Woken(value) => Ok(value),
-    }
-}
-
-enum Written {
-    All(usize),
-    Woken(Value),
+    let mut out = 0;
+    let woken = write_some(ruby, scheduler, io, frozen(arg)?, 0, &mut out)
+        .inspect_err(|error| errors::tell_went_out(error, out))?;
+    Ok(woken.unwrap_or_else(|| ruby.integer_from_u64(out as u64).as_value()))
 }
 
 /// A frozen string with the bytes of what is to be written, whatever becomes of the original.
@@ -108,37 +111,28 @@ pub(crate) fn bytes(string: VALUE) -> (*const u8, usize) {
     unsafe { (rb_sys::RSTRING_PTR(string).cast(), rb_sys::RSTRING_LEN(string) as usize) }
 }
 
-fn write_all(ruby: &Ruby, scheduler: &Scheduler, io: Value, string: RString) -> Result<Written, Error> {
-    let len = string.len();
-    let mut written = 0;
-    while written < len {
-        match write_some(ruby, scheduler, io, string, written)? {
-            Written::All(more) => written += more,
-            woken => return Ok(woken),
-        }
-    }
-    Ok(Written::All(len))
-}
-
+/// One write of a string from a byte on. `out` grows by what went out, also where something ends it.
 fn write_some(
     ruby: &Ruby,
     scheduler: &Scheduler,
     io: Value,
     string: RString,
     from: usize,
-) -> Result<Written, Error> {
+    out: &mut usize,
+) -> Result<Option<Value>, Error> {
     loop {
         let file = OpenFile::expect(ruby, io)?;
         let fd = file.fd();
         let raw = string.as_raw();
         let performed = scheduler.perform(write_op(fd, raw, from), |roots| Keep::Value(roots.keep(raw)));
+        *out += performed.outcome.result.max(0) as usize;
         match performed.woken {
             Some(Woken::Error(error)) => return Err(error),
-            Some(Woken::Value(value)) => return Ok(Written::Woken(value)),
+            Some(Woken::Value(value)) => return Ok(Some(value)),
             None => {}
         }
         match performed.outcome.result {
-            written if written >= 0 => return Ok(Written::All(written as usize)),
+            0.. => return Ok(None),
             result if result == -libc::EINTR || result == -libc::EAGAIN => {}
             result if result == -libc::ECANCELED => {
                 return Err(errors::io(ruby, "stream closed in another thread"));

@@ -13,6 +13,56 @@ RSpec.describe IO do
       let(:writer) { ends[1] }
 
       it_behaves_like "a stream of large pieces"
+      it_behaves_like "a writable io that tells how much went out"
+    end
+  end
+
+  describe "#close, where a full pipe keeps what is buffered" do
+    let(:ends) { pipe }
+    let(:reader) { ends[0] }
+    let(:writer) { ends[1].tap { |writer| writer.sync = false } }
+
+    before do
+      nil until writer.write_nonblock("." * 65_536, exception: false) == :wait_writable
+      nil until writer.write_nonblock(".", exception: false) == :wait_writable
+      writer << "tail"
+    end
+
+    everywhere do
+      it "lets others run until it is out" do
+        reading = spin { reader.read }
+        writer.close
+        expect([reading.await.end_with?("tail"), writer.closed?]).to eq [true, true]
+      end
+
+      it "loses nothing where it is cancelled, and can be called again" do
+        expect([move_on_after(0.002, with_value: :late) { writer.close }, writer.closed?]).to eq [:late, false]
+        reading = spin { reader.read }
+        writer.close
+        expect(reading.await).to end_with ".tail"
+      end
+
+      it "closes where nobody reads any more, and says so" do
+        reader.close
+        expect { writer.close }.to raise_error Errno::EPIPE
+        expect(writer).to be_closed
+      end
+
+      it "is so for reopening, too" do
+        reading = spin { reader.read }
+        writer.reopen(File::NULL, "w")
+        expect(reading.await).to end_with ".tail"
+      end
+    end
+  end
+
+  it "writes what is buffered before the end of a command's input" do
+    IO.popen("sleep 0.01; wc -c", "r+") do |command|
+      command.sync = false
+      ran = spin { :ran }
+      command << "x" * 8_000 << "y" * 8_000 << "z" * 150_000
+      command.close_write
+      expect([command.read.to_i, ran.await]).to eq [166_000, :ran]
     end
   end
 
@@ -43,6 +93,23 @@ RSpec.describe IO do
         file.write("X")
         file.rewind
         expect([read, file.read]).to eq %w[01 01X3456789]
+      end
+    end
+  end
+
+  it "gives all that is there, up to what is asked for" do
+    data = random.bytes(60_000)
+    in_directory do |directory|
+      path = File.join(directory, "file")
+      File.binwrite(path, data)
+      [->(io, size) { io.readpartial(size) }, ->(io, size) { io.sysread(size) }, ->(io, size) { io.readpartial(size, +"") }].each do |read|
+        reader, writer = pipe
+        writer << data
+        file = closing(File.open(path))
+        expect([read.call(reader, 100_000), read.call(file, 100_000)].map { |got| got.b == data }).to eq [true, true]
+        writer << data
+        file.rewind
+        [reader, file].each { |io| expect([read.call(io, 20_000), read.call(io, 20_001), read.call(io, 50_000)].join.b == data).to be true }
       end
     end
   end

@@ -19,6 +19,12 @@ module Polyphony
       end
       alias raising_fiber= source_fiber=
 
+      # @return [Integer, nil] how many bytes went out before the exception ended a `write`, `syswrite` or `send`
+      #   of a fiber; nil where it ended none, and where Ruby buffers what is written
+      # @example
+      #   fiber = spin { io.write(much) rescue Polyphony::MoveOn => e; e.bytes_written }
+      def bytes_written = @__bytes_written__
+
       # @return [Array<String>, nil] the lines below the raise, then those where the fiber was spun, and the
       #   fibers above it
       def backtrace
