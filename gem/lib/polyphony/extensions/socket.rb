@@ -77,6 +77,14 @@ module Polyphony
       def accept_loop
         loop { yield accept }
       end
+
+      # @note Suspends the calling fiber until there is a connection.
+      # @return [Integer] its descriptor; of a Socket with the address, as stock Ruby gives it
+      def sysaccept
+        return super unless Polyphony.scheduler
+
+        __await_message__ { super }
+      end
     end
 
     # @see ::Socket
@@ -161,6 +169,9 @@ module Polyphony
     # @see ::TCPSocket
     module TCPSocket
       include Connecting
+
+      # @return [self] what Polyphony 1 kept behind a TCPSocket, which is a socket itself here
+      def io = self
 
       # @note Suspends the calling fiber until the connection stands. Names are resolved in a thread.
       # @param options [Hash]
