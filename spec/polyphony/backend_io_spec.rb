@@ -16,11 +16,17 @@ RSpec.describe Polyphony::BackendIO do
       other.close_read
     end
 
+    it "reads and writes what a wrapper keeps in @io" do
+      wrapper = Struct.new(:kept) { def initialize(io) = (super; @io = io) }
+      expect([backend.write(wrapper.new(writer), "ab"), backend.read(wrapper.new(wrapper.new(reader)), +"", 9, false, 0)]).to eq [2, "ab"]
+      expect { backend.read(wrapper.new(nil), +"", 9, false, 0) }.to raise_error TypeError
+    end
+
     it "sends and receives" do
       left, right = unix_pair
       expect([Polyphony.backend_send(left, "foo", 0), backend.sendv(left, %w[b ar], 0), backend.sendmsg(left, "!", 0, nil, nil)]).to eq [3, 3, 1]
       expect(backend.recv(right, +"x", 3, -1)).to eq "xfoo"
-      expect(backend.recvmsg(right, +"", 99, 0, 0, nil, nil).first).to eq "bar!"
+      expect(backend.recvmsg(right, +"", 99, 0, nil, nil, nil).first).to eq "bar!"
       left.close
       expect(backend.recv(right, +"", 9, 0)).to be_nil
     end

@@ -9,6 +9,17 @@ RSpec.describe Polyphony::Compression do
 
   def gzipped(text, **options) = (+"").tap { |made| IO.gzip(text, made, options) }
 
+  it "takes what is called for pieces, with or without how much is asked for" do
+    [
+      ->(pieces) { -> { pieces.shift } }, ->(pieces) { ->(_length) { pieces.shift } },
+      ->(pieces) { Object.new.tap { |source| source.define_singleton_method(:call) { |length| length.positive? ? pieces.shift : nil } } }
+    ].each do |make|
+      made = +""
+      IO.gzip(make.call(%w[foo bar]), made)
+      expect(Zlib.gunzip(made)).to eq "foobar"
+    end
+  end
+
   everywhere do
     # The original took a piece that came slowly for the last one.
     it "compresses all of what comes slowly, in pieces" do

@@ -7,7 +7,7 @@ module Polyphony
   #
   # Each is a method of a thread's {Scheduler} (`Thread.current.backend.read(…)`) and a function of the module
   # (`Polyphony.backend_read(…)`); both work in the calling thread. An `io` is an IO, a {Pipe}, a descriptor,
-  # or what answers `to_io`; a buffer is a String, a {RawBuffer} or an IO::Buffer.
+  # what answers `to_io`, or what keeps one of these in `@io`; a buffer is a String, a {RawBuffer} or an IO::Buffer.
   #
   # @note Each suspends the calling fiber until it is done.
   module BackendIO
@@ -61,7 +61,7 @@ module Polyphony
 
     # @return [Array, nil] the message, the sender as an Addrinfo, flags and control messages
     def recvmsg(socket, buffer, maxlen, place, flags, maxcontrol, options)
-      message, *rest = BackendIO.io(socket).recvmsg(maxlen, flags, maxcontrol, **(options || {}))
+      message, *rest = BackendIO.io(socket).recvmsg(maxlen, flags || 0, maxcontrol, **(options || {}))
       message && [place(buffer, place, message), *rest]
     end
 
@@ -199,7 +199,8 @@ module Polyphony
         else
           return given if given.respond_to?(:readpartial) # which has more to say than its descriptor
 
-          ::IO.try_convert(given) or raise ::TypeError, "no implicit conversion of #{given.class} into IO"
+          ::IO.try_convert(given) || behind(given) or
+            raise ::TypeError, "no implicit conversion of #{given.class} into IO"
         end
       end
 
@@ -224,6 +225,12 @@ module Polyphony
       end
 
       private
+
+      # What a wrapper of Polyphony 1's kind keeps in `@io`.
+      def behind(given)
+        inner = given.instance_variable_get(:@io)
+        io(inner) if inner
+      end
 
       def mode(descriptor)
         { ::File::RDONLY => "r", ::File::WRONLY => "w" }.fetch(::IO.for_fd(descriptor, autoclose: false).fcntl(3) & 3, "r+")

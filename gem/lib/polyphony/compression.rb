@@ -4,8 +4,8 @@ module Polyphony
   # `IO.gzip` and its kin: from a source to a destination, a piece at a time.
   #
   # A source is a String, whatever answers `readpartial` or `read` (IO, {Pipe}, StringIO …), or whatever
-  # answers `call` with the next piece and nil at the end. A destination is a String that is appended to, or
-  # whatever answers `write` or `call`. What is truncated or damaged raises Zlib's own errors.
+  # answers `call` with the next piece and nil at the end; it may take how much is asked for. A destination is
+  # a String that is appended to, or whatever answers `write` or `call`. What is truncated or damaged raises Zlib's own errors.
   #
   # Zlib lets go of Ruby's lock while it works; between two pieces of a String other fibers run.
   module Compression
@@ -202,9 +202,14 @@ module Polyphony
         return method(:slice) if @given.is_a?(::String)
         return -> { @given.readpartial(PIECE) rescue end_of_file($!) } if @given.respond_to?(:readpartial) # rubocop:disable Style/RescueModifier
         return -> { @given.read(PIECE) } if @given.respond_to?(:read)
-        return @given if @given.respond_to?(:call)
+        return called if @given.respond_to?(:call)
 
         raise ::TypeError, "cannot read from #{@given.class}"
+      end
+
+      # One that has parameters is told how much is asked for, as `read` is.
+      def called
+        (@given.is_a?(::Proc) ? @given : @given.method(:call)).arity.zero? ? @given : -> { @given.call(PIECE) }
       end
 
       def end_of_file(error)
