@@ -68,4 +68,15 @@ RSpec.describe Polyphony::Pipe do
     pipe << "x"
     expect(pipe.wait_readable).to equal pipe
   end
+
+  it "gives its characters and bytes, one by one" do
+    pipe << "é€1"
+    pipe.close
+    characters = []
+    expect(pipe.each_char { |character| characters << character; break :broken if characters.size == 2 }).to eq :broken
+    expect([characters, pipe.readchar, pipe.each_byte.to_a, pipe.each_char.to_a]).to eq [%w[é €], "1", [], []]
+    expect { pipe.readbyte }.to raise_error EOFError
+    expect { pipe.sysread(1) }.to raise_error EOFError
+    pipe.close_read
+  end
 end

@@ -6,11 +6,13 @@ RSpec.describe "The surface for input and output" do
     "IO" => %i[
       read readpartial gets each_line getc getbyte ungetc ungetbyte write << puts read_nonblock write_nonblock read_loop
       feed_loop gets_loop wait_readable wait_writable splice_from tee_from close __read_method__ __write_method__
-      readline readlines each_char each_byte sysread eof?
+      readline readlines each_char each_byte sysread eof? orig_read orig_read_nonblock orig_readpartial orig_write orig_gets
+      orig_getc orig_getbyte orig_ungetc orig_close
     ],
     "Polyphony::Pipe" => %i[
       fds closed? close read readpartial read_loop feed_loop gets_loop gets each_line getc getbyte ungetc ungetbyte
       write << puts wait_readable wait_writable splice_from tee_from __read_method__ __write_method__
+      each_char each_byte readchar readbyte sysread
     ],
     "Socket" => %i[
       accept accept_loop connect read recv recv_loop read_loop readpartial feed_loop recvfrom send write << recvmsg
@@ -18,7 +20,7 @@ RSpec.describe "The surface for input and output" do
     ],
     "TCPSocket" => %i[
       read recv recv_loop read_loop readpartial feed_loop gets gets_loop send write << closed? close setsockopt
-      dont_linger no_delay reuse_addr reuse_port peeraddr getsockopt eof? fileno shutdown
+      io dont_linger no_delay reuse_addr reuse_port peeraddr getsockopt eof? fileno shutdown
     ],
     "TCPServer" => %i[accept accept_loop close addr fileno getsockopt],
     "UNIXSocket" => %i[read recv recv_loop read_loop feed_loop readpartial send write << recvfrom recv_io],
@@ -26,18 +28,20 @@ RSpec.describe "The surface for input and output" do
     "UDPSocket" => %i[recvfrom recvmsg send sendmsg recv recv_loop],
     "OpenSSL::SSL::SSLSocket" => %i[
       accept connect read readpartial read_loop recv_loop gets_loop feed_loop sysread syswrite peeraddr flush
-      dont_linger no_delay reuse_addr __read_method__ __write_method__
+      dont_linger no_delay reuse_addr __read_method__ __write_method__ orig_accept orig_close orig_sysread orig_syswrite
+      orig_read orig_peeraddr
     ],
-    "OpenSSL::SSL::SSLServer" => %i[accept accept_loop close],
+    "OpenSSL::SSL::SSLServer" => %i[ctx accept accept_loop close orig_accept orig_close],
     "Polyphony::Scheduler" => %i[
       accept accept_loop connect read read_loop recv recv_loop recvmsg feed_loop recv_feed_loop send sendmsg sendv
-      write close splice double_splice tee wait_io chain splice_chunks kind
+      write close splice double_splice tee wait_io chain splice_chunks kind finalize post_fork
     ]
   }.freeze
 
   FUNCTIONS = {
     "IO" => %i[
-      binread binwrite read write readlines foreach popen copy_stream splice double_splice tee gzip gunzip deflate
+      binread binwrite read write readlines foreach popen copy_stream orig_binread orig_read orig_write orig_readlines
+      orig_foreach orig_popen orig_copy_stream splice double_splice tee gzip gunzip deflate
       inflate http1_splice_chunked
     ],
     "Socket" => %i[getaddrinfo], "Addrinfo" => %i[tcp udp getaddrinfo],

@@ -12,7 +12,10 @@ module Polyphony
                initialize: :orig_initialize }.freeze
     # Ours: what changes several items at once calls the very `push` and `pop`.
     QUEUE = { pop: :__take__, push: :__put__ }.freeze
-    private_constant :KERNEL, :THREAD, :QUEUE
+    IO = %i[read readpartial read_nonblock gets getc getbyte ungetc ungetbyte write write_nonblock close].freeze
+    IO_FUNCTIONS = %i[binread binwrite read write readlines foreach popen copy_stream].freeze
+    TLS = %i[accept close sysread syswrite read peeraddr].freeze
+    private_constant :KERNEL, :THREAD, :QUEUE, :IO, :IO_FUNCTIONS, :TLS
 
     # Gives the names.
     #
@@ -27,11 +30,23 @@ module Polyphony
         give(queue, QUEUE)
         queue.send(:private, *QUEUE.values)
       end
+      give(::IO, original(IO))
+      give(::IO.singleton_class, original(IO_FUNCTIONS))
     end
+
+    # Gives those of TLS, once it is there.
+    #
+    # @return [void]
+    def self.define_for_tls
+      give(::OpenSSL::SSL::SSLSocket, original(TLS))
+      give(::OpenSSL::SSL::SSLServer, original(%i[accept close]))
+    end
+
+    def self.original(names) = names.to_h { |name| [name, :"orig_#{name}"] }
 
     def self.give(owner, names)
       names.each { |method, original| owner.send(:alias_method, original, method) }
     end
-    private_class_method :give
+    private_class_method :give, :original
   end
 end

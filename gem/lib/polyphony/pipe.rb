@@ -89,7 +89,13 @@ module Polyphony
     #   @see ::IO#read_nonblock
     # @!method wait_readable(limit = nil)
     #   @see ::IO#wait_readable
-    %i[gets getc getbyte readline readlines ungetc ungetbyte eof? read_nonblock].each do |name|
+    # @!method readchar
+    #   @see ::IO#readchar
+    # @!method readbyte
+    #   @see ::IO#readbyte
+    # @!method sysread(length, buffer = nil)
+    #   @see ::IO#sysread
+    %i[gets getc getbyte readline readlines readchar readbyte sysread ungetc ungetbyte eof? read_nonblock].each do |name|
       define_method(name) { |*arguments, **options| @reader.public_send(name, *arguments, **options) }
     end
 
@@ -104,6 +110,28 @@ module Polyphony
       self
     end
     alias each each_line
+
+    # Yields every character.
+    #
+    # @see ::IO#each_char
+    # @return [Pipe, Enumerator] self
+    def each_char(&block)
+      return to_enum(:each_char) unless block
+
+      @reader.each_char(&block)
+      self
+    end
+
+    # Yields every byte.
+    #
+    # @see ::IO#each_byte
+    # @return [Pipe, Enumerator] self
+    def each_byte(&block)
+      return to_enum(:each_byte) unless block
+
+      @reader.each_byte(&block)
+      self
+    end
 
     # @see ::IO#write
     # @note Suspends the calling fiber until every byte is out.

@@ -127,6 +127,9 @@ module Polyphony
 
       # @see ::OpenSSL::SSL::SSLServer
       module SSLServer
+        # @return [OpenSSL::SSL::SSLContext] what its connections speak TLS with
+        attr_reader :ctx
+
         # Yields each connection once both sides agree. Each handshake has a fiber of its own: a client that
         # says nothing holds up nobody. It keeps its place only for a limited time, and where there are too
         # many like it only for a second: then the oldest is given up for the next.
@@ -162,6 +165,7 @@ module Polyphony
         end
       end
 
+      OriginalNames.define_for_tls
       ::OpenSSL::SSL::SSLSocket.prepend(SSLSocket)
       ::OpenSSL::SSL::SSLServer.prepend(SSLServer)
     end
