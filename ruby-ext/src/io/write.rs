@@ -59,8 +59,9 @@ fn write_each(
     args: &[Value],
     out: &mut usize,
 ) -> Result<Option<Value>, Error> {
-    for &arg in args {
-        let string = encoded(io, frozen(arg)?)?;
+    let mut taken = 0;
+    while taken < args.len() {
+        let string = together(ruby, io, &args[taken..], &mut taken)?;
         let end = *out + string.len();
         while *out < end {
             let from = string.len() - (end - *out);
@@ -70,6 +71,34 @@ fn write_each(
         }
     }
     Ok(None)
+}
+
+/// So much is copied to be written at once.
+const SHORT: usize = 64 * 1024;
+
+/// The first of some strings, and as long as it is short those behind it: a line and its newline are one
+/// packet, and what one `write` is given one datagram.
+fn together(ruby: &Ruby, io: Value, args: &[Value], taken: &mut usize) -> Result<RString, Error> {
+    let first = encoded(io, frozen(args[0])?)?;
+    *taken += 1;
+    if args.len() == 1 || first.len() >= SHORT {
+        return Ok(first);
+    }
+    let whole = ruby.str_buf_new(SHORT.min(2 * first.len()));
+    append(whole, first);
+    for &arg in &args[1..] {
+        if whole.len() + RString::from_value(arg).map_or(0, RString::len) > SHORT {
+            break;
+        }
+        append(whole, encoded(io, frozen(arg)?)?);
+        *taken += 1;
+    }
+    Ok(whole)
+}
+
+fn append(whole: RString, next: RString) {
+    // SAFETY: copied at once; no Ruby code runs in between.
+    whole.cat(unsafe { next.as_slice() });
 }
 
 /// One write, as much as the kernel takes.

@@ -97,6 +97,31 @@ RSpec.describe IO do
     end
   end
 
+  # A main fiber has its large writes and its flushes made in a fiber of their own; here it may be late for one.
+  {
+    "an exit handler" => "at_exit { WRITE }", "an exit handler of before" => nil, "the trap of the exit" => "trap(:EXIT) { WRITE }",
+    "a signal's handler" => "trap(:USR1) { WRITE }; Process.kill(:USR1, $$); snooze", "an enumerator" => "Enumerator.new { |y| WRITE; y << 1 }.next",
+    "a finalizer" => "ObjectSpace.define_finalizer(Object.new, proc { WRITE })", "a child" => "Process.wait(fork { WRITE })",
+    "the end of a thread" => "Thread.new { snooze; WRITE }.join", "an aborting program" => "begin; WRITE; ensure; exit!(0) if $stdout.flush.nil?; end"
+  }.each do |name, script|
+    it "writes and flushes what is buffered from #{name}" do
+      write = '$stdout << "x" * 9_000; $stdout << "y" * 200_000; $stdout.flush'
+      script = script ? "Polyphony.scheduler!; #{script}" : "at_exit { WRITE }; require 'polyphony'; Polyphony.scheduler!"
+      loaded = "polyphony" unless script.start_with?("at_exit")
+      out = Child.ruby!(script.sub("WRITE", write), loaded: loaded, before: ["env", "RUBYLIB=#{Child::LIBRARY}"])
+      expect([out.bytesize, out.squeeze]).to eq [209_000, "xy"]
+    end
+  end
+
+  # A line went out in one packet, its newline in another.
+  it "writes what one call is given at once" do
+    left, right = closing(*UNIXSocket.pair(:DGRAM))
+    left.write("a", :b, nil, 3)
+    left.puts("line")
+    left.write("x" * 40_000, "y" * 20_000)
+    expect([right.recv(99), right.recv(99), right.recv(99_999)]).to eq ["ab3", "line\n", "x" * 40_000 + "y" * 20_000]
+  end
+
   it "gives all that is there, up to what is asked for" do
     data = random.bytes(60_000)
     in_directory do |directory|
