@@ -32,6 +32,7 @@ RSpec.describe "The library's files" do
     "polyphony/extensions/console" => "extensions/console_spec.rb",
     "polyphony/extensions/lock_extras" => "polyphony/extensions/mutex_spec.rb", # beside the locks themselves
     "polyphony/extensions/openssl" => "polyphony/extensions/late_spec.rb", # one more way to load it
+    "polyphony/extensions/openssl/handshakes" => "polyphony/extensions/openssl/sockets_spec.rb", # as a server shows them
     "polyphony/extensions/prompts" => "adapters/prompts_spec.rb",
     "polyphony/extensions/readline" => "adapters/prompts_spec.rb",
     "polyphony/gathering" => "polyphony/extensions/fiber_spec.rb", # private: how fibers wait for many
