@@ -83,7 +83,6 @@ module Polyphony
       ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
       ::Kernel.at_exit { Polyphony.finish }
       Late.install
-      Late::Console.install if ::IO.method_defined?(:getpass)
     end
   end
 end
