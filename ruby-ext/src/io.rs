@@ -7,6 +7,7 @@
 //! These methods are defined in Rust not for speed alone: `gets` sets the `$_` of the Ruby frame that
 //! calls it, and a Ruby method in between would be that frame.
 
+pub(crate) mod attempt;
 mod close;
 mod flow;
 mod lines;

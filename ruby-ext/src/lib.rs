@@ -9,6 +9,7 @@
 mod errors;
 mod fork;
 mod gvl;
+mod hooks;
 mod io;
 mod line;
 mod mailbox;
@@ -34,6 +35,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     let native = polyphony.define_module("Native")?;
     socket::define(native)?;
     process::define(native)?;
+    hooks::define(native)?;
     io::splice::define(native)?;
     let extensions = polyphony.define_module("Extensions")?;
     recall::define(ruby, polyphony)?;

@@ -354,7 +354,14 @@ fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<Value, E
         Some(fd) => fd.to_i32()?,
         None => OpenFile::expect(ruby, io)?.fd(),
     };
-    match poll(ruby, &this, fd, events, limit)? {
+    let polled = match poll(ruby, &this, fd, events, limit) {
+        // Closed before the kernel heard of the wait.
+        Err(_) if Integer::from_value(io).is_none() && OpenFile::of(io).is_none() => {
+            return Err(errors::io(ruby, "stream closed in another thread"));
+        }
+        polled => polled?,
+    };
+    match polled {
         // A descriptor that failed is as good as ready: the call that follows says why.
         Polled::Ready(ready) if ready & events == 0 => {
             Ok(ruby.integer_from_u64(u64::from(events)).as_value())

@@ -376,7 +376,7 @@ impl Scheduler {
             record.is_some_and(|record| std::mem::take(&mut record.granted))
         });
         if !refused {
-            return self.interrupt(error, me); // it came to us after somebody transferred back
+            return self.told(error, me);
         }
         // The fiber has ended, or somebody resumed it behind our back, or Ruby has no stack for it.
         // SAFETY: the record kept the fiber alive.
@@ -390,6 +390,20 @@ impl Scheduler {
             self.with(|shard| shard.host_mut().forget(name));
         }
         Ok(())
+    }
+
+    /// An error came to us after somebody transferred back. Where nobody granted us a turn it is `Fiber#raise`
+    /// that did, and means us; who called it goes on.
+    #[cold]
+    fn told(&self, error: Error, me: Name) -> Result<(), Error> {
+        let granted = self.with(|shard| shard.host_mut().record(me).is_none_or(|record| record.granted));
+        let caller = self.running.get();
+        if granted || caller == me || me == Name::MAIN {
+            return self.interrupt(error, me);
+        }
+        self.with(|shard| shard.ready_first(caller));
+        self.running.set(me);
+        Err(error)
     }
 
     /// Has the collector free the stacks of fibers that have ended: Ruby keeps those of fibers that were
@@ -947,6 +961,11 @@ impl Scheduler {
         }
     }
 
+    /// Keeps a value that came while the calling fiber waited for something that has a result of its own.
+    pub(crate) fn keep_for_later(&self, value: Value) {
+        self.keep(self.running.get(), value);
+    }
+
     /// Keeps a value for the next `suspend`, `snooze` or `sleep`.
     #[cold]
     fn keep(&self, me: Name, value: Value) {
@@ -1001,6 +1020,40 @@ impl Scheduler {
         self.bring_late(me.name);
         self.done(me);
         Performed { outcome, woken }
+    }
+
+    /// Performs operations that wait for the same thing until one of them has ended or the time is up, then
+    /// cancels the others and waits for their ends: whether one ended by itself, and what was scheduled.
+    pub(crate) fn perform_any(&self, ops: &[Op], limit: Option<Duration>) -> (bool, Option<Woken>) {
+        let me = self.me();
+        let keys: Vec<_> =
+            self.with(|shard| ops.iter().map(|op| shard.submit(me.name, *op, Keep::Nothing)).collect());
+        let timer = limit.map(|span| self.arm(me.name, self.deadline(span)));
+        let (mut woken, mut left, mut ended, mut over) = (None, keys.len(), false, false);
+        loop {
+            let rested = self.rest(me.name).unwrap_or_else(|error| Some(Woken::Error(error)));
+            woken = later(woken, rested);
+            self.with(|shard| {
+                let record = shard.host_mut().record(me.name).expect("a parked fiber has a record");
+                let late = timer.is_some() && record.alarm.is_none();
+                while let Some(outcome) = record.outcomes.pop() {
+                    left -= 1;
+                    ended |= !outcome.is_cancelled();
+                }
+                if !over && (ended || late || woken.is_some()) {
+                    over = true;
+                    keys.iter().for_each(|key| shard.cancel(*key));
+                }
+            });
+            if over && left == 0 {
+                break;
+            }
+        }
+        if let Some(timer) = timer {
+            self.forget_alarm(me.name, timer);
+        }
+        self.done(me);
+        (ended, woken)
     }
 
     /// Waits for the turn to write to a descriptor; whoever gets it ends it.

@@ -210,12 +210,12 @@ impl Message {
 }
 
 /// A string of at least that capacity, allocated apart from its object, that no Ruby code has seen.
-fn hidden(capacity: usize) -> VALUE {
+pub(crate) fn hidden(capacity: usize) -> VALUE {
     // SAFETY: a fresh string; so large that Ruby does not embed it (3.2 embeds up to 640 bytes).
     unsafe { rb_sys::rb_str_buf_new(capacity.max(1024) as _) }
 }
 
-fn set_len(string: VALUE, len: usize) {
+pub(crate) fn set_len(string: VALUE, len: usize) {
     // SAFETY: a string of ours with room for what the kernel wrote.
     unsafe { rb_sys::rb_str_set_len(string, len as _) };
 }

@@ -1,18 +1,215 @@
 # frozen_string_literal: true
 
-RSpec.describe Polyphony::FiberScheduler do
-  it "serves Ruby's own scheduler interface" do
+# Ruby's own scheduler interface, alone: no core class is touched. Each example is a process of its own.
+RSpec.describe "Polyphony::FiberScheduler" do
+  PRELUDE = <<~'RUBY'
+    Warning[:experimental] = false # IO::Buffer is
+    require "socket"
+    require "timeout"
+    require "tempfile"
+    require "monitor"
+    # How many turns others got while the block waited.
+    def turns_during
+      over = false
+      turns = 0
+      Fiber.schedule { until over; turns += 1; sleep 0; end }
+      before = turns
+      value = yield
+      [value, turns - before]
+    ensure
+      over = true
+    end
+    def scheduled(&block)
+      result = error = nil
+      Fiber.set_scheduler(Polyphony::FiberScheduler.new)
+      Fiber.schedule do
+        result = block.call
+      rescue Exception => e
+        error = e
+      end
+      Fiber.set_scheduler(nil)
+      raise error if error
+      result
+    end
+  RUBY
+
+  def in_scheduler(body)
+    Child.ruby!("#{PRELUDE}\np(scheduled do\n#{body}\nend)", loaded: "polyphony/bare").chomp
+  end
+
+  hooks = %i[block unblock kernel_sleep io_wait io_read io_write io_pread io_select io_close process_wait timeout_after
+             address_resolve blocking_operation_wait fiber_interrupt yield fiber run scheduler_close close]
+
+  it "has every hook that is safe in this Ruby" do
+    expect(hooks - Polyphony::FiberScheduler.public_instance_methods).to be_empty
+    expect(Polyphony::FiberScheduler.method_defined?(:io_pwrite)).to be RUBY_VERSION >= "4.0"
+  end
+
+  describe "waits without holding the thread for" do
+    {
+      "a line of a pipe" => ['r, w = IO.pipe; Fiber.schedule { 20.times { sleep 0 }; w.puts "line" }; r.gets', '"line\n"'],
+      "bytes of a socket" => ['a, b = UNIXSocket.pair; Fiber.schedule { 20.times { sleep 0 }; b << "x" }; a.readpartial(9)', '"x"'],
+      "room in a pipe" => ['r, w = IO.pipe; Fiber.schedule { 20.times { sleep 0 }; r.read(300_000) }; w.write("x" * 300_000)', "300000"],
+      "a mutex" => ["m = Mutex.new; Fiber.schedule { m.synchronize { 20.times { sleep 0 } } }; m.synchronize { :mine }", ":mine"],
+      "a queue that another thread fills" => ["q = Queue.new; Thread.new { sleep 0.02; q << 1 }; q.pop", "1"],
+      "a monitor" => ["m = Monitor.new; Fiber.schedule { m.synchronize { 20.times { sleep 0 } } }; m.synchronize { :mine }", ":mine"],
+      "a condition" => ["m, c = Mutex.new, ConditionVariable.new; Fiber.schedule { 20.times { sleep 0 }; c.signal }; m.synchronize { c.wait(m); :told }", ":told"],
+      "a thread" => ["Thread.new { sleep 0.02; 7 }.value", "7"],
+      "a child process" => ["Process.wait(spawn(\"sleep 0.02; exit 3\")); $?.exitstatus", "3"],
+      "what a command says" => ["`sleep 0.02; echo said`", '"said\n"'],
+      "a connection" => ['s = TCPServer.new("127.0.0.1", 0); Fiber.schedule { 20.times { sleep 0 }; s.accept << "hi" }; TCPSocket.new("127.0.0.1", s.addr[1]).readpartial(2)', '"hi"'],
+      "a time" => ["sleep 0.02", "0"],
+      "a name" => ['Addrinfo.getaddrinfo("localhost", 80, nil, :STREAM).map(&:ip_port).uniq', "[80]"]
+    }.each do |what, (body, expected)|
+      it what do
+        value, turns = eval(in_scheduler("turns_during { #{body} }"))
+        expect([value.inspect, turns > 2]).to eq [expected, true]
+      end
+    end
+
+    it "one of several, as IO.select waits", if: RUBY_VERSION >= "3.2" do
+      value, turns = eval(in_scheduler(<<~RUBY))
+        a, b = IO.pipe, IO.pipe
+        turns_during do
+          Fiber.schedule { 20.times { sleep 0 }; b[1] << "x" }
+          ready = IO.select([a[0], b[0]], [], nil, 30)
+          [ready[0] == [b[0]], ready[1], IO.select([a[0]], nil, nil, 0.01)]
+        end
+      RUBY
+      expect([value, turns > 2]).to eq [[true, [], nil], true]
+    end
+
+    it "opening a FIFO, which waits for its other end", if: RUBY_VERSION >= "3.4" do
+      value, turns = eval(in_scheduler(<<~RUBY))
+        path = Dir::Tmpname.create("fifo") { nil }
+        File.mkfifo(path)
+        Thread.new { sleep 0.05; File.write(path, "through") }
+        turns_during { File.open(path) { |file| file.read } }.tap { File.delete(path) }
+      RUBY
+      expect([value, turns > 2]).to eq ["through", true]
+    end
+  end
+
+  describe "#io_read and #io_write" do
+    def hook(body) = in_scheduler("s = Fiber.scheduler; r, w = IO.pipe; b = IO::Buffer.new(16); #{body}")
+
+    it "say with length 0 at once that nothing is there, and what there is" do
+      expect(hook("[s.io_read(r, b, 0, 0), (w.syswrite('abc'); s.io_read(r, b, 0, 4)), b.get_string(4, 3)]")).to eq '[-11, 3, "abc"]'
+    end
+
+    it "wait for so many bytes as are wanted at least" do
+      expect(hook("Fiber.schedule { w.syswrite('ab'); sleep 0.01; w.syswrite('cdef') }; [s.io_read(r, b, 4, 0), b.get_string(0, 6)]")).to eq '[6, "abcdef"]'
+    end
+
+    it "say less where the stream ends" do
+      expect(hook("w.syswrite('ab'); w.close; [s.io_read(r, b, 4, 0), s.io_read(r, b, 4, 0)]")).to eq "[2, 0]"
+    end
+
+    it "never touch memory behind the buffer" do
+      expect(hook("w.syswrite('x' * 64); [s.io_read(r, b, 64, 12), s.io_read(r, b, 1, 16), s.io_read(r, b, 1, 99)]")).to eq "[4, 0, 0]"
+    end
+
+    it "give a failure as a negative number of the errno" do
+      expect(hook("[s.io_read(w, b, 1, 0), (r.close; s.io_write(w, b, 16, 0))]")).to eq "[-9, -32]"
+    end
+
+    it "write what there is room for with length 0, and never say 0 for it" do
+      expect(hook("big = IO::Buffer.new(100_000); first = s.io_write(w, big, 0, 0); [first.positive?, s.io_write(w, big, 0, 0)]")).to eq "[true, -11]"
+    end
+
+    it "read and write files at a place" do
+      body = "f = File.new(Tempfile.new.path, 'w+'); f.syswrite('0123456789'); [s.io_pread(f, b, 3, 4, 0), b.get_string(0, 4), f.pos]"
+      expect(hook(body)).to eq '[7, "3456", 10]'
+    end
+
+    it "raise in a reader what another raises, and lose no byte" do
+      body = "reader = Fiber.schedule { begin; r.readpartial(9); rescue RuntimeError; nil; end }; Fiber.scheduler.fiber_interrupt(reader, RuntimeError.new('told')); " \
+             "w << 'kept'; [r.readpartial(9)]"
+      expect(hook(body)).to eq '["kept"]'
+    end
+  end
+
+  describe "in the order of later Rubies" do
+    it "takes the fourth version's arguments: offset, then the most" do
+      body = "s = Class.new(Polyphony::FiberScheduler) { prepend Polyphony::FiberScheduler::FourthOrder }.new; r, w = IO.pipe; b = IO::Buffer.new(16); " \
+             "w.syswrite('abcdef'); [s.io_read(r, b, 2, 3), b.get_string(2, 3), s.io_write(w, b, 2, 3), r.readpartial(9)]"
+      expect(in_scheduler(body)).to eq '[3, "abc", 3, "defabc"]'
+    end
+
+    it "waits for an io to be closed with its number, and leaves closing to Ruby" do
+      body = "r, w = IO.pipe; said = nil; Fiber.schedule { begin; r.readpartial(1); rescue IOError => e; said = e.message; end }; sleep 0; " \
+             "answer = Fiber.scheduler.io_close(r.fileno); sleep 0; [answer, said]"
+      expect(in_scheduler(body)).to eq '[false, "stream closed in another thread"]'
+    end
+
+    it "interrupts a waiting fiber from another thread" do
+      body = "said = nil; f = Fiber.schedule { begin; sleep; rescue => e; said = e.message; end }; s = Fiber.scheduler; Thread.new { s.fiber_interrupt(f, RuntimeError.new('now')) }.join; sleep 0.01; said"
+      expect(in_scheduler(body)).to eq '"now"'
+    end
+
+    it "yields" do
+      expect(in_scheduler("seen = []; Fiber.schedule { seen << 1; sleep 0; seen << 3 }; seen << 2; Fiber.scheduler.yield; sleep 0; seen")).to eq "[1, 2, 3]"
+    end
+  end
+
+  describe "#block and #unblock" do
+    it "lose no wake-up that comes first" do
+      expect(in_scheduler("s = Fiber.scheduler; f = Fiber.current; s.unblock(:it, f); s.block(:it, 30)")).to eq "true"
+    end
+
+    it "say that the time is up" do
+      expect(in_scheduler("Fiber.scheduler.block(:it, 0.001)")).to eq "false"
+    end
+
+    it "take no wake-up for one that is for another blocker, or late" do
+      expect(in_scheduler("s = Fiber.scheduler; s.unblock(Object.new, Fiber.current); s.block(Object.new, 0.001)")).to eq "false"
+    end
+
+    it "never raise, whatever is unblocked" do
+      expect(in_scheduler("dead = Fiber.schedule { nil }; Fiber.scheduler.unblock(:it, dead); :silent")).to eq ":silent"
+    end
+  end
+
+  it "sleeps for no time, and not for ever, at sleep(0)" do
+    expect(in_scheduler("[sleep(0), Fiber.scheduler.kernel_sleep(0)]")).to eq "[0, true]"
+  end
+
+  it "raises a timeout of the class and with the message that were given" do
+    body = "[nil, ArgumentError].map { |k| begin; Timeout.timeout(0.001, *[k, ('mine' if k)].compact) { sleep }; rescue Exception => e; [e.class, e.message]; end }"
+    expect(in_scheduler(body)).to eq '[[Timeout::Error, "execution expired"], [ArgumentError, "mine"]]'
+  end
+
+  it "tells a child that was killed, one that is not there, and any child of a group" do
+    body = "pid = spawn('kill -9 $$'); Process.wait(pid); a = $?.termsig; b = begin; Process.wait(pid); rescue => e; e.class; end; " \
+           "c = spawn('exit 4'); Process.wait(-1); d = $?.exitstatus; e = spawn('sleep 9'); f = Process.wait(e, Process::WNOHANG); Process.kill(:KILL, e); Process.waitall.size.then { |n| [a, b, d, f, n] }"
+    expect(in_scheduler(body)).to eq "[9, Errno::ECHILD, 4, nil, 1]"
+  end
+
+  it "raises in a fiber that parks what Fiber#raise raises, and the one that raises goes on" do
+    body = "said = nil; f = Fiber.schedule { begin; sleep; rescue => e; said = e.message; end }; f.raise('there'); [said, sleep(0)]"
+    expect(in_scheduler(body)).to eq '["there", 0]'
+  end
+
+  it "runs fibers of Fiber.schedule at once, until they first wait" do
+    expect(in_scheduler("seen = []; Fiber.schedule { seen << 1; sleep 0; seen << 3 }; seen << 2; sleep 0.001; seen")).to eq "[1, 2, 3]"
+  end
+
+  it "runs to completion when it is closed, and when the program ends" do
+    out = Child.ruby!("Fiber.set_scheduler(Polyphony::FiberScheduler.new); Fiber.schedule { sleep 0.01; puts :last }; puts :first", loaded: "polyphony/bare")
+    expect(out).to eq "first\nlast\n"
+  end
+
+  it "serves another after it was closed, in a thread of its own, too" do
     out = Child.ruby!(<<~RUBY, loaded: "polyphony/bare")
-      order = []
-      Thread.new do
-        Fiber.set_scheduler(Polyphony::FiberScheduler.new)
-        reader, writer = IO.pipe
-        Fiber.schedule { order << reader.gets }
-        Fiber.schedule { sleep 0.002; order << :slept; writer.puts "line" }
-        Fiber.schedule { order << Queue.new([:item]).pop }
-      end.join
-      p order
+      2.times { Fiber.set_scheduler(Polyphony::FiberScheduler.new); Fiber.schedule { sleep 0.001; puts :main }; Fiber.set_scheduler(nil) }
+      scheduler = Polyphony::FiberScheduler.new
+      Thread.new { Fiber.set_scheduler(scheduler); Fiber.schedule { sleep 0.001; puts :thread } }.join
     RUBY
-    expect(out).to eq "[:item, :slept, \"line\\n\"]\n"
+    expect(out).to eq "main\nmain\nthread\n"
+  end
+
+  it "lets the program end with the error that a fiber ends with" do
+    out, err, status = Child.ruby("Fiber.set_scheduler(Polyphony::FiberScheduler.new); Fiber.schedule { sleep 0.001; raise 'unheard' }", loaded: "polyphony/bare")
+    expect([out, err.include?("unheard (RuntimeError)"), status.exitstatus]).to eq ["", true, 1]
   end
 end

@@ -47,7 +47,8 @@ module Leftovers
       stats = Thread.current.backend.stats
       {
         fibers: stats[:fibers], operations: stats[:pending_ops], timers: stats[:timers],
-        children: Fiber.current.children, threads: Thread.list, processes: processes, descriptors: descriptors
+        children: Fiber.current.children, threads: Thread.list - Polyphony::Elsewhere.idle.map(&:thread),
+        processes: processes, descriptors: descriptors
       }
     end
 

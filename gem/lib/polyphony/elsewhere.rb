@@ -1,22 +1,110 @@
 # frozen_string_literal: true
 
 module Polyphony
-  # Runs the block in a thread that runs no fibers: for calls of Ruby's that hold their thread and tell no
-  # scheduler (open(2) of a FIFO, getaddrinfo(3)).
+  # Threads that run no fibers: for calls of Ruby's that hold their thread and tell no scheduler (open(2) of a
+  # FIFO, getaddrinfo(3)).
   #
-  # A caller that is cancelled does not wait for the thread, which ends as soon as Ruby can end it.
+  # A call never waits for another one to end: there is a thread for each. A few stay when they have nothing to do.
+  #
+  # @api private
+  class Elsewhere
+    # How many threads wait for the next call.
+    KEPT = 4
+    private_constant :KEPT
+
+    @idle = ::Thread::Queue.new
+
+    class << self
+      # @return [Elsewhere] one that has nothing to do
+      def take
+        while (waiting = idle.pop)
+          return waiting if waiting.thread.alive? # a fork leaves the threads behind
+        end
+        new
+      end
+
+      # Takes one back. False where there are enough.
+      def keep(waiting)
+        idle.size < KEPT && !!idle.push(waiting)
+      end
+
+      # @return [Array<Elsewhere>] those that wait for the next call: each Ractor has its own
+      def idle = ::Ractor.current[:__polyphony_elsewhere__] ||= []
+    end
+
+    # @return [Thread]
+    attr_reader :thread
+
+    def initialize
+      @calls = ::Thread::Queue.new
+      @thread = ::Thread.new { work }
+      @thread.name = "polyphony elsewhere"
+    end
+
+    # Runs the block in this thread.
+    #
+    # @note Suspends the calling fiber. One that is cancelled does not wait for the block, which ends as soon as
+    #   Ruby can end it.
+    def run(block)
+      call = Call.new(block)
+      @calls << call
+      call.value
+    ensure
+      stop unless call&.over?
+    end
+
+    # Ends the thread, and what it runs.
+    def stop
+      @thread.kill
+    end
+
+    private
+
+    def work
+      while (call = @calls.pop)
+        call.run
+        break unless Elsewhere.keep(self)
+      end
+    end
+
+    # A block that runs in another thread, and the fiber that waits for it.
+    class Call
+      def initialize(block)
+        @block = block
+        @waiting = ::Fiber.current
+        @over = false
+      end
+
+      # @return [Boolean] whether the block has ended
+      def over? = @over
+
+      def run
+        @value = @block.call
+      rescue ::Exception => e
+        @error = e
+      ensure
+        @over = true
+        Polyphony.unblock(self, @waiting)
+      end
+
+      # Waits for the end of the block.
+      def value
+        scheduler = Polyphony.scheduler
+        scheduler.block(self, nil) until @over
+        ::Kernel.raise @error if @error
+        @value
+      end
+    end
+    private_constant :Call
+  end
+
+  # Runs the block in a thread that runs no fibers.
   #
   # @note Suspends the calling fiber until the block has ended.
   # @return [Object] what the block returned
   # @raise what the block raised
   # @api private
-  def self.elsewhere
-    thread = ::Thread.new do
-      ::Thread.current.report_on_exception = false
-      yield
-    end
-    thread.value
-  ensure
-    thread&.kill if thread&.alive?
+  def self.elsewhere(&block)
+    scheduler ? Elsewhere.take.run(block) : yield
   end
 end

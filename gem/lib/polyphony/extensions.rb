@@ -18,6 +18,7 @@ module Polyphony
     require_relative "verbs"
     require_relative "looping"
     require_relative "elsewhere"
+    require_relative "selecting"
     require_relative "extensions/exception"
     require_relative "extensions/fiber"
     require_relative "extensions/kernel"

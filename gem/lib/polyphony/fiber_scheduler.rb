@@ -1,15 +1,27 @@
 # frozen_string_literal: true
 
+require_relative "elsewhere"
+require_relative "selecting"
+
 module Polyphony
   # Ruby's Fiber::Scheduler interface over the same run queue.
   #
   # Whatever is not overridden (stock Mutex, Thread#join, C extensions that call `rb_io_wait`) comes
-  # here when it waits in a spun fiber.
+  # here when it waits in a fiber that does not block. Alone, with no core class touched, it serves whoever
+  # wants the standard interface only:
+  #
+  # @example
+  #   require "polyphony/bare"
+  #   Fiber.set_scheduler(Polyphony::FiberScheduler.new)
+  #   Fiber.schedule { puts Net::HTTP.get(URI("http://localhost:8080")) }
+  #
+  # A hook that another fiber ends by raising raises that. A hook of Ruby's that wants a negative errno gets it.
   #
   # @see https://docs.ruby-lang.org/en/master/Fiber/Scheduler.html
   class FiberScheduler
-    # @param scheduler [Scheduler] the thread's own
-    def initialize(scheduler = Polyphony.scheduler || Scheduler.start)
+    # @param scheduler [Scheduler, nil] the thread's own; by default the one that it has, or a new one, made when
+    #   the first hook is called
+    def initialize(scheduler = nil)
       @scheduler = scheduler
       @scheduled = 0
       @closer = nil
@@ -17,61 +29,195 @@ module Polyphony
 
     # Waits until `unblock` names this blocker, or the time is up.
     # @return [Boolean] whether it was unblocked
-    def block(blocker, timeout = nil) = @scheduler.block(blocker, timeout)
+    def block(blocker, timeout = nil) = here.block(blocker, timeout)
 
-    # Ends a `block`; from any thread; never raises.
+    # Ends a `block`; from any thread; never raises. One that comes before its `block` is not lost.
     def unblock(blocker, fiber) = Polyphony.unblock(blocker, fiber)
 
-    # @param duration [Numeric, nil] seconds; nil is for ever
+    # @param duration [Numeric, nil] seconds; nil is for ever, and 0 lets the others run once
+    # @return [true]
     def kernel_sleep(duration = nil)
-      @scheduler.block(:sleep, duration)
+      here.block(:sleep, duration)
       true
     end
+
+    # Lets the others run once (Ruby 4.0).
+    # @return [true]
+    def yield = kernel_sleep(0)
 
     # @return [Integer, false] the events that are ready, false when the time is up
     def io_wait(io, events, timeout = nil)
       timeout ||= io.timeout if io.respond_to?(:timeout)
-      @scheduler.poll(io, events, timeout)
+      here.poll(io, events, timeout)
     end
 
-    # @return [Process::Status, nil]
+    # @param length [Integer] how many bytes are wanted at least; 0 for what there is
+    # @return [Integer] how many were read, 0 at the end, or a negative errno (`-EAGAIN` where none is there)
+    def io_read(io, buffer, length, offset = 0)
+      here
+      Native.io_read(io, buffer, nil, offset, length, nil)
+    end
+
+    # @return [Integer] how many bytes were written, or a negative errno
+    # @see #io_read
+    def io_write(io, buffer, length, offset = 0)
+      here
+      Native.io_write(io, buffer, nil, offset, length, nil)
+    end
+
+    # @param from [Integer] where in the file
+    # @see #io_read
+    def io_pread(io, buffer, from, length, offset = 0)
+      here
+      Native.io_read(io, buffer, from, offset, length, nil)
+    end
+
+    # Before 4.0 Ruby calls this hook without its lock, which ends in a deadlock, so there it is not defined.
+    if ::RUBY_VERSION >= "4.0"
+      # @see #io_pread
+      def io_pwrite(io, buffer, from, length, offset = 0)
+        here
+        Native.io_write(io, buffer, from, offset, length, nil)
+      end
+    end
+
+    # @return [Array(Array, Array, Array), nil] as of IO.select
+    def io_select(reading, writing, failing, timeout)
+      here
+      Selecting.select(reading, writing, failing, timeout) { |*sets| ::Fiber.blocking { ::IO.select(*sets) } }
+    end
+
+    # Ends the waits on a descriptor that Ruby closes (4.0), and leaves it to Ruby to close it.
+    #
+    # @param descriptor [Integer]
+    # @return [false]
+    def io_close(descriptor)
+      Polyphony.let_go(descriptor)
+      false
+    end
+
+    # @param flags [Integer] as of waitpid(2)
+    # @return [Process::Status, nil] nil with `WNOHANG`, where no child has anything to say
     def process_wait(pid, flags)
-      Polyphony::Native.await_process(pid, flags)
+      here
+      Native.await_process(pid, flags) if flags.nobits?(::Process::WNOHANG)
       ::Process::Status.wait(pid, flags | ::Process::WNOHANG)
     end
 
     # Runs the block; an alarm raises in it when the time is up.
+    #
+    # @return [Object] the block's value
     def timeout_after(duration, exception = nil, message = nil)
       given = [exception || ::Timeout::Error, message || "execution expired"]
       Timeouts.raise_after(duration, given) { yield duration }
     end
 
+    # Looks a name up in a thread that runs no fibers: no name server holds the others up.
+    #
+    # @return [Array<String>, nil] its addresses; nil where it has none
+    def address_resolve(name)
+      host = name[/\A[^%]*/]
+      Polyphony.elsewhere { ::Addrinfo.getaddrinfo(host, nil, nil, :STREAM).map(&:ip_address).uniq }
+    rescue ::SocketError
+      nil
+    end
+
+    # Runs what would hold the thread in another (Ruby 3.4).
+    #
+    # @param work [#call]
+    # @return [Object] its value
+    def blocking_operation_wait(work)
+      Polyphony.elsewhere { work.call }
+    end
+
+    # Raises in a fiber that waits, from any thread (Ruby 4.0).
+    #
+    # @param fiber [Fiber, #raise] the fiber, or what stands for it while it waits
+    # @return [void]
+    def fiber_interrupt(fiber, exception)
+      Polyphony.schedule(fiber.respond_to?(:fiber) ? fiber.fiber : fiber, exception, true)
+    end
+
     # Makes and starts a fiber: `Fiber.schedule`.
-    def fiber(&block)
-      fiber = ::Fiber.new(blocking: false) do
-        @scheduler.enter
+    #
+    # @return [Fiber]
+    def fiber(**options, &block)
+      scheduler = here
+      fiber = ::Fiber.new(blocking: false, **options) do
+        scheduler.enter
         block.call
       ensure
         @scheduled -= 1
         Polyphony.schedule(@closer, nil, false) if @closer && @scheduled.zero?
-        @scheduler.leave
+        scheduler.leave
       end
       @scheduled += 1
-      @scheduler.adopt(fiber)
-      @scheduler.yield_to(fiber)
+      scheduler.adopt(fiber)
+      scheduler.yield_to(fiber)
       fiber
     end
 
-    # The thread ends, or another scheduler takes over: what `Fiber.schedule` began is finished first.
-    def close
+    # Runs the fibers until those of `Fiber.schedule` have ended.
+    #
+    # @return [void]
+    def run
       @closer = ::Fiber.current
-      @scheduler.suspend until @scheduled.zero?
-      return if ::Thread.current == ::Thread.main
+      here.suspend until @scheduled.zero?
+    ensure
+      @closer = nil
+    end
+
+    # The thread ends, or another scheduler takes over: what `Fiber.schedule` began is finished first.
+    #
+    # The main thread's scheduler goes on where the drop-in is loaded, for what comes `at_exit`.
+    # @return [void]
+    def scheduler_close
+      run
+      return if main?
 
       fiber = ::Fiber.current
       fiber.shutdown_all_children if fiber.respond_to?(:shutdown_all_children)
     ensure
-      @scheduler.close unless ::Thread.current == ::Thread.main
+      @scheduler&.close unless main?
+    end
+    alias close scheduler_close
+
+    # The hooks with the arguments in the order, and of the meaning, that they have from Ruby 4.1 on: the offset
+    # first, and then how many bytes at most, in one transfer.
+    module FourthOrder
+      # @see FiberScheduler#io_read
+      def io_read(io, buffer, offset, length)
+        here
+        Native.io_read(io, buffer, nil, offset, 0, length)
+      end
+
+      # @see FiberScheduler#io_write
+      def io_write(io, buffer, offset, length)
+        here
+        Native.io_write(io, buffer, nil, offset, 0, length)
+      end
+
+      # @see FiberScheduler#io_pread
+      def io_pread(io, buffer, from, offset, length)
+        here
+        Native.io_read(io, buffer, from, offset, 0, length)
+      end
+
+      # @see FiberScheduler#io_pwrite
+      def io_pwrite(io, buffer, from, offset, length)
+        here
+        Native.io_write(io, buffer, from, offset, 0, length)
+      end
+    end
+
+    prepend FourthOrder if ::RUBY_VERSION >= "4.1"
+
+    private
+
+    def main? = ::Thread.current == ::Thread.main
+
+    def here
+      @scheduler ||= Polyphony.scheduler || Scheduler.start
     end
   end
 end

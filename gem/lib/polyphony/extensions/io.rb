@@ -154,28 +154,8 @@ module Polyphony
         def select(reading, writing = nil, failing = nil, timeout = nil)
           return super if Polyphony.scheduler.nil? || timeout && !timeout.positive?
 
-          # What is ready now, or buffered, or makes no sense: the original knows.
-          ready = super(reading, writing, failing, 0)
-          return ready if ready
-
-          Timeouts.within(timeout) { Extensions::IO.wait_for_any(reading, writing, failing) }
-          super(reading, writing, failing, 0)
+          Selecting.select(reading, writing, failing, timeout) { |*sets| super(*sets) }
         end
-      end
-
-      # Waits until one of many is ready, by a fiber for each.
-      # @api private
-      def self.wait_for_any(reading, writing, failing)
-        waits = [[reading, ::IO::READABLE], [writing, ::IO::WRITABLE], [failing, ::IO::PRIORITY]]
-        pollers = waits.flat_map do |ios, events|
-          (ios || []).map do |io|
-            ::Fiber.current.spin(:select) { Polyphony.scheduler.poll(io.to_io, events, nil) }
-          end
-        end
-        pollers.empty? ? ::Kernel.sleep : ::Fiber.select(*pollers)
-      ensure
-        pollers&.each(&:stop)
-        pollers&.each(&:await)
       end
     end
   end

@@ -1,0 +1,107 @@
+//! A read and a write as far as they get without waiting, for Ruby's scheduler interface, which asks for that.
+//!
+//! The flags of the descriptor are shared with other processes, so they stay as they are.
+
+use std::os::fd::RawFd;
+
+use polyphony_core::op::POSITION;
+
+/// How far a transfer got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// To its end: a count of bytes, or a negative errno.
+    Done(isize),
+    /// Nothing is there, or no room.
+    Early,
+    /// It is always ready and slow all the same, as files on disks are: only the ring or a thread can do it.
+    Slow,
+}
+
+/// read(2), or pread(2) where `offset` is not [`POSITION`].
+///
+/// # Safety
+///
+/// `buf` is room for `len` bytes.
+pub(crate) unsafe fn read(fd: RawFd, buf: *mut u8, len: usize, offset: u64) -> Attempt {
+    let part = libc::iovec { iov_base: buf.cast(), iov_len: len };
+    // SAFETY: by the contract above; the vector is alive for the calls.
+    let (now, asked) = unsafe {
+        (call(|| libc::preadv2(fd, &part, 1, offset as i64, libc::RWF_NOWAIT)), || {
+            call(|| {
+                if offset == POSITION {
+                    libc::readv(fd, &part, 1)
+                } else {
+                    libc::preadv(fd, &part, 1, offset as i64)
+                }
+            })
+        })
+    };
+    finish(fd, now, libc::POLLIN, asked)
+}
+
+/// write(2), or pwrite(2) where `offset` is not [`POSITION`].
+///
+/// # Safety
+///
+/// `len` bytes stand at `buf`.
+pub(crate) unsafe fn write(fd: RawFd, buf: *const u8, len: usize, offset: u64) -> Attempt {
+    let part = libc::iovec { iov_base: buf.cast_mut().cast(), iov_len: len };
+    // SAFETY: by the contract above; the vector is alive for the calls.
+    let (now, asked) = unsafe {
+        (call(|| libc::pwritev2(fd, &part, 1, offset as i64, libc::RWF_NOWAIT)), || {
+            call(|| {
+                if offset == POSITION {
+                    libc::writev(fd, &part, 1)
+                } else {
+                    libc::pwritev(fd, &part, 1, offset as i64)
+                }
+            })
+        })
+    };
+    finish(fd, now, libc::POLLOUT, asked)
+}
+
+fn finish(fd: RawFd, now: isize, events: i16, asked: impl FnOnce() -> isize) -> Attempt {
+    match -now {
+        // Terminals and the like do not take RWF_NOWAIT, and are asked first whether they are ready.
+        ENOTSUP if is_slow(fd) => Attempt::Slow,
+        ENOTSUP if !is_ready(fd, events) => Attempt::Early,
+        ENOTSUP => Attempt::Done(asked()),
+        EAGAIN if is_slow(fd) => Attempt::Slow,
+        EAGAIN => Attempt::Early,
+        _ => Attempt::Done(now),
+    }
+}
+
+const ENOTSUP: isize = libc::EOPNOTSUPP as isize;
+const EAGAIN: isize = libc::EAGAIN as isize;
+
+/// Whether a descriptor never says that it is not ready.
+fn is_slow(fd: RawFd) -> bool {
+    // SAFETY: `stat` is plain data, alive for the call that fills it.
+    let (failed, stat) = unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        (libc::fstat(fd, &mut stat), stat)
+    };
+    failed == 0 && matches!(stat.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK)
+}
+
+fn is_ready(fd: RawFd, events: i16) -> bool {
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one pollfd, alive for the call.
+    unsafe { libc::poll(&mut polled, 1, 0) != 0 }
+}
+
+/// A system call's result, or its negative errno; made again where a signal interrupted it.
+fn call(mut call: impl FnMut() -> isize) -> isize {
+    loop {
+        let result = call();
+        if result >= 0 {
+            return result;
+        }
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+        if errno != libc::EINTR {
+            return -(errno as isize);
+        }
+    }
+}
