@@ -58,7 +58,7 @@ RSpec.describe "Polyphony::FiberScheduler" do
       "a child process" => ["Process.wait(spawn(\"sleep 0.02; exit 3\")); $?.exitstatus", "3"],
       "what a command says" => ["`sleep 0.02; echo said`", '"said\n"'],
       "a connection" => ['s = TCPServer.new("127.0.0.1", 0); Fiber.schedule { 20.times { sleep 0 }; s.accept << "hi" }; TCPSocket.new("127.0.0.1", s.addr[1]).readpartial(2)', '"hi"'],
-      "a time" => ["sleep 0.02", "0"],
+      "a time" => ["sleep(0.02); nil", "nil"],
       "a name" => ['Addrinfo.getaddrinfo("localhost", 80, nil, :STREAM).map(&:ip_port).uniq', "[80]"]
     }.each do |what, (body, expected)|
       it what do
