@@ -1,12 +1,16 @@
-//! Ractors: fibers are scheduled in the main one; everywhere else every override is the original.
+//! Ractors: each may have schedulers, for its own threads.
 //!
-//! The overrides are called in every Ractor, for a class has its methods in all of them. They ask for the
-//! thread's scheduler first, and a thread of another Ractor never has one. What looks beyond the calling
-//! thread, at every scheduler of the process, asks `is_main`: only the main Ractor's lock guards those.
+//! A scheduler is touched under the lock of its Ractor only. So what looks beyond the calling thread, at every
+//! scheduler there is, sees those of the calling Ractor.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use rb_sys::VALUE;
+
+use crate::roots::NIL;
 
 struct Key(rb_sys::rb_ractor_local_key_t);
 
@@ -15,23 +19,40 @@ unsafe impl Send for Key {}
 // SAFETY: as above.
 unsafe impl Sync for Key {}
 
-/// Where the main Ractor, and no other, has a value.
-static MARK: OnceLock<Key> = OnceLock::new();
+/// Where each Ractor has its number.
+static NUMBER: OnceLock<Key> = OnceLock::new();
 
-/// Declares every method defined from here on fit for any Ractor, and marks this one as the main one.
+/// Names a Ractor that has had a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name(VALUE);
+
+/// Declares every method defined from here on fit for any Ractor.
 pub(crate) fn watch() {
-    // SAFETY: called by the extension's initialisation, in the main Ractor, with its GVL.
-    MARK.get_or_init(|| unsafe {
+    // SAFETY: called by the extension's initialisation, with the GVL.
+    NUMBER.get_or_init(|| unsafe {
         rb_sys::rb_ext_ractor_safe(true);
-        let key = rb_sys::rb_ractor_local_storage_value_newkey();
-        rb_sys::rb_ractor_local_storage_value_set(key, rb_sys::Qtrue as VALUE);
-        Key(key)
+        Key(rb_sys::rb_ractor_local_storage_value_newkey())
     });
 }
 
-/// Whether the calling Ractor is the main one.
-pub(crate) fn is_main() -> bool {
-    let Some(key) = MARK.get() else { return true };
+/// The calling Ractor, where it has had a scheduler.
+pub(crate) fn current() -> Option<Name> {
     // SAFETY: a key that Ruby made.
-    unsafe { rb_sys::rb_ractor_local_storage_value(key.0) != rb_sys::Qnil as VALUE }
+    let number = unsafe { rb_sys::rb_ractor_local_storage_value(NUMBER.get()?.0) };
+    (number != NIL).then_some(Name(number))
+}
+
+/// The calling Ractor, which gets a scheduler.
+pub(crate) fn named() -> Name {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    current().unwrap_or_else(|| {
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let key = NUMBER.get().expect("the extension is initialised");
+        // SAFETY: a key that Ruby made; a number this small is no object.
+        unsafe {
+            let number = rb_sys::rb_ull2inum(number);
+            rb_sys::rb_ractor_local_storage_value_set(key.0, number);
+            Name(number)
+        }
+    })
 }

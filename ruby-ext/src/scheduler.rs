@@ -183,10 +183,6 @@ impl Scheduler {
         choice: Option<String>,
         entries: Option<u32>,
     ) -> Result<Obj<Self>, Error> {
-        if !ractor::is_main() {
-            let message = "Polyphony runs fibers in the main Ractor only";
-            return Err(Error::new(ruby.exception_runtime_error(), message));
-        }
         let choice = match choice {
             Some(name) => name.parse(),
             None => Choice::from_env(),
@@ -228,7 +224,10 @@ impl Scheduler {
         set_name(main, Name::MAIN, object.as_raw());
         // SAFETY: the thread is the calling one; the variable is invisible to Ruby code.
         unsafe { rb_sys::rb_ivar_set(thread, scheduler_id(), object.as_raw()) };
-        ALL.lock().unwrap_or_else(PoisonError::into_inner).push(Known(std::ptr::from_ref(&*object)));
+        ALL.lock().unwrap_or_else(PoisonError::into_inner).push(Known {
+            scheduler: std::ptr::from_ref(&*object),
+            ractor: ractor::named(),
+        });
         forget_cached();
         Ok(object)
     }
@@ -1589,17 +1588,22 @@ static EPOCH: AtomicU32 = AtomicU32::new(1);
 /// Every scheduler of the process, for what concerns them all: closing a descriptor.
 static ALL: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
-#[derive(Clone, Copy, PartialEq)]
-struct Known(*const Scheduler);
+#[derive(Clone, Copy)]
+struct Known {
+    scheduler: *const Scheduler,
+    ractor: ractor::Name,
+}
 
-// SAFETY: followed under the GVL only, and taken off the list before the scheduler is freed.
+// SAFETY: followed in its own Ractor only, under the GVL, and taken off the list before the scheduler is freed.
 unsafe impl Send for Known {}
 
-/// The schedulers that are not closed.
+/// The schedulers of the calling Ractor that are not closed.
 pub(crate) fn all() -> Vec<&'static Scheduler> {
-    let known = ALL.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let here = ractor::current();
+    let known = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let schedulers = known.iter().filter(|known| Some(known.ractor) == here);
     // SAFETY: as said of `Known`: whatever is on the list has not been freed, and we have the GVL.
-    let schedulers = known.iter().map(|known| unsafe { &*known.0 });
+    let schedulers = schedulers.map(|known| unsafe { &*known.scheduler });
     schedulers
         .filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation())
         .collect()
@@ -1611,8 +1615,8 @@ pub(crate) fn find(id: u32) -> Option<&'static Scheduler> {
 }
 
 fn unregister(scheduler: &Scheduler) {
-    let this = Known(std::ptr::from_ref(scheduler));
-    ALL.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != this);
+    let this = std::ptr::from_ref(scheduler);
+    ALL.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known.scheduler != this);
 }
 
 #[derive(Clone, Copy)]

@@ -23,5 +23,39 @@ RSpec.describe "polyphony/bare" do
   it "touches no class of Ruby's" do
     expect(Child.ruby!(SURVEY, loaded: "rbconfig", env: {})).to eq "[]\n"
   end
+
+  it "serves a server whose every Ractor has a scheduler of its own" do
+    out = Child.ruby!(<<~RUBY, loaded: "polyphony/bare")
+      require "socket"
+      Warning[:experimental] = false
+      server = TCPServer.new("127.0.0.1", 0)
+      ractors = 2.times.map do
+        Ractor.new(server.dup.fileno) do |descriptor|
+          listener = TCPServer.for_fd(descriptor)
+          Fiber.set_scheduler(Polyphony::FiberScheduler.new)
+          10.times do
+            Fiber.schedule do
+              client = listener.accept
+              while (line = client.gets)
+                client.puts line.upcase
+              end
+              client.close
+            end
+          end
+          Fiber.scheduler.run
+          10
+        end
+      end
+      clients = 20.times.map do |number|
+        Thread.new do
+          socket = TCPSocket.new("127.0.0.1", server.addr[1])
+          socket.puts "request \#{number}"
+          socket.gets.tap { socket.close }
+        end
+      end
+      p clients.map(&:value) == (0...20).map { |number| "REQUEST \#{number}\n" }, ractors.sum(&:take)
+    RUBY
+    expect(out).to eq "true\n20\n"
+  end
 end
 

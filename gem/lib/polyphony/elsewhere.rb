@@ -12,8 +12,6 @@ module Polyphony
     KEPT = 4
     private_constant :KEPT
 
-    @idle = ::Thread::Queue.new
-
     class << self
       # @return [Elsewhere] one that has nothing to do
       def take

@@ -17,7 +17,6 @@ use super::original;
 use crate::{
     errors,
     open_file::OpenFile,
-    ractor,
     scheduler::{self, Scheduler},
 };
 
@@ -59,9 +58,6 @@ fn write_out(ruby: &Ruby, io: Value) -> Result<(), Error> {
 
 /// Ends every wait on a descriptor, in whichever thread.
 pub(crate) fn let_go(ruby: &Ruby, fd: i32) -> Result<(), Error> {
-    if !ractor::is_main() {
-        return Ok(());
-    }
     for scheduler in scheduler::all() {
         for name in scheduler.waiting_on(fd) {
             let error = errors::io(ruby, "stream closed in another thread");

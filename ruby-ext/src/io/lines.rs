@@ -44,9 +44,10 @@ fn is_default_separator() -> bool {
 }
 
 /// `$/`, nothing where it is nil.
+#[expect(deprecated, reason = "the global variable itself may not be read in other Ractors")]
 fn separator() -> Option<Vec<u8>> {
-    // SAFETY: a global variable of Ruby's, read with the GVL.
-    bytes(unsafe { Value::from_raw(rb_sys::rb_gv_get(c"$/".as_ptr())) })
+    // SAFETY: a variable of Ruby's, nil or a string that it keeps alive, read with the GVL.
+    bytes(unsafe { Value::from_raw(rb_sys::rb_rs) })
 }
 
 fn bytes(value: Value) -> Option<Vec<u8>> {
