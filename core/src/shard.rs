@@ -320,6 +320,11 @@ impl<H: Host, B: Backend> Shard<H, B> {
         entries.filter(move |(_, entry)| entry.op.fd() == Some(fd)).filter_map(|(_, entry)| entry.fiber)
     }
 
+    /// The operations in flight, and the fibers that wait for them.
+    pub fn operations(&self) -> impl Iterator<Item = (H::Fiber, &Op)> + '_ {
+        self.ops.keys().filter_map(|(_, entry)| Some((entry.fiber?, &entry.op)))
+    }
+
     /// How many timers are armed.
     pub fn timers(&self) -> usize {
         self.timers.len()
@@ -370,7 +375,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
         if let Some(earliest) = self.timers.earliest()
             && !self.backend.is_ahead(earliest)
         {
-            self.expire();
+            self.expire(earliest);
             self.tell_ended();
         }
     }
@@ -402,10 +407,14 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.names = names;
     }
 
-    fn expire(&mut self) {
+    fn expire(&mut self, earliest: Time) {
         let now = self.backend.now();
         let mut expired = std::mem::take(&mut self.expired);
         self.timers.expire(now, |fiber, timer| expired.push((fiber, timer)));
+        if !expired.is_empty() {
+            self.stats.lag = u64::try_from(now.since(earliest).as_nanos()).unwrap_or(u64::MAX);
+            self.stats.lag_peak = self.stats.lag_peak.max(self.stats.lag);
+        }
         for (fiber, timer) in expired.drain(..) {
             self.stats.expired += 1;
             if self.host.tracing() {

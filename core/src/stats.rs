@@ -22,4 +22,8 @@ pub struct Stats {
     pub expired: u64,
     /// Names taken from the inbox.
     pub notified: u64,
+    /// How late the latest timers were served, in nanoseconds: what others held the loop for.
+    pub lag: u64,
+    /// The longest `lag` of all.
+    pub lag_peak: u64,
 }

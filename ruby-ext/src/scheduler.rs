@@ -224,10 +224,9 @@ impl Scheduler {
         set_name(main, Name::MAIN, object.as_raw());
         // SAFETY: the thread is the calling one; the variable is invisible to Ruby code.
         unsafe { rb_sys::rb_ivar_set(thread, scheduler_id(), object.as_raw()) };
-        ALL.lock().unwrap_or_else(PoisonError::into_inner).push(Known {
-            scheduler: std::ptr::from_ref(&*object),
-            ractor: ractor::named(),
-        });
+        ALL.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Known { scheduler: std::ptr::from_ref(&*object), ractor: ractor::named() });
         forget_cached();
         Ok(object)
     }

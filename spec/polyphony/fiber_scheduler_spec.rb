@@ -212,4 +212,95 @@ RSpec.describe "Polyphony::FiberScheduler" do
     out, err, status = Child.ruby("Fiber.set_scheduler(Polyphony::FiberScheduler.new); Fiber.schedule { sleep 0.001; raise 'unheard' }", loaded: "polyphony/bare")
     expect([out, err.include?("unheard (RuntimeError)"), status.exitstatus]).to eq ["", true, 1]
   end
+
+  describe "in hard times" do
+    def program(body)
+      out, err, status = Child.ruby("Warning[:experimental] = false\nFiber.set_scheduler(Polyphony::FiberScheduler.new)\n#{body}", loaded: "polyphony/bare")
+      [out, err[/\((\w+)\)/, 1], status.exitstatus || status.termsig]
+    end
+
+    it "lets exit in a fiber end the program with its status" do
+      expect(program("Fiber.schedule { sleep 0.001; exit 3 }; Fiber.schedule { sleep 20 }")).to eq ["", nil, 3]
+    end
+
+    it "raises in the main fiber what Thread#raise raises, and the fibers go on" do
+      body = "t = Thread.current; Fiber.schedule { sleep 0.05; puts :fiber }; Thread.new { t.raise('told') }; begin; Fiber.scheduler.run; rescue => e; puts e.message; end"
+      expect(program(body)).to eq ["told\nfiber\n", nil, 0]
+    end
+
+    it "hears of a kill where every fiber waits" do
+      body = "t = Thread.new { Fiber.set_scheduler(Polyphony::FiberScheduler.new); Fiber.schedule { sleep }; Fiber.scheduler.run }; Thread.pass until t.stop?; t.kill; p t.join.equal?(t)"
+      expect(program(body)).to eq ["true\n", nil, 0]
+    end
+
+    it "runs only the fiber that forks in the child, which may schedule others" do
+      body = "Fiber.schedule { sleep 0.05; puts :other }; Fiber.schedule { pid = fork { Fiber.schedule { sleep 0.001; puts :child } }; Process.wait(pid); puts $?.exitstatus }"
+      expect(program(body)).to eq ["child\n0\nother\n", nil, 0]
+    end
+
+    it "goes on in both processes behind a fork without a block" do
+      body = "Fiber.schedule { if (pid = fork) then Process.wait(pid); puts $?.exitstatus else sleep 0.001; puts :child end }; Fiber.schedule { sleep 0.05 }"
+      expect(program(body)).to eq ["child\n0\n", nil, 0]
+    end
+
+    it "runs trap handlers while it waits" do
+      expect(program("trap(:USR1) { puts :trapped }; Fiber.schedule { Process.kill(:USR1, $$); sleep 0.01; puts :end }")).to eq ["trapped\nend\n", nil, 0]
+    end
+
+    it "keeps what waits through collections and compactions" do
+      body = "GC.auto_compact = true; GC.stress = true; r, w = IO.pipe; q = Queue.new; Fiber.schedule { puts r.gets; q << :item }; Fiber.schedule { w.puts 'line'; p q.pop }"
+      expect(program(body)).to eq ["line\n:item\n", nil, 0]
+    end
+
+    it "runs the ensure of a fiber that is interrupted, which may wait" do
+      body = "f = Fiber.schedule { begin; sleep; rescue RuntimeError; puts :told; ensure; sleep 0.001; puts :ensured; end }; Fiber.scheduler.fiber_interrupt(f, RuntimeError.new)"
+      expect(program(body)).to eq ["told\nensured\n", nil, 0]
+    end
+
+    it "interrupts in a hook what waited too long, and the io stays usable" do
+      body = "require 'timeout'; r, w = IO.pipe; Fiber.schedule { begin; Timeout.timeout(0.001) { r.gets }; rescue Timeout::Error; puts :late; end; w.puts 'line'; puts r.gets }"
+      expect(program(body)).to eq ["late\nline\n", nil, 0]
+    end
+
+    it "serves thousands at once" do
+      expect(program("n = 0; 5000.times { Fiber.schedule { sleep 0.001; n += 1 } }; Fiber.scheduler.run; p n")).to eq ["5000\n", nil, 0]
+    end
+  end
+end
+
+RSpec.describe "Fiber.set_scheduler, where the drop-in is loaded," do
+  OTHER = <<~RUBY
+    class Other
+      %i[block unblock kernel_sleep io_wait close].each { |hook| define_method(hook) { |*| nil } }
+      def fiber(&block) = Fiber.new(blocking: false, &block).tap(&:resume)
+    end
+  RUBY
+
+  it "refuses another scheduler while spun fibers live, and says which" do
+    out = Child.ruby!("#{OTHER}fiber = spin(:busy) { suspend }; begin; Fiber.set_scheduler(Other.new); rescue FiberError => e; puts e.message; end; p Fiber.scheduler.class; fiber.stop")
+    expect(out).to match(/\A1 fibers of this thread are alive \(#<Fiber busy:.*\nPolyphony::FiberScheduler\n\z/)
+  end
+
+  it "steps aside for another where none lives, and comes back when that has gone" do
+    out = Child.ruby!(<<~RUBY)
+      #{OTHER}
+      spin { nil }.await
+      Fiber.set_scheduler(Other.new)
+      p Fiber.scheduler.class, Polyphony.scheduler
+      begin
+        spin { nil }
+      rescue RuntimeError => e
+        puts e.message
+      end
+      Fiber.set_scheduler(nil)
+      p spin { sleep 0.001; 3 }.await, Fiber.scheduler.class
+    RUBY
+    expect(out).to eq <<~TEXT
+      Other
+      nil
+      Other serves this thread already: use Polyphony in another thread, or Polyphony::FiberScheduler in its place
+      3
+      Polyphony::FiberScheduler
+    TEXT
+  end
 end

@@ -19,12 +19,10 @@ module Polyphony
   #
   # @see https://docs.ruby-lang.org/en/master/Fiber/Scheduler.html
   class FiberScheduler
-    # @param scheduler [Scheduler, nil] the thread's own; by default the one that it has, or a new one, made when
-    #   the first hook is called
-    def initialize(scheduler = nil)
-      @scheduler = scheduler
+    def initialize
       @scheduled = 0
       @closer = nil
+      @process = ::Process.pid
     end
 
     # Waits until `unblock` names this blocker, or the time is up.
@@ -147,11 +145,10 @@ module Polyphony
         scheduler.enter
         block.call
       ensure
-        @scheduled -= 1
-        Polyphony.schedule(@closer, nil, false) if @closer && @scheduled.zero?
+        Polyphony.schedule(@closer, nil, false) if count(-1).zero? && @closer
         scheduler.leave
       end
-      @scheduled += 1
+      count(1)
       scheduler.adopt(fiber)
       scheduler.yield_to(fiber)
       fiber
@@ -162,7 +159,7 @@ module Polyphony
     # @return [void]
     def run
       @closer = ::Fiber.current
-      here.suspend until @scheduled.zero?
+      here.suspend until count(0).zero?
     ensure
       @closer = nil
     end
@@ -178,7 +175,7 @@ module Polyphony
       fiber = ::Fiber.current
       fiber.shutdown_all_children if fiber.respond_to?(:shutdown_all_children)
     ensure
-      @scheduler&.close unless main?
+      Polyphony.scheduler&.close unless main?
     end
     alias close scheduler_close
 
@@ -216,8 +213,25 @@ module Polyphony
 
     def main? = ::Thread.current == ::Thread.main
 
+    # How many fibers of `Fiber.schedule` are alive. Those of the parent are not in the child of a fork.
+    def count(more)
+      if @process != ::Process.pid
+        @process = ::Process.pid
+        @closer = nil
+        @scheduled = 0
+      end
+      @scheduled = [@scheduled + more, 0].max
+    end
+
+    # The thread's scheduler, made when a hook is first called.
     def here
-      @scheduler ||= Polyphony.scheduler || Scheduler.start
+      Polyphony.scheduler || start
+    end
+
+    def start
+      raise FiberError, "a trap handler cannot wait: let it wake a fiber that does" if Polyphony.scheduler_of(::Thread.current)
+
+      Scheduler.start
     end
   end
 end

@@ -160,7 +160,7 @@ module Polyphony
     scheduler = Scheduler.start(**options)
     Extensions::Late.install if defined?(Extensions::Late)
     ::Fiber.current.setup_main_fiber if ::Fiber.current.respond_to?(:setup_main_fiber)
-    ::Fiber.set_scheduler(FiberScheduler.new(scheduler)) unless ::Fiber.scheduler
+    ::Fiber.set_scheduler(FiberScheduler.new) unless ::Fiber.scheduler
     scheduler
   end
   private_class_method :start

@@ -623,7 +623,7 @@ module Polyphony
         exception.instance_variable_set(:@__origin__, Origin.new(fiber))
       end
 
-      # `Fiber.await` and `Fiber.select`.
+      # `Fiber.await`, `Fiber.select` and `Fiber.set_scheduler`.
       module Singleton
         # Runs the block in a fiber that belongs to the thread's main one, before all others, as the handler
         # of a signal is run: what it raises is raised in the main fiber.
@@ -634,6 +634,20 @@ module Polyphony
 
           # In a handler of Ruby's own there is none that may be used, but there is one.
           Signals.spin(Polyphony.scheduler_of(::Thread.current) || Polyphony.scheduler!, block, &block)
+        end
+
+        # @see ::Fiber.set_scheduler
+        # @note Polyphony's scheduler steps aside for another one where no spun fiber is alive.
+        # @raise [FiberError] where one is: it would never run again
+        def set_scheduler(scheduler)
+          return super if scheduler.is_a?(FiberScheduler) || !::Fiber.scheduler.is_a?(FiberScheduler) || Polyphony.scheduler.nil?
+
+          alive = ::Thread.current.main_fiber.children
+          unless alive.empty?
+            ::Kernel.raise FiberError, "#{alive.size} fibers of this thread are alive (#{alive.first.inspect}), and only " \
+                                       "Polyphony's scheduler can run them: await or stop them first, or use another thread"
+          end
+          super.tap { Polyphony.scheduler&.close }
         end
 
         # Waits for all.

@@ -20,9 +20,14 @@ module Polyphony
           raise e.exception(e.message.sub("getaddrinfo:", "getaddrinfo(3):"))
         end
 
-        # Runs a look-up elsewhere, unless it is no more than reading a number.
-        def apart(host, &lookup)
-          Polyphony.scheduler.nil? || numeric?(host) ? lookup.call : Polyphony.elsewhere(&lookup)
+        # Runs a look-up elsewhere, unless it is no more than reading numbers.
+        def apart(host, service = nil, &lookup)
+          Polyphony.scheduler.nil? || numeric?(host) && number?(service) ? lookup.call : Polyphony.elsewhere(&lookup)
+        end
+
+        # Whether a service is no name that is to be looked up.
+        def number?(service)
+          !service.is_a?(::String) || service.match?(/\A\d*\z/)
         end
 
         # Whether a host is written as an address, as far as can be seen; what is no string is not ours to
@@ -36,7 +41,7 @@ module Polyphony
       module OfSocket
         # @note Suspends the calling fiber until a name is resolved.
         def getaddrinfo(host, *rest)
-          rest.size > 5 ? Resolving.apart("name") { super } : Resolving.apart(host) { super }
+          rest.size > 5 ? Resolving.apart("name") { super } : Resolving.apart(host, rest.first) { super }
         end
 
         # @note Suspends the calling fiber until the address is resolved.
@@ -62,17 +67,17 @@ module Polyphony
       module OfAddrinfo
         # @note Suspends the calling fiber until a name is resolved.
         def getaddrinfo(host, *rest, **options)
-          Resolving.apart(host) { super }
+          Resolving.apart(host, rest.first) { super }
         end
 
         # @note Suspends the calling fiber until a name is resolved.
         def tcp(host, port)
-          Resolving.apart(host) { super }
+          Resolving.apart(host, port) { super }
         end
 
         # @note Suspends the calling fiber until a name is resolved.
         def udp(host, port)
-          Resolving.apart(host) { super }
+          Resolving.apart(host, port) { super }
         end
 
         # @note Suspends the calling fiber until a name is resolved.
