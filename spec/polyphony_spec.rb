@@ -13,7 +13,7 @@ RSpec.describe "polyphony" do
     expect(out).to eq "nilPolyphony::Scheduler"
   end
 
-  it "leaves other Ractors alone, and says there that it schedules none of their fibers" do
+  it "leaves Ractors alone that do not mention it" do
     out = Child.ruby!(<<~RUBY)
       Warning[:experimental] = false
       Polyphony.scheduler!
@@ -24,13 +24,35 @@ RSpec.describe "polyphony" do
         sleep 0
         did = [reader.gets, `echo command`, Mutex.new.synchronize { 1 }, Thread.new { 2 }.value, Queue.new([3]).pop]
         reader.close
-        [did, (spin { nil } rescue $!.message)]
+        did << Polyphony.scheduler
       end
-      p(*ractor.take)
+      p ractor.take
     RUBY
-    expect(out).to eq <<~TEXT
-      ["line\\n", "command\\n", 1, 2, 3]
-      "Polyphony runs fibers in the main Ractor only"
-    TEXT
+    expect(out).to eq %([\"line\\n\", \"command\\n\", 1, 2, 3, nil]\n)
+  end
+
+  it "runs the fibers of each Ractor by a scheduler of its own" do
+    out = Child.ruby!(<<~RUBY)
+      Warning[:experimental] = false
+      ractors = 2.times.map do
+        Ractor.new do
+          reader, writer = IO.pipe
+          queue = Queue.new
+          fibers = [spin { sleep 0.001; 1 }, spin { queue << 2 }, spin { writer.puts "line" }, spin { Thread.new { 3 }.value }]
+          did = [queue.pop, reader.gets, `echo command`, Fiber.await(*fibers).last]
+          did << move_on_after(0.001, with_value: :late) { sleep }
+          begin
+            cancel_after(0.001) { Mutex.new.synchronize { queue.pop } }
+          rescue Polyphony::Cancel
+            did << :cancelled
+          end
+          did << Addrinfo.tcp("localhost", 80).ip_port
+        ensure
+          [reader, writer].each(&:close)
+        end
+      end
+      p ractors.map(&:take).uniq
+    RUBY
+    expect(out).to eq %([[2, \"line\\n\", \"command\\n\", 3, :late, :cancelled, 80]]\n)
   end
 end

@@ -37,6 +37,7 @@ RSpec.describe "The library's files" do
     "polyphony/extensions/readline" => "adapters/prompts_spec.rb",
     "polyphony/gathering" => "polyphony/extensions/fiber_spec.rb", # private: how fibers wait for many
     "polyphony/origin" => "polyphony/extensions/exception_spec.rb", # private: what backtraces are made of
+    "polyphony/selecting" => "polyphony/fiber_scheduler_spec.rb", # private: what IO.select and its hook share
     "polyphony/version" => "whole/files_spec.rb" # here
   }
 
