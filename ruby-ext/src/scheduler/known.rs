@@ -1,0 +1,109 @@
+//! Every scheduler of the process, and the calling thread's, found quickly.
+
+use std::{
+    cell::Cell,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use magnus::{Value, prelude::*, rb_sys::FromRawValue, typed_data::Obj};
+use rb_sys::VALUE;
+
+use super::{Scheduler, variables::scheduler_id};
+use crate::{fork, ractor};
+
+/// Changes when a scheduler is made, ended or freed: what was cached before says nothing any more.
+static EPOCH: AtomicU32 = AtomicU32::new(1);
+
+/// Every scheduler of the process, for what concerns them all: closing a descriptor.
+static ALL: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+
+#[derive(Clone, Copy)]
+struct Known {
+    scheduler: *const Scheduler,
+    ractor: ractor::Name,
+}
+
+// SAFETY: followed in its own Ractor only, under the GVL, and taken off the list before the scheduler is freed.
+unsafe impl Send for Known {}
+
+/// The schedulers of the calling Ractor that are not closed.
+pub(crate) fn all() -> Vec<&'static Scheduler> {
+    let here = ractor::current();
+    let known = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let schedulers = known.iter().filter(|known| Some(known.ractor) == here);
+    // SAFETY: as said of `Known`: whatever is on the list has not been freed, and we have the GVL.
+    let schedulers = schedulers.map(|known| unsafe { &*known.scheduler });
+    schedulers
+        .filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation())
+        .collect()
+}
+
+/// The open scheduler of that number.
+pub(crate) fn find(id: u32) -> Option<&'static Scheduler> {
+    all().into_iter().find(|scheduler| scheduler.id == id)
+}
+
+/// Puts a scheduler on the list, for as long as it lives.
+pub(super) fn register(scheduler: &Scheduler) {
+    let known = Known { scheduler: std::ptr::from_ref(scheduler), ractor: ractor::named() };
+    ALL.lock().unwrap_or_else(PoisonError::into_inner).push(known);
+    forget_cached();
+}
+
+pub(super) fn unregister(scheduler: &Scheduler) {
+    let this = std::ptr::from_ref(scheduler);
+    ALL.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known.scheduler != this);
+}
+
+#[derive(Clone, Copy)]
+struct Cached {
+    thread: VALUE,
+    scheduler: *const Scheduler,
+    epoch: u32,
+}
+
+thread_local! {
+    // Only a cache: which thread calls is asked of Ruby, each time.
+    static CACHED: Cell<Cached> =
+        const { Cell::new(Cached { thread: 0, scheduler: std::ptr::null(), epoch: 0 }) };
+}
+
+/// The scheduler of the calling thread, which is `thread`; null where it has none.
+#[inline]
+pub(super) fn of_thread(thread: VALUE) -> *const Scheduler {
+    let cached = cached();
+    if cached.thread == thread && cached.epoch == EPOCH.load(Ordering::Relaxed) {
+        cached.scheduler
+    } else {
+        look_up(thread)
+    }
+}
+
+#[inline(never)]
+fn cached() -> Cached {
+    CACHED.get()
+}
+
+/// What was known before it changed says nothing about which schedulers there are.
+pub(crate) fn epoch() -> u32 {
+    EPOCH.load(Ordering::Relaxed)
+}
+
+pub(super) fn forget_cached() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cold]
+fn look_up(thread: VALUE) -> *const Scheduler {
+    // SAFETY: the thread is the calling one.
+    let object = unsafe { Value::from_raw(rb_sys::rb_ivar_get(thread, scheduler_id())) };
+    let scheduler = match Obj::<Scheduler>::try_convert(object) {
+        Ok(object) if !object.is_nil() => std::ptr::from_ref(&*object),
+        _ => std::ptr::null(),
+    };
+    CACHED.set(Cached { thread, scheduler, epoch: EPOCH.load(Ordering::Relaxed) });
+    scheduler
+}

@@ -1,0 +1,356 @@
+//! Giving the thread away: to the next fiber, or to the kernel.
+//!
+//! Whichever fiber parks asks the shard what next and transfers there itself; there is no loop fiber.
+
+use magnus::{
+    Error, Value,
+    error::{ErrorType, Tag},
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue, protect},
+};
+use polyphony_core::{
+    backend::{Wait, Waker, any::AnyWait},
+    run_queue::RunQueue,
+    shard::Next,
+};
+use rb_sys::VALUE;
+
+use super::{RubyShard, Scheduler, ruby};
+use crate::{
+    errors, fork, gvl,
+    roots::{NIL, Name, Scheduled},
+};
+
+/// What a fiber does after a step of its park.
+enum Step {
+    Granted,
+    /// To a fiber, with what it is begun with where it cannot ask.
+    Transfer(VALUE, Option<VALUE>, Name),
+    Wait(AnyWait),
+    Again,
+    Idle,
+}
+
+impl Scheduler {
+    /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
+    pub(super) fn park(&self, me: Name) -> Result<(), Error> {
+        if self.is_traced() {
+            self.trace_park(me, "block")?;
+        }
+        if self.idler.get() != NIL && self.with(|shard| shard.queue().is_empty()) {
+            self.aside(me, || call(self.idler.get(), &[]))?;
+        }
+        self.park_untraced(me)?;
+        if self.is_traced() {
+            self.trace_park(me, "unblock")?;
+        }
+        if self.interjected.get() { self.run_interjections(me) } else { Ok(()) }
+    }
+
+    #[inline]
+    pub(super) fn park_untraced(&self, me: Name) -> Result<(), Error> {
+        loop {
+            if self.signalled.get() {
+                self.begin_handlers(me)?;
+            }
+            let step = self.with(|shard| {
+                let roots = shard.host_mut();
+                if roots.record(me).is_some_and(|record| std::mem::take(&mut record.granted)) {
+                    return Step::Granted;
+                }
+                match shard.next() {
+                    Next::Run(name) => {
+                        // Nobody's: a late wake-up, or a fiber that is held up.
+                        let Some(name) = shard.host_mut().turn(name) else { return Step::Again };
+                        if name == me {
+                            return Step::Granted;
+                        }
+                        let Some((fiber, first)) = shard.host_mut().grant(name) else { return Step::Again };
+                        Step::Transfer(fiber, first, name)
+                    }
+                    Next::Wait(wait) => Step::Wait(wait),
+                    Next::Idle => Step::Idle,
+                }
+            });
+            match step {
+                Step::Granted => {
+                    self.running.set(me);
+                    return Ok(());
+                }
+                Step::Transfer(fiber, first, name) => self.transfer(fiber, first, name, me)?,
+                Step::Wait(wait) => self.wait(wait, me)?,
+                Step::Again => {}
+                Step::Idle => self.idle(me)?,
+            }
+        }
+    }
+
+    /// The only place that switches. It returns when somebody transfers back.
+    pub(super) fn transfer(
+        &self,
+        fiber: VALUE,
+        first: Option<VALUE>,
+        name: Name,
+        me: Name,
+    ) -> Result<(), Error> {
+        self.running.set(name);
+        // SAFETY: under protect; nothing whose drop matters is alive in this frame or its callers.
+        let switched = protect(|| unsafe {
+            let first = first.as_slice();
+            rb_sys::rb_fiber_transfer(fiber, first.len() as i32, first.as_ptr())
+        });
+        let Err(error) = switched else { return Ok(()) };
+        let refused = self.with(|shard| {
+            let record = shard.host_mut().record(name);
+            record.is_some_and(|record| std::mem::take(&mut record.granted))
+        });
+        if !refused {
+            return self.told(error, me);
+        }
+        // The fiber has ended, or somebody resumed it behind our back, or Ruby has no stack for it.
+        // SAFETY: the record kept the fiber alive.
+        let (alive, fiber) =
+            unsafe { (rb_sys::rb_fiber_alive_p(fiber) == rb_sys::Qtrue as VALUE, Value::from_raw(fiber)) };
+        if alive && self.frees_stacks() {
+            self.with(|shard| shard.ready_first(name));
+            return Ok(());
+        }
+        if !alive || refuse(fiber, error) {
+            self.with(|shard| shard.host_mut().forget(name));
+        }
+        Ok(())
+    }
+
+    /// An error came to us after somebody transferred back. Where nobody granted us a turn it is `Fiber#raise`
+    /// that did, and means us; who called it goes on.
+    #[cold]
+    pub(super) fn told(&self, error: Error, me: Name) -> Result<(), Error> {
+        let granted = self.with(|shard| shard.host_mut().record(me).is_none_or(|record| record.granted));
+        let caller = self.running.get();
+        if granted || caller == me || me == Name::MAIN {
+            return self.interrupt(error, me);
+        }
+        self.with(|shard| shard.ready_first(caller));
+        self.running.set(me);
+        Err(error)
+    }
+
+    /// Has the collector free the stacks of fibers that have ended: Ruby keeps those of fibers that were
+    /// transferred to until then, and does not look for them when it has no room for another. False where
+    /// so few have ended that it is not worth the time.
+    #[cold]
+    pub(super) fn frees_stacks(&self) -> bool {
+        let (living, _) = self.with(|shard| shard.host().population());
+        if self.ended.get() <= living / 4 {
+            return false;
+        }
+        self.ended.set(0);
+        // SAFETY: called with the GVL; the shard is not borrowed.
+        unsafe { rb_sys::rb_gc_start() };
+        true
+    }
+
+    pub(super) fn wait(&self, mut wait: AnyWait, me: Name) -> Result<(), Error> {
+        let traced = self.is_traced();
+        let entered = if traced { self.trace_park(me, "enter_poll") } else { Ok(()) };
+        if traced && wait.may_sleep() && self.with(|shard| !shard.queue().is_empty()) {
+            self.wake_up(); // the tracer scheduled somebody
+        }
+        let put_off = if wait.may_sleep() { self.hear_what_was_put_off() } else { Ok(()) };
+        let blocked = if !wait.may_sleep() {
+            wait.block().map(|()| true)
+        } else if put_off.is_err() {
+            Ok(true)
+        } else {
+            let waker = self.waker.borrow().clone().expect("a scheduler that waits is open");
+            gvl::block(&mut wait, &waker)
+        };
+        if fork::generation() != self.fork.get() {
+            self.start_anew();
+        }
+        self.with(|shard| shard.harvest(wait));
+        if traced {
+            self.with(RubyShard::tend); // a timer that ended the wait is part of it
+            entered.and_then(|()| self.trace_park(me, "leave_poll"))?;
+        }
+        if let Err(error) = put_off {
+            return self.end_wait(error, me);
+        }
+        let started = blocked.map_err(|error| {
+            errors::system(&ruby(), error.raw_os_error().unwrap_or(0), "waiting for completions")
+        })?;
+        // A wait that would not start has seen what `is_interrupted` does not tell: a time slice has ended.
+        if started && !gvl::is_interrupted() {
+            return Ok(());
+        }
+        self.check_interrupts().or_else(|error| self.end_wait(error, me))
+    }
+
+    pub(super) fn check_interrupts(&self) -> Result<(), Error> {
+        self.interrupted.set(true);
+        let checked = gvl::check_interrupts();
+        self.interrupted.set(false);
+        checked
+    }
+
+    /// An interrupt ends a wait.
+    pub(super) fn end_wait(&self, error: Error, me: Name) -> Result<(), Error> {
+        if me != Name::MAIN {
+            // Here, and not where it is raised: what a tracer raises it is not told of.
+            self.with(|shard| shard.host_mut().note_woken(Name::MAIN, true));
+        }
+        self.interrupt(error, me)
+    }
+
+    /// Hears of exceptions that `Thread.handle_interrupt` has put off until the thread blocks, which is now:
+    /// of those `is_interrupted` tells nothing. What it does tell keeps the wait from starting.
+    pub(super) fn hear_what_was_put_off(&self) -> Result<(), Error> {
+        if gvl::is_interrupted() { Ok(()) } else { self.check_interrupts() }
+    }
+
+    /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
+    /// belongs to the stack where it was heard: it ends that fiber, and Ruby passes it on to the main one.
+    pub(super) fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
+        if me != Name::MAIN {
+            return self.raise_in_main(error);
+        }
+        let ErrorType::Jump(tag) = error.error_type() else { return Err(error) };
+        self.running.set(me);
+        end_children(*tag)
+    }
+
+    /// Gives the handlers of signals their fibers: here, not where Ruby ran them, for a fiber that is made in
+    /// a trap handler may lock nothing as long as it lives.
+    #[cold]
+    pub(super) fn begin_handlers(&self, me: Name) -> Result<(), Error> {
+        self.aside(me, || {
+            self.signalled.set(false);
+            let polyphony: magnus::RModule = ruby().class_object().const_get("Polyphony")?;
+            let signals: magnus::RModule = polyphony.const_get("Signals")?;
+            signals.funcall("begin", ())
+        })
+    }
+
+    /// A handler waits for [`begin_handlers`](Self::begin_handlers).
+    pub(crate) fn signalled(&self) {
+        self.signalled.set(true);
+    }
+
+    /// Raises an exception in the main fiber, before anybody else runs.
+    pub(super) fn raise_in_main(&self, error: Error) -> Result<(), Error> {
+        let main = self.leave_to_main(error)?;
+        self.with(|shard| shard.ready_first(main));
+        Ok(())
+    }
+
+    /// Raises what a hook raised in the main fiber, at its turn: a hook that always raises must not keep the
+    /// others from theirs.
+    pub(super) fn raise_in_main_at_its_turn(&self, error: Error) -> Result<(), Error> {
+        let main = self.leave_to_main(error)?;
+        self.with(|shard| shard.queue_mut().wake(main));
+        Ok(())
+    }
+
+    /// Schedules an exception for the main fiber, or the fiber that it has resumed, and says which.
+    pub(super) fn leave_to_main(&self, error: Error) -> Result<Name, Error> {
+        let ErrorType::Exception(exception) = error.error_type() else { return Err(error) };
+        let scheduled = Scheduled::new(exception.as_raw(), true);
+        Ok(self.with(|shard| {
+            let main = shard.host_mut().innermost(Name::MAIN);
+            shard.host_mut().schedule(main, scheduled);
+            main
+        }))
+    }
+
+    /// Nothing can happen by itself: a main fiber in `suspend` goes on, anybody else waits for threads.
+    pub(super) fn idle(&self, me: Name) -> Result<(), Error> {
+        let wait = self.with(|shard| {
+            let main = shard.host_mut().record(Name::MAIN);
+            if main.is_some_and(|main| std::mem::take(&mut main.may_idle)) {
+                shard.ready(Name::MAIN);
+                return None;
+            }
+            Some(shard.wait_for_inbox(None))
+        });
+        match wait {
+            Some(wait) => self.wait(wait, me),
+            None => Ok(()),
+        }
+    }
+
+    /// Calls what others want called in the middle of this fiber's wait. It may wait, too: under a name of
+    /// its own, so that what the fiber waits for cannot be mistaken for what the call waits for.
+    #[inline]
+    pub(super) fn run_interjections(&self, me: Name) -> Result<(), Error> {
+        while let Some((block, inside, ends)) = self.with(|shard| shard.host_mut().begin_aside(me)) {
+            self.running.set(inside);
+            if ends {
+                self.with(|shard| shard.queue_mut().wake(inside));
+            }
+            let called = call(block, &[]);
+            self.running.set(me);
+            self.with(|shard| {
+                shard.queue_mut().remove(inside);
+                if shard.host_mut().end_aside(me, inside) {
+                    shard.queue_mut().wake(me);
+                }
+            });
+            called?;
+        }
+        Ok(())
+    }
+
+    /// Runs a hook in the middle of a park. It must not wait: meanwhile every override is the original.
+    /// What it raises is raised in the main fiber.
+    pub(super) fn aside(&self, me: Name, hook: impl FnOnce() -> Result<Value, Error>) -> Result<(), Error> {
+        if self.interrupted.replace(true) {
+            return Ok(());
+        }
+        let called = hook();
+        self.interrupted.set(false);
+        called.map_or_else(
+            |error| self.raise_in_main_at_its_turn(error).or_else(|kill| self.interrupt(kill, me)),
+            |_| Ok(()),
+        )
+    }
+
+    /// Ends the wait of a thread that is blocked in the kernel. Any thread.
+    pub(crate) fn wake_up(&self) {
+        self.waker.borrow().iter().for_each(Waker::wake);
+    }
+}
+
+/// Passes a kill on that leaves a main fiber, when its children have ended. Ruby before 3.3 tells a fiber
+/// scheduler of a thread's end only where the thread's block returns.
+///
+/// What is being raised while it ends them is Ruby's to keep: so it is `rb_ensure` that does.
+#[cold]
+pub(super) fn end_children(kill: Tag) -> Result<(), Error> {
+    unsafe extern "C" fn go_on(tag: VALUE) -> VALUE {
+        // SAFETY: the tag that a protected call has just ended with; below are only C frames and `rb_ensure`.
+        unsafe { rb_sys::rb_jump_tag(tag as i32) }
+    }
+    unsafe extern "C" fn end(_: VALUE) -> VALUE {
+        let main = ruby().fiber_current().as_value();
+        let ended: Result<Option<Value>, Error> = main.check_funcall("shutdown_all_children", ()).transpose();
+        drop(ended); // what a clean-up raises does not stop a kill
+        NIL
+    }
+    protect(|| {
+        // SAFETY: under protect; neither function leaves anything to drop when `go_on` jumps.
+        unsafe { rb_sys::rb_ensure(Some(go_on), kill as VALUE, Some(end), NIL) }
+    })
+    .map(drop)
+}
+
+/// Calls a Ruby block.
+pub(super) fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
+    // SAFETY: a hook or an interjection, which is kept alive by who holds it, or by this stack.
+    unsafe { Value::from_raw(block) }.funcall("call", arguments)
+}
+
+/// Tells a spun fiber that Ruby would not start it, which ends it. False where it has started already.
+pub(super) fn refuse(fiber: Value, error: Error) -> bool {
+    let told = errors::exception(&ruby(), error).and_then(|error| fiber.funcall("__refused__", (error,)));
+    told.unwrap_or(false)
+}
