@@ -47,5 +47,6 @@ pub mod run_queue;
 pub mod shard;
 pub mod stats;
 mod syscall;
+pub mod time;
 pub mod timers;
 pub mod trace;

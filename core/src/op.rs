@@ -11,7 +11,7 @@ pub(crate) mod table;
 use std::os::fd::RawFd;
 
 pub use self::{outcome::Outcome, table::OpKey};
-use crate::backend::Time;
+use crate::time::Time;
 
 /// The offset that means "where the file stands".
 pub const POSITION: u64 = u64::MAX;

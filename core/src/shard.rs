@@ -19,7 +19,7 @@
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use crate::{
-    backend::{Backend, Taken, Time, Wait},
+    backend::{Backend, Taken, Wait},
     buffers::BufferId,
     host::{Host, Then},
     inbox::Inbox,
@@ -29,6 +29,7 @@ use crate::{
     },
     run_queue::RunQueue,
     stats::Stats,
+    time::Time,
     timers::{TimerKey, Timers},
     trace::Event,
 };

@@ -7,7 +7,7 @@
 //! A tick is 2^14 ns (16 us). A timer never fires early, and timers that fire together do so in the
 //! order of their deadlines.
 
-use crate::backend::Time;
+use crate::time::Time;
 
 const TICK_BITS: u32 = 14;
 const SLOT_BITS: u32 = 6;

@@ -7,12 +7,13 @@ use std::{cell::Cell, rc::Rc, thread, time::Duration};
 
 use polyphony_core::{
     backend::{
-        Backend, Time, Wait,
+        Backend, Wait,
         sim::{Answer, Sim},
     },
     host::Then,
     op::{Kind, Op, OpKey, POSITION},
     shard::{self, BUDGET, Next},
+    time::Time,
 };
 use support::{Bench, memory};
 

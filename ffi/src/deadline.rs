@@ -3,8 +3,8 @@
 use std::ffi::c_int;
 
 use polyphony_core::{
-    backend::Time,
     native::{self, Errno, Scope},
+    time::Time,
 };
 
 use crate::boundary::{done, embedded};

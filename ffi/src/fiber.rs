@@ -6,8 +6,8 @@ use std::{
 };
 
 use polyphony_core::{
-    backend::Time,
     native::{self, Errno, FiberId, Result},
+    time::Time,
 };
 
 use crate::{

@@ -14,7 +14,7 @@ use magnus::{
     rb_sys::{AsRawValue, FromRawValue, protect},
     scan_args::{get_kwargs, scan_args},
 };
-use polyphony_core::backend::Time;
+use polyphony_core::time::Time;
 use rb_sys::{ID, Qtrue, VALUE};
 
 use crate::{

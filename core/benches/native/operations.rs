@@ -4,9 +4,9 @@ use std::{fs::File, hint::black_box, os::fd::AsRawFd, time::Duration};
 
 use io_uring::{EnterFlags, IoUring, opcode, types};
 use polyphony_core::{
-    backend::Time,
     native::{io, perform, spawn, until},
     op::Op,
+    time::Time,
 };
 
 use crate::measure::{in_a_fiber, per_unit};

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use polyphony_core::{
-    backend::{Time, sim::Sim},
+    backend::sim::Sim,
     host::{Host, Then},
     native::sleep_until,
     op::{OpKey, Outcome},
     run_queue::Fifo,
     shard::Shard,
+    time::Time,
     timers::TimerKey,
 };
 

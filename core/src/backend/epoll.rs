@@ -34,13 +34,14 @@ use self::{
     attempt::{Attempt, Progress, attempt},
     watch::{ALWAYS, Armed, Waiter, Watches},
 };
-use super::{Backend, Eventfd, Taken, Time, Waker};
+use super::{Backend, Eventfd, Taken, Waker};
 use crate::{
     buffers::{BufferId, BufferShape, Buffers},
     error::Error,
     offload,
     op::{Op, OpKey, Outcome},
     syscall,
+    time::Time,
 };
 
 /// Readiness and non-blocking system calls, for one thread.

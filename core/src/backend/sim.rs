@@ -26,10 +26,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Backend, Taken, Time, Wait, Waker};
+use super::{Backend, Taken, Wait, Waker};
 use crate::{
     buffers::{BufferId, BufferShape, Buffers},
     op::{Kind, Op, OpKey, Outcome},
+    time::Time,
 };
 
 /// How a scripted operation ends, or goes on.

@@ -25,13 +25,14 @@ use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 use self::{alarm::Alarm, provided::Provided, wait::Ring};
 pub use self::{features::Features, wait::UringWait};
-use super::{Backend, Eventfd, Taken, Time, Waker};
+use super::{Backend, Eventfd, Taken, Waker};
 use crate::{
     buffers::{BufferId, BufferShape},
     error::Error,
     offload,
     op::{Op, OpKey, Outcome},
     syscall,
+    time::Time,
 };
 
 /// How to make a ring.

@@ -5,8 +5,8 @@
 use std::ptr;
 
 use crate::{
-    backend::Time,
     op::{Op, POSITION},
+    time::Time,
 };
 
 /// Keeps the thread's `errno` as it is while it lives.

@@ -11,7 +11,7 @@ use super::{
     errno::{Errno, Result},
     fiber::{CALM, FiberRef},
 };
-use crate::{backend::Time, timers::TimerKey};
+use crate::{time::Time, timers::TimerKey};
 
 /// A deadline, while it is in force. It stands in the frame of the call that opened it.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::{
     park, plain,
     stack::{self, Slab},
 };
-use crate::{backend::Time, op::Op};
+use crate::{op::Op, time::Time};
 
 /// Starts a fiber beside the calling one, on the same worker.
 #[inline]

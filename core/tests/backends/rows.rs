@@ -10,8 +10,8 @@ use std::{
 };
 
 use polyphony_core::{
-    backend::Time,
     op::{Op, POSITION},
+    time::Time,
 };
 
 use crate::support::{

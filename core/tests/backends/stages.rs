@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polyphony_core::{
     backend::{
-        Backend, Time,
+        Backend,
         any::Choice,
         epoll::Epoll,
         sim::{Answer, Sim},
@@ -13,6 +13,7 @@ use polyphony_core::{
     },
     native::{self, JoinHandle, Options, Runtime},
     op::{Kind, Op, OpKey},
+    time::Time,
 };
 
 use crate::{

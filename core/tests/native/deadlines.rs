@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use polyphony_core::{
-    backend::Time,
     native::{self, Errno, check, io, sleep, spawn, until, within, yield_now},
+    time::Time,
 };
 
 use crate::{close_both, in_a_fiber, pipe};

@@ -15,7 +15,7 @@ use std::{
 
 use polyphony_core::{
     backend::{
-        Backend, Taken, Time, Wait, Waker,
+        Backend, Taken, Wait, Waker,
         epoll::Epoll,
         sim::Sim,
         uring::{Features, Uring, UringOptions},
@@ -25,6 +25,7 @@ use polyphony_core::{
     op::{Op, OpKey, Outcome},
     run_queue::Fifo,
     shard::{Next, Shard},
+    time::Time,
     timers::TimerKey,
 };
 

@@ -10,7 +10,7 @@ use magnus::{
     prelude::*,
     rb_sys::{AsRawValue, FromRawValue},
 };
-use polyphony_core::{backend::Time, run_queue::RunQueue, timers::TimerKey};
+use polyphony_core::{run_queue::RunQueue, time::Time, timers::TimerKey};
 
 use super::{
     Scheduler, Woken,

@@ -2,8 +2,9 @@
 
 use std::{io, os::fd::RawFd};
 
-use super::super::{Time, Wait};
+use super::super::Wait;
 use crate::syscall;
+use crate::time::Time;
 
 /// One `epoll_pwait2`.
 pub struct EpollWait {

@@ -22,7 +22,8 @@ use io_uring::{
     types::{TimeoutFlags, Timespec},
 };
 
-use super::{super::Time, ALARM, CANCEL};
+use super::{ALARM, CANCEL};
+use crate::time::Time;
 
 /// How far a deadline is away for which the alarm is set; more than the recent time is behind.
 const FAR: Duration = Duration::from_millis(20);
