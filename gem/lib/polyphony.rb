@@ -17,5 +17,6 @@ require_relative "polyphony/thread_pool"
 require_relative "polyphony/timer"
 require_relative "polyphony/process"
 require_relative "polyphony/backend"
+require_relative "polyphony/watchdog"
 
 Polyphony::Extensions.install

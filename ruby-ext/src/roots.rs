@@ -21,6 +21,7 @@ use polyphony_core::{
     host::{Host, Then},
     op::{OpKey, Outcome},
     run_queue::{Moving, Numbered},
+    time::Time,
     timers::TimerKey,
 };
 use rb_sys::{Qnil, VALUE};
@@ -106,6 +107,8 @@ pub(crate) struct Record {
     /// A value that was scheduled while the fiber waited for something else: the next `suspend`, `snooze` or
     /// `sleep` returns it.
     pub(crate) kept: Option<VALUE>,
+    /// When the fiber began to wait, as near as the kernel's last tick.
+    pub(crate) since: Time,
     /// What few fibers have, and only for a while.
     rare: Option<Box<Rare>>,
 }
@@ -513,6 +516,12 @@ impl Roots {
         self.woken.as_mut()?.pop_front()
     }
 
+    /// The fibers that have names.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Name, &Record)> + '_ {
+        let named = self.records.iter().enumerate().filter(|(_, record)| record.fiber != 0);
+        named.map(|(index, record)| (Name { index: index as u32, generation: record.generation }, record))
+    }
+
     /// How many fibers have a name, and how many had at most.
     pub(crate) fn population(&self) -> (usize, usize) {
         (self.live, self.peak)
@@ -553,6 +562,7 @@ impl Record {
             ticket: 0,
             called: false,
             kept: None,
+            since: Time::default(),
             rare: None,
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     io::{Polled, let_go, poll},
     open_file::OpenFile,
     roots::Name,
-    scheduler::{Scheduler, name_of, schedule_early, scheduler_id, unblock_early},
+    scheduler::{Scheduler, name_of, schedule_early, scheduler_id, unblock_early, watch},
     time,
 };
 
@@ -33,6 +33,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("expose", function!(expose, 1))?;
     polyphony.define_singleton_method("detain", function!(detain, 2))?;
     polyphony.define_singleton_method("wake_sleeper", function!(wake_sleeper, 1))?;
+    polyphony.define_singleton_method("watch_stretches", function!(watch, 1))?;
     polyphony.define_singleton_method("detained?", function!(is_detained, 1))?;
     let class = polyphony.define_class("Scheduler", ruby.class_object())?;
     class.undef_default_alloc_func();
@@ -50,6 +51,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("disarm", method!(disarm, -1))?;
     class.define_method("yield_to", method!(yield_to, 1))?;
     class.define_method("stats", method!(stats, 0))?;
+    class.define_method("fibers", method!(fibers, 0))?;
     class.define_method("kind", method!(kind, 0))?;
     class.define_method("describe", method!(describe, 0))?;
     class.define_method("close", method!(close, 0))?;
@@ -419,6 +421,10 @@ fn kind(ruby: &Ruby, this: Obj<Scheduler>) -> magnus::Symbol {
     ruby.to_symbol(this.describe().0)
 }
 
+fn fibers(ruby: &Ruby, this: Obj<Scheduler>) -> Result<magnus::RArray, Error> {
+    this.fibers(ruby)
+}
+
 fn stats(ruby: &Ruby, this: Obj<Scheduler>) -> Result<RHash, Error> {
     let figures = this.stats();
     let hash = ruby.hash_new();
@@ -435,6 +441,8 @@ fn stats(ruby: &Ruby, this: Obj<Scheduler>) -> Result<RHash, Error> {
         ("queued", figures.done.queued),
         ("retried", figures.done.retried),
         ("timers", figures.timers as u64),
+        ("lag", figures.done.lag),
+        ("lag_peak", figures.done.lag_peak),
         ("fibers", figures.fibers.0 as u64),
         ("fibers_peak", figures.fibers.1 as u64),
     ];

@@ -17,6 +17,7 @@
 mod fibers;
 mod known;
 mod operations;
+mod report;
 mod switch;
 mod tracing;
 mod variables;
@@ -44,12 +45,14 @@ use polyphony_core::{
     run_queue::RunQueue,
     shard::{Shard, shut_down},
     stats::Stats,
+    time::Time,
 };
 use rb_sys::VALUE;
 
 pub(crate) use self::{
     known::{all, epoch, find},
     operations::{Performed, Woken},
+    report::watch,
     variables::{hidden_id, name_of, schedule_early, scheduler_id, unblock_early},
 };
 use self::{
@@ -99,6 +102,10 @@ pub(crate) struct Scheduler {
     /// The fiber of whose end the tracer has heard last.
     ending: Cell<Option<Name>>,
     flow: RefCell<Flow>,
+    /// When the running fiber got its turn, while somebody watches.
+    began: Cell<Time>,
+    /// How many switches there had been when the process was last asked whether it can go on.
+    idled: Cell<Option<u64>>,
     options: UringOptions,
     choice: Choice,
 }
@@ -188,6 +195,8 @@ impl Scheduler {
             told: Cell::default(),
             ending: Cell::default(),
             flow: RefCell::default(),
+            began: Cell::default(),
+            idled: Cell::default(),
             options,
             choice,
         };

@@ -18,11 +18,6 @@ RSpec.describe Polyphony::Backend do
     expect(Thread.current.backend = backend).to equal backend
   end
 
-  it "has the names by which the original ended one and began one in a child" do
-    expect(backend.post_fork).to equal backend
-    expect(Thread.new { Polyphony.scheduler!.finalize; Polyphony.scheduler }.value).to be_nil
-  end
-
   it "sleeps, times out, repeats and waits" do
     expect(Polyphony.backend_sleep(0.001)).to be_nil
     expect(Polyphony.backend_timeout(0.001, nil, :value) { sleep }).to eq :value

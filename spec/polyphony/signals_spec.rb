@@ -50,6 +50,15 @@ RSpec.describe "Signals" do
     end
   end
 
+  # As Ruby raises an interrupt that is pending where a fiber begins.
+  it "are not lost where they come to a fiber before its first word" do
+    fiber = spin { :never }
+    waiting = spin { fiber.await }
+    fiber.define_singleton_method(:__run__) { |*| raise Interrupt, "early" }
+    expect { 3.times { snooze } }.to raise_error Interrupt, "early"
+    expect([waiting.await, fiber.dead?, Fiber.current.children]).to eq [nil, true, []]
+  end
+
   it "end children with the main fiber on SIGTERM, their clean-up run" do
     out, = signalled(<<~RUBY, :TERM)
       spin do

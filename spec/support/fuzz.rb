@@ -31,11 +31,11 @@ class Fuzz
 
   # Scheduling from inside: these trust their caller, which is the gem.
   PRIVATE = %w[adopt adopt_raw enter leave block yield_to alarm rearm disarm unshield signalled trace_hook= idle_hook=
-               unblock detain expose interject unschedule start kernel_sleep fiber yielded? wake_sleeper].freeze
+               unblock detain expose interject unschedule start kernel_sleep fiber yielded? wake_sleeper exactly].freeze
   # What a call may end with, and what may come to the main fiber: anything but a signal.
   EXPECTED = [Polyphony::BaseException, StandardError, SystemExit, UncaughtThrowError].freeze
   # What is nobody's to call but the gem's.
-  INSIDE = /\A(#<Class:)?Polyphony::(Native|Signals|Origin|Gathering|Supervision::Monitoring)|Arrival\z|#<Class:Polyphony::(Extensions|Scheduler)/.freeze
+  INSIDE = /\A(#<Class:)?Polyphony::(Native|Signals|Origin|Gathering|Supervision::Monitoring|FiberScheduler::F|Extensions::OpenSSL::Handshakes)|Arrival\z|#<Class:Polyphony::(Extensions|Scheduler)/.freeze
   RING = /anon_inode:\[(io_uring|eventfd|eventpoll)\]/.freeze
   MOST_RINGS = 12
   private_constant :PRIVATE, :EXPECTED, :RING, :MOST_RINGS, :INSIDE
@@ -62,7 +62,7 @@ class Fuzz
     @wrong.concat(missed.map { |method| "nothing has #{method}" })
     Fiber.current.shutdown_all_children
     GC.start
-    @before = Leftovers.send(:count)
+    @before = Leftovers.send(:present)
     @calls.times { call(*targets[@random.rand(targets.size)]) }
     look_at_rings
     @wrong
@@ -142,7 +142,7 @@ class Fuzz
     left[:descriptors]&.reject! { |_, target| target.match?(RING) }
     left.delete(:descriptors) if left[:descriptors]&.empty?
     @wrong << "#{@made} left behind #{left}" unless left.empty?
-    @before = Leftovers.send(:count) unless left.empty?
+    @before = Leftovers.send(:present) unless left.empty?
   end
 
   # Rings of threads that ended by an exception go when the collector comes, which may be late.

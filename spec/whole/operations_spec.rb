@@ -40,7 +40,13 @@ RSpec.describe "Operations" do
   # Without letting other fibers run.
   def until_so = (Thread.pass until yield)
 
-  def ended?(pid) = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1] == "Z"
+  # Read in a thread, for the calling fiber would let others run.
+  def ended?(pid)
+    state = nil
+    Thread.new { state = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1] }
+    until_so { state }
+    state == "Z"
+  end
 
   # A command that ends with 7 when it is told to.
   def command

@@ -70,14 +70,16 @@ module Polyphony
       Native.io_read(io, buffer, from, offset, length, nil)
     end
 
-    # Before 4.0 Ruby calls this hook without its lock, which ends in a deadlock, so there it is not defined.
-    if ::RUBY_VERSION >= "4.0"
-      # @see #io_pread
+    # What Ruby calls without its lock before 4.0, which ends in a deadlock: so there it is no hook.
+    module FromFour
+      # @see FiberScheduler#io_pread
       def io_pwrite(io, buffer, from, length, offset = 0)
         here
         Native.io_write(io, buffer, from, offset, length, nil)
       end
     end
+
+    include FromFour if ::RUBY_VERSION >= "4.0"
 
     # @return [Array(Array, Array, Array), nil] as of IO.select
     def io_select(reading, writing, failing, timeout)
@@ -223,15 +225,10 @@ module Polyphony
       @scheduled = [@scheduled + more, 0].max
     end
 
-    # The thread's scheduler, made when a hook is first called.
+    # The thread's scheduler, made when a hook is first called. A trap handler has it, too, in the middle of a
+    # fiber's wait.
     def here
-      Polyphony.scheduler || start
-    end
-
-    def start
-      raise FiberError, "a trap handler cannot wait: let it wake a fiber that does" if Polyphony.scheduler_of(::Thread.current)
-
-      Scheduler.start
+      Polyphony.scheduler || Polyphony.scheduler_of(::Thread.current) || Scheduler.start
     end
   end
 end

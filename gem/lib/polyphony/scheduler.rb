@@ -160,6 +160,7 @@ module Polyphony
     scheduler = Scheduler.start(**options)
     Extensions::Late.install if defined?(Extensions::Late)
     ::Fiber.current.setup_main_fiber if ::Fiber.current.respond_to?(:setup_main_fiber)
+    Signals.dump_at_quit if defined?(Signals) && ::Thread.current == ::Thread.main && ::Ractor.current == ::Ractor.main
     ::Fiber.set_scheduler(FiberScheduler.new) unless ::Fiber.scheduler
     scheduler
   end

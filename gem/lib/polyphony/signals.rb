@@ -26,7 +26,18 @@ module Polyphony
         scheduler ? defer(scheduler, handler, signal) : handler.call(*signal)
       end
       wrapped.given = handler
+      @handled = true
       wrapped
+    end
+
+    # @return [Boolean, nil] whether the program has ever given a handler
+    def self.handled? = @handled
+
+    # Lets SIGQUIT write what every fiber is doing, unless the program has something else for it. Not in a fiber:
+    # it is asked for where fibers do not get on.
+    def self.dump_at_quit
+      earlier = ::Signal.trap(:QUIT) { $stderr.orig_write(Report.text) }
+      ::Signal.trap(:QUIT, earlier) unless %w[DEFAULT SYSTEM_DEFAULT].include?(earlier)
     end
 
     # Whether it is IRB's own, which ends what the prompt evaluates: that may be code which never waits.

@@ -7,11 +7,11 @@ use magnus::{
     Error, Value,
     rb_sys::{AsRawValue, FromRawValue},
 };
-use polyphony_core::run_queue::RunQueue;
+use polyphony_core::{run_queue::RunQueue, time::Time};
 use rb_sys::VALUE;
 
 use super::{
-    Scheduler,
+    Scheduler, report,
     variables::{Early, scheduler_id, set_name},
     waits::value_of,
 };
@@ -101,6 +101,9 @@ impl Scheduler {
 
     /// The fiber ends: its name with it.
     pub(crate) fn leave(&self) {
+        if report::is_watching() {
+            self.look_at_stretch();
+        }
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
@@ -124,6 +127,9 @@ impl Scheduler {
 
     /// The first thing that a spun fiber does: what was it started with?
     pub(crate) fn enter(&self) -> Result<Value, Error> {
+        if report::is_watching() {
+            self.began.set(Time::monotonic());
+        }
         let running = self.running.get();
         self.with(|shard| {
             if let Some(record) = shard.host_mut().record(running) {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use magnus::{Error, Value};
-use polyphony_core::op::{Op, Outcome};
+use polyphony_core::{
+    op::{Op, Outcome},
+    time::Time,
+};
 
 use super::{Scheduler, waking::wake};
 use crate::{
@@ -52,6 +55,9 @@ impl Scheduler {
         let me = self.me();
         let key = self.with(|shard| {
             let keep = keep(shard.host());
+            if let Some(record) = shard.host_mut().record(me.name) {
+                record.since = Time::recent();
+            }
             shard.submit(me.name, op, keep)
         });
         let timer = limit.map(|span| self.arm(me.name, self.deadline(span)));

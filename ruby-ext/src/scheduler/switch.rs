@@ -2,6 +2,8 @@
 //!
 //! Whichever fiber parks asks the shard what next and transfers there itself; there is no loop fiber.
 
+use std::time::Duration;
+
 use magnus::{
     Error, Value,
     error::{ErrorType, Tag},
@@ -12,10 +14,11 @@ use polyphony_core::{
     backend::{Wait, Waker, any::AnyWait},
     run_queue::RunQueue,
     shard::Next,
+    time::Time,
 };
 use rb_sys::VALUE;
 
-use super::{RubyShard, Scheduler, ruby};
+use super::{RubyShard, Scheduler, report, ruby};
 use crate::{
     errors, fork, gvl,
     roots::{NIL, Name, Scheduled},
@@ -31,9 +34,15 @@ enum Step {
     Idle,
 }
 
+/// How long a process may do nothing, with nothing in flight, before it is asked whether anything ever will.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 impl Scheduler {
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     pub(super) fn park(&self, me: Name) -> Result<(), Error> {
+        if report::is_watching() {
+            self.look_at_stretch();
+        }
         if self.is_traced() {
             self.trace_park(me, "block")?;
         }
@@ -41,6 +50,9 @@ impl Scheduler {
             self.aside(me, || call(self.idler.get(), &[]))?;
         }
         self.park_untraced(me)?;
+        if report::is_watching() {
+            self.began.set(Time::monotonic());
+        }
         if self.is_traced() {
             self.trace_park(me, "unblock")?;
         }
@@ -115,10 +127,21 @@ impl Scheduler {
             self.with(|shard| shard.ready_first(name));
             return Ok(());
         }
-        if !alive || refuse(fiber, error) {
-            self.with(|shard| shard.host_mut().forget(name));
+        if alive {
+            if refuse(fiber, error) {
+                self.with(|shard| shard.host_mut().forget(name));
+            }
+            return Ok(());
         }
-        Ok(())
+        self.with(|shard| shard.host_mut().forget(name));
+        // That it was dead before is what a FiberError says. Anything else was raised in it before its first
+        // word, as an interrupt may be: it has not told anybody.
+        let dead: magnus::ExceptionClass = ruby().class_object().const_get("FiberError")?;
+        if error.is_kind_of(dead) {
+            return Ok(());
+        }
+        let told: Result<Option<Value>, Error> = fiber.check_funcall("__killed__", ()).transpose();
+        told.and_then(|_| self.interrupt(error, me))
     }
 
     /// An error came to us after somebody transferred back. Where nobody granted us a turn it is `Fiber#raise`
@@ -264,18 +287,41 @@ impl Scheduler {
 
     /// Nothing can happen by itself: a main fiber in `suspend` goes on, anybody else waits for threads.
     pub(super) fn idle(&self, me: Name) -> Result<(), Error> {
+        let patience = self.patience();
         let wait = self.with(|shard| {
             let main = shard.host_mut().record(Name::MAIN);
             if main.is_some_and(|main| std::mem::take(&mut main.may_idle)) {
                 shard.ready(Name::MAIN);
                 return None;
             }
-            Some(shard.wait_for_inbox(None))
+            let limit = patience.map(|patience| shard.now() + patience);
+            Some(shard.wait_for_inbox(limit))
         });
         match wait {
-            Some(wait) => self.wait(wait, me),
-            None => Ok(()),
+            Some(wait) => self.wait(wait, me)?,
+            None => return Ok(()),
         }
+        if self.looks_for_deadlock() { self.aside(me, report::raise_deadlock) } else { Ok(()) }
+    }
+
+    /// How long nothing may happen before somebody asks whether anything can: nothing where nobody need ask,
+    /// because the main fiber sleeps, or they have asked since the last switch.
+    fn patience(&self) -> Option<Duration> {
+        let switches = self.with(|shard| shard.stats().switches);
+        let asked = self.idled.get() == Some(switches);
+        // SAFETY: called with the GVL.
+        let is_main = self.thread == unsafe { rb_sys::rb_thread_main() };
+        (is_main && !asked && !self.asleep.get()).then_some(PATIENCE)
+    }
+
+    /// Whether nothing has happened for so long; asked once until the next switch.
+    fn looks_for_deadlock(&self) -> bool {
+        let (switches, ready) = self.with(|shard| (shard.stats().switches, !shard.queue().is_empty()));
+        if self.idled.get() == Some(switches) || ready || self.patience().is_none() {
+            return false;
+        }
+        self.idled.set(Some(switches));
+        true
     }
 
     /// Calls what others want called in the middle of this fiber's wait. It may wait, too: under a name of

@@ -114,7 +114,8 @@ impl Scheduler {
         let may_idle = may_idle && me.name == Name::MAIN;
         self.bring_kept(me.name);
         self.with(|shard| {
-            shard.host_mut().record(me.name).expect("a fiber that parks has a record").may_idle = may_idle;
+            let record = shard.host_mut().record(me.name).expect("a fiber that parks has a record");
+            (record.may_idle, record.since) = (may_idle, Time::recent());
         });
         let rested = loop {
             match self.rest(me.name) {
@@ -186,7 +187,8 @@ impl Scheduler {
     pub(super) fn arm(&self, me: Name, deadline: Time) -> TimerKey {
         self.with(|shard| {
             let timer = shard.at(deadline, me);
-            shard.host_mut().record(me).expect("a fiber that parks has a record").alarm = Some(timer);
+            let record = shard.host_mut().record(me).expect("a fiber that parks has a record");
+            (record.alarm, record.since) = (Some(timer), Time::recent());
             timer
         })
     }
@@ -201,6 +203,7 @@ impl Scheduler {
         self.with(|shard| {
             let record = shard.host_mut().record(me.name).expect("a fiber that parks has a record");
             record.unblocked = record.unblocked.filter(|&early| loose || early == blocker.as_raw());
+            record.since = Time::recent();
         });
         let timer = limit.map(|span| self.arm(me.name, self.deadline(span)));
         let enough = |record: &roots::Record| {
@@ -225,7 +228,8 @@ impl Scheduler {
         let ticket = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         let me = self.me();
         self.with(|shard| {
-            shard.host_mut().record(me.name).expect("a fiber that waits has a record").ticket = ticket;
+            let record = shard.host_mut().record(me.name).expect("a fiber that waits has a record");
+            (record.ticket, record.since) = (ticket, Time::recent());
         });
         (me, Place { scheduler: self.id, name: me.name, ticket })
     }

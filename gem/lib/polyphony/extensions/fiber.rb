@@ -698,6 +698,8 @@ module Polyphony
     return unless scheduler
 
     snooze if Signals.pending? # a signal came after the last switch: its handler begins
+    handlers = ::Fiber.current.children.select(&:oob)
+    ::Fiber.await(*handlers) # as Ruby's own end waits for a handler
     ::Fiber.current.shutdown_all_children
   end
 end

@@ -1,0 +1,88 @@
+# frozen_string_literal: true
+
+module Polyphony
+  # What every fiber of the process is doing, for people.
+  #
+  # @api private
+  module Report
+    module_function
+
+    # @return [String] the threads that run fibers, their fibers as a tree, a line each
+    def text
+      ::Thread.list.filter_map { |thread| of_thread(thread, Polyphony.scheduler_of(thread)) }.join("\n")
+    end
+
+    # @return [String, nil] nil for a thread that runs no fibers
+    def of_thread(thread, scheduler)
+      return unless scheduler
+
+      fibers = scheduler.fibers
+      shown = fibers.to_h { |entry| [entry.first, entry] }.compare_by_identity
+      children = fibers.map(&:first).group_by { |fiber| parent(fiber, shown) }.compare_by_identity
+      header = "#{thread == ::Thread.main ? "main thread" : thread.inspect}, #{scheduler.describe}: #{fibers.size} fibers\n"
+      header + tree(children[nil], children, shown, thread, 1)
+    end
+
+    # The line of the user's code that a thread is at.
+    # @return [String, nil]
+    def line(backtrace) = backtrace && Polyphony.without_home(backtrace).first
+
+    def tree(fibers, children, shown, thread, depth)
+      fibers.to_a.map do |fiber|
+        "#{"  " * depth}#{describe(fiber, shown[fiber], thread)}\n" + tree(children[fiber], children, shown, thread, depth + 1)
+      end.join
+    end
+
+    def describe(fiber, entry, thread)
+      _, doing, descriptor, seconds = entry
+      running = doing == "running"
+      what = descriptor ? "#{doing} on descriptor #{descriptor}" : doing
+      what += format(" for %.1f s", seconds) unless running || doing == "ready"
+      at = line(fiber.backtrace || thread.backtrace)
+      "#{title(fiber)}: #{what}#{", at #{at}" if at}"
+    end
+
+    def title(fiber)
+      tag = fiber.tag if fiber.respond_to?(:tag)
+      tag ? "#{tag} (fiber #{fiber.object_id})" : "fiber #{fiber.object_id}"
+    end
+
+    # A fiber that is not among those shown is nobody's parent.
+    def parent(fiber, shown)
+      above = fiber.parent if fiber.respond_to?(:parent)
+      above if above && shown.key?(above)
+    end
+  end
+
+  # Writes what every fiber of the process is doing: which thread and which fiber it belongs to, what it waits for,
+  # since when, and where. From any thread, at any time.
+  #
+  # SIGQUIT does it, too, where the program has no handler for it and runs fibers.
+  #
+  # @param out [#write]
+  # @return [void]
+  # @example
+  #   main thread, io_uring: 2 fibers
+  #     main (fiber 8): in a line for 3.2 s, at server.rb:12:in `<main>'
+  #       worker (fiber 16): ReadPooled on descriptor 7 for 0.4 s, at server.rb:8:in `serve'
+  def self.dump(out = $stderr)
+    out.write(Report.text)
+    nil
+  end
+
+  # No fiber of the process can ever go on: nothing is in flight, no timer is armed, and there is no other thread
+  # and no signal handler that could wake one. Raised in the main fiber, which waits for something that cannot come;
+  # the message says who waits for what, and where.
+  #
+  # Not raised where the main fiber sleeps, or is in `suspend`, which returns then.
+  class Deadlock < ::Exception
+    # Looks whether it is one, and raises.
+    # @api private
+    def self.check
+      others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread)
+      return unless others.empty? && !(defined?(Signals) && Signals.handled?)
+
+      raise self, "no fiber can go on: nothing is in flight, and nothing is left that could wake one\n#{Report.text}"
+    end
+  end
+end

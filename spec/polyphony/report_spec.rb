@@ -1,0 +1,76 @@
+# frozen_string_literal: true
+
+require "stringio"
+
+RSpec.describe "Polyphony.dump" do
+  it "writes which fibers there are, as a tree, what each waits for, and where" do
+    reader, = pipe
+    fibers = [spin(:reader) { reader.read(1) }, spin(:parent) { spin(:child) { suspend }; Queue.new.pop }, spin(:sleeper) { sleep 100 }]
+    3.times { snooze }
+    ready = spin(:ready) { nil }
+    Polyphony.dump(out = StringIO.new)
+    lines = out.string.lines.map(&:chomp)
+    expect(lines.first).to match(/\Amain thread, (io_uring|epoll).*: 6 fibers\z/)
+    expect(lines[1]).to match(/\A  main \(fiber \d+\): running, at #{__FILE__}:\d+:in/)
+    expect(lines[2..]).to match [
+      /\A    reader \(fiber \d+\): ReadPooled on descriptor #{reader.fileno} for \d+\.\d s, at #{__FILE__}:\d+:in `?'?(IO#)?read'/,
+      /\A    parent \(fiber \d+\): in a line for /, /\A      child \(fiber \d+\): waiting for /, /\A    sleeper \(fiber \d+\): asleep for /,
+      /\A    ready \(fiber \d+\): ready/
+    ]
+  ensure
+    (fibers + [ready]).each(&:stop)
+    Fiber.await(*fibers, ready)
+  end
+
+  it "tells of other threads" do
+    ready = Queue.new
+    thread = Thread.new { spin(:there) { ready << true; suspend }.await }
+    ready.pop
+    Polyphony.dump(out = StringIO.new)
+    expect(out.string).to include "there (fiber", thread.inspect[0, 20]
+  ensure
+    thread.kill.join
+  end
+
+  it "is what SIGQUIT does, also where a fiber never waits" do
+    out, err, status = Child.ruby("spin(:busy) { Process.kill(:QUIT, $$); 1000.times { 1 + 1 }; exit!(0) }.await")
+    expect([out, status.success?]).to eq ["", true]
+    expect(err).to match(/busy \(fiber \d+\): running/)
+  end
+
+  it "leaves a program's own handler of SIGQUIT" do
+    expect(Child.ruby!("trap(:QUIT) { puts :mine }; snooze; Process.kill(:QUIT, $$); snooze")).to eq "mine\n"
+  end
+end
+
+RSpec.describe "Polyphony::Deadlock" do
+  it "is raised in the main fiber where nothing can wake what it waits for, and says who waits where" do
+    out = Child.ruby!(<<~RUBY)
+      popper = spin(:popper) { Queue.new.pop }
+      begin
+        popper.await
+      rescue Polyphony::Deadlock => e
+        puts e.message
+      end
+      popper.stop
+    RUBY
+    expect(out).to match(/\Ano fiber can go on: .*\nmain thread.*\n  main.*waiting.*\n    popper .*in a line/)
+  end
+
+  it "tells of fibers that wait for each other's locks" do
+    _, err, status = Child.ruby("a, b = Mutex.new, Mutex.new; one = spin { a.lock; snooze; b.lock }; two = spin { b.lock; snooze; a.lock }; Fiber.await(one, two)")
+    expect([status.exitstatus, err[/\(Polyphony::\w+\)/]]).to eq [1, "(Polyphony::Deadlock)"]
+  end
+
+  {
+    "sleeps" => "spin { suspend }; Thread.new { sleep 0.2; exit!(7) }; sleep",
+    "waits for another thread" => "queue = Queue.new; Thread.new { sleep 0.2; queue << 7 }; exit!(spin { queue.pop }.await)",
+    "has a signal handler" => "trap(:USR1) { exit!(7) }; pid = $$; spawn(\"sleep 0.2; kill -USR1 \#{pid}\"); spin { suspend }.await",
+    "waits for a descriptor" => "r, w = IO.pipe; pid = spawn('sleep 0.2; echo', out: w); w.close; Process.detach(pid); spin { r.gets }.await; exit!(7)"
+  }.each do |what, script|
+    it "is not raised where the program #{what}" do
+      _, err, status = Child.ruby(script)
+      expect([err, status.exitstatus]).to eq ["", 7]
+    end
+  end
+end
