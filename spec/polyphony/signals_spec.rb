@@ -54,7 +54,7 @@ RSpec.describe "Signals" do
   it "are not lost where they come to a fiber before its first word" do
     fiber = spin { :never }
     waiting = spin { fiber.await }
-    fiber.define_singleton_method(:__run__) { |*| raise Interrupt, "early" }
+    fiber.define_singleton_method(:__run__) { |*| Kernel.raise Interrupt, "early" }
     expect { 3.times { snooze } }.to raise_error Interrupt, "early"
     expect([waiting.await, fiber.dead?, Fiber.current.children]).to eq [nil, true, []]
   end
