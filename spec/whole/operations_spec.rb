@@ -205,7 +205,8 @@ RSpec.describe "Operations" do
 
   after { @pools&.each(&:stop) }
 
-  everywhere do
+  # Not in a forked child too: for these it is a main fiber like any other, and takes twice the time.
+  everywhere("the main fiber", "a spun fiber", "a thread") do
     { true => KEPT, false => OTHERS }.each do |kept, operations|
       operations.each do |name, made|
         describe(name) { it_behaves_like("a cancellable operation", kept: kept) { define_method(:make) { instance_exec(&made) } } }
