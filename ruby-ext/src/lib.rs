@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, reason = "the only public item is the entry point that the macro makes")]
 
+mod blocking;
 mod errors;
 mod fork;
 mod gvl;

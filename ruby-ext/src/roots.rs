@@ -94,6 +94,8 @@ pub(crate) struct Record {
     pub(crate) alarm: Option<TimerKey>,
     /// Whoever transferred to the fiber says so here; a fiber that is resumed for nothing does not see it.
     pub(crate) granted: bool,
+    /// The fiber was spun, and has not said yet that it begins.
+    pub(crate) fresh: bool,
     /// The fiber that this one has resumed and that is parked: what is scheduled here goes there.
     pub(crate) inner: Option<Name>,
     /// What woke the fiber from a `block` of the scheduler interface.
@@ -416,6 +418,7 @@ impl Roots {
     /// The fiber is one that will not say when it begins.
     pub(crate) fn unannounced(&mut self, name: Name) {
         if let Some(record) = self.record(name) {
+            record.fresh = false;
             record.rare_mut().unannounced = true;
         }
     }
@@ -556,6 +559,7 @@ impl Record {
             outcomes: Outcomes::default(),
             alarm: None,
             granted: false,
+            fresh: false,
             inner: None,
             unblocked: None,
             may_idle: false,

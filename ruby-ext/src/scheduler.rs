@@ -90,8 +90,14 @@ pub(crate) struct Scheduler {
     interjected: Cell<bool>,
     /// Called by a switch that finds nobody ready, where it is not nil.
     idler: Cell<VALUE>,
-    /// How many spun fibers have ended since the collector was last asked for their stacks.
+    /// How many spun fibers have ended since the collector was last asked for their stacks, and for how many it
+    /// is worth asking.
     ended: Cell<usize>,
+    worth: Cell<usize>,
+    /// How often the collector had run when it was last asked.
+    collected: Cell<usize>,
+    /// How often the collector had run when Ruby last refused to start a fiber.
+    full: Cell<Option<usize>>,
     /// Signals came whose handlers have no fiber yet.
     signalled: Cell<bool>,
     /// The main fiber is in `sleep`, which `Thread#wakeup` ends.
@@ -189,6 +195,9 @@ impl Scheduler {
             interjected: Cell::new(false),
             idler: Cell::new(NIL),
             ended: Cell::new(0),
+            worth: Cell::new(1),
+            collected: Cell::new(0),
+            full: Cell::new(None),
             signalled: Cell::new(false),
             asleep: Cell::new(false),
             turns: RefCell::default(),

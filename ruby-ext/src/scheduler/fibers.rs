@@ -84,7 +84,11 @@ impl Scheduler {
 
     /// Gives a fiber a name, for as long as it lives.
     pub(crate) fn adopt(&self, fiber: Value, this: VALUE) -> Name {
-        let name = self.with(|shard| shard.host_mut().adopt(fiber.as_raw()));
+        let name = self.with(|shard| {
+            let name = shard.host_mut().adopt(fiber.as_raw());
+            shard.host_mut().record(name).expect("adopted above").fresh = true;
+            name
+        });
         set_name(fiber, name, this);
         if self.is_traced() {
             self.trace("spin", &[fiber]);
@@ -133,7 +137,7 @@ impl Scheduler {
         let running = self.running.get();
         self.with(|shard| {
             if let Some(record) = shard.host_mut().record(running) {
-                record.granted = false;
+                (record.granted, record.fresh) = (false, false);
             }
         });
         if self.is_traced() {

@@ -20,7 +20,7 @@ use rb_sys::VALUE;
 
 use super::{RubyShard, Scheduler, report, ruby};
 use crate::{
-    errors, fork, gvl,
+    blocking, errors, fork, gvl,
     roots::{NIL, Name, Scheduled},
 };
 
@@ -105,6 +105,9 @@ impl Scheduler {
         name: Name,
         me: Name,
     ) -> Result<(), Error> {
+        if self.is_full() && self.refuses(fiber, name) {
+            return Ok(());
+        }
         self.running.set(name);
         // SAFETY: under protect; nothing whose drop matters is alive in this frame or its callers.
         let switched = protect(|| unsafe {
@@ -123,12 +126,14 @@ impl Scheduler {
         // SAFETY: the record kept the fiber alive.
         let (alive, fiber) =
             unsafe { (rb_sys::rb_fiber_alive_p(fiber) == rb_sys::Qtrue as VALUE, Value::from_raw(fiber)) };
+        blocking::mend();
         if alive && self.frees_stacks() {
             self.with(|shard| shard.ready_first(name));
             return Ok(());
         }
         if alive {
-            if refuse(fiber, error) {
+            if refuse(fiber, Some(error)) {
+                self.full.set(Some(collections()));
                 self.with(|shard| shard.host_mut().forget(name));
             }
             return Ok(());
@@ -142,6 +147,29 @@ impl Scheduler {
         }
         let told: Result<Option<Value>, Error> = fiber.check_funcall("__killed__", ()).transpose();
         told.and_then(|_| self.interrupt(error, me))
+    }
+
+    /// Whether Ruby has refused to start a fiber and no stack has come free since: it would refuse again, after
+    /// milliseconds of trying.
+    #[inline]
+    fn is_full(&self) -> bool {
+        let Some(refused) = self.full.get() else { return false };
+        if self.frees_stacks() || refused != collections() {
+            self.full.set(None);
+        }
+        self.full.get().is_some()
+    }
+
+    /// Ends a fiber that has not begun, in Ruby's place.
+    #[cold]
+    fn refuses(&self, fiber: VALUE, name: Name) -> bool {
+        let fresh = self.with(|shard| shard.host_mut().record(name).is_some_and(|record| record.fresh));
+        // SAFETY: the record keeps the fiber alive.
+        let refused = fresh && refuse(unsafe { Value::from_raw(fiber) }, None);
+        if refused {
+            self.with(|shard| shard.host_mut().forget(name));
+        }
+        refused
     }
 
     /// An error came to us after somebody transferred back. Where nobody granted us a turn it is `Fiber#raise`
@@ -159,17 +187,19 @@ impl Scheduler {
     }
 
     /// Has the collector free the stacks of fibers that have ended: Ruby keeps those of fibers that were
-    /// transferred to until then, and does not look for them when it has no room for another. False where
-    /// so few have ended that it is not worth the time.
+    /// transferred to until then, and does not look for them when it has no room for another. False where too
+    /// few have ended: where the program still holds those that had, more have to before it is tried again.
     #[cold]
     pub(super) fn frees_stacks(&self) -> bool {
-        let (living, _) = self.with(|shard| shard.host().population());
-        if self.ended.get() <= living / 4 {
+        if self.ended.get() < self.worth.get() {
             return false;
         }
+        let helped = self.collected.get() != collections();
+        self.worth.set(if helped { 1 } else { self.worth.get() * 2 });
         self.ended.set(0);
         // SAFETY: called with the GVL; the shard is not borrowed.
         unsafe { rb_sys::rb_gc_start() };
+        self.collected.set(collections());
         true
     }
 
@@ -395,8 +425,15 @@ pub(super) fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
     unsafe { Value::from_raw(block) }.funcall("call", arguments)
 }
 
-/// Tells a spun fiber that Ruby would not start it, which ends it. False where it has started already.
-pub(super) fn refuse(fiber: Value, error: Error) -> bool {
-    let told = errors::exception(&ruby(), error).and_then(|error| fiber.funcall("__refused__", (error,)));
-    told.unwrap_or(false)
+/// Tells a spun fiber that Ruby would not start it, or would not now, which ends it. False where it has started
+/// already.
+pub(super) fn refuse(fiber: Value, error: Option<Error>) -> bool {
+    let error = error.map(|error| errors::exception(&ruby(), error)).transpose();
+    error.and_then(|error| fiber.funcall("__refused__", (error,))).unwrap_or(false)
+}
+
+/// How often the collector has run.
+fn collections() -> usize {
+    // SAFETY: called with the GVL.
+    unsafe { rb_sys::rb_gc_count() as usize }
 }

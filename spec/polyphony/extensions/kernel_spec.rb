@@ -82,6 +82,34 @@ RSpec.describe Kernel do
       RUBY
       expect(out).to include("vm.max_map_count").and include("true")
     end
+
+    # Where Ruby finds no stack it counts one blocking fiber too few ever after: each spun fiber then held the
+    # thread in its next backtick, and each refusal took milliseconds.
+    it "goes on as before where Ruby could make no more fibers", limit: 60 do
+      out = Child.ruby!(<<~RUBY)
+        waiting = []
+        refused = 0
+        begin
+          loop do
+            waiting << spin { suspend }
+            snooze
+          end
+        rescue FiberError
+          refused += 1
+          retry if refused < 500
+        end
+        puts refused, Fiber.current_scheduler.inspect
+        waiting.reject!(&:dead?)
+        200.times { waiting.pop.stop }
+        puts spin { Fiber.current_scheduler.class }.await
+        background = spin_loop { snooze }
+        puts spin { `echo told` }.await
+        queue = Queue.new
+        puts spin { Thread.new { queue.pop }.tap { queue << :joined }.value }.await
+        background.stop
+      RUBY
+      expect(out).to eq "500\nnil\nPolyphony::FiberScheduler\ntold\njoined\n"
+    end
   end
 
   describe "#p" do

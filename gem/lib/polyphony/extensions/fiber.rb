@@ -397,17 +397,18 @@ module Polyphony
         @thread = ::Thread.current
       end
 
-      # Ruby has refused to start the fiber: it ends as if its block had raised that.
+      # Ruby has refused to start the fiber, or another one just now: it ends as if its block had raised that.
       # @api private
       def __refused__(error)
         return false if @running || @ended || !@thread
 
-        __end__(FiberError.new("#{error.message}: Ruby cannot start another fiber. #{LIMIT}"), true)
+        reason = error ? error.message : "no stack is free"
+        __end__(FiberError.new("#{reason}: Ruby cannot start another fiber. #{LIMIT}"), true)
         true
       end
 
       LIMIT = "Each takes two mappings of the vm.max_map_count (65,530 by default) that a process may have: " \
-              "let fewer wait at once, or raise it with sysctl."
+              "let fewer wait at once, keep none that has ended, or raise it with sysctl."
       private_constant :LIMIT
 
       # What every spun fiber runs. One proc for all: a closure for each would weigh on every collection.
