@@ -33,6 +33,17 @@ RSpec.describe "Locks" do
     mutex.unlock
   end
 
+  it "are let go of by the fiber that ends with many, whatever it took and gave back meanwhile" do
+    mutexes = Array.new(20) { Mutex.new }
+    spin do
+      mutexes.each(&:lock)
+      mutexes.first(5).each(&:unlock)
+      mutexes.first.lock
+      Mutex.new.lock
+    end.await
+    expect(mutexes).to all satisfy { |mutex| !mutex.locked? }
+  end
+
   it "tell a fiber that locks twice" do
     mutex = Mutex.new
     expect { spin { mutex.lock; mutex.lock }.await }.to raise_error ThreadError, /recursive/

@@ -428,26 +428,40 @@ module Polyphony
           failed = true
         end
         result, failed = finalize_children(result, failed) unless @children.nil? || @children.empty?
-        @held&.each_key(&:__abandon__)
+        __let_go__ if @lock
         __end__(result, failed)
       ensure
         __killed__ unless @ended
         scheduler.leave
       end
 
-      # Notes a lock that nothing takes back from a fiber that ends with it.
+      # Notes a lock that nothing takes back from a fiber that ends with it. Mostly it is the one noted last.
       # @api private
       def __holds__(lock)
+        __holds_another__(lock) unless lock.equal?(@lock)
+      end
+
+      # @api private
+      def __holds_another__(lock)
         return if @main || !@thread
 
-        held = (@held ||= {}.compare_by_identity)
-        held.select! { |earlier, _| earlier.__held__? } if held.size >= MANY_LOCKS
-        held[lock] = true
+        if @lock&.__held__?
+          earlier = (@earlier_locks ||= {}.compare_by_identity)
+          earlier.select! { |held, _| held.__held__? } if earlier.size >= MANY_LOCKS
+          earlier[@lock] = true
+        end
+        @lock = lock
       end
 
       # How many locks a fiber may have had before those that it has given back are forgotten.
       MANY_LOCKS = 16
       private_constant :MANY_LOCKS
+
+      # @api private
+      def __let_go__
+        @lock.__abandon__
+        @earlier_locks&.each_key(&:__abandon__)
+      end
 
       # The thread was killed while this fiber ran; the main fiber is next, and ends what is left.
       # @api private

@@ -21,9 +21,13 @@ module Polyphony
       # @note Suspends the calling fiber until the lock is free, first come first served.
       # @note A fiber that ends lets go of it.
       def lock
-        return super if Polyphony.scheduler.nil? || owned?
+        return super unless Polyphony.scheduler
 
-        __acquire__
+        unless try_lock
+          return super if owned?
+
+          __acquire__
+        end
         ::Fiber.current.__holds__(self)
         self
       end
@@ -32,9 +36,11 @@ module Polyphony
       # @note Suspends like {#lock}. Where the fiber has the lock already the block just runs.
       def synchronize
         return super unless Polyphony.scheduler && ::Kernel.block_given?
-        return yield if owned?
+        unless try_lock
+          return yield if owned?
 
-        __acquire__
+          __acquire__
+        end
         begin
           yield
         ensure
