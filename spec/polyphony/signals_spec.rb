@@ -78,6 +78,30 @@ RSpec.describe "Signals" do
     expect(out).to eq "SIGTERM\ncleaned\n"
   end
 
+  it "end a program whose child will not end: the first tells it, the second tells it again, the third leaves it" do
+    reader, writer = IO.pipe
+    pid = fork do
+      $stderr.reopen(File::NULL)
+      spin do
+        loop do
+          writer.puts "waits"
+          sleep
+        rescue Exception # rubocop:disable Lint/RescueException
+          next
+        end
+      end
+      sleep
+    end
+    writer.close
+    3.times do
+      expect(reader.gets).to eq "waits\n"
+      Process.kill(:TERM, pid)
+    end
+    expect([Process.wait2(pid)[1].termsig, reader.gets]).to eq [15, nil]
+  ensure
+    reader.close
+  end
+
   it "are none of them lost where they are many" do
     out, = signalled(<<~RUBY)
       seen = 0

@@ -514,15 +514,17 @@ module Polyphony
         Polyphony.schedule(@parent, result, true) unless waiting || @parent.nil?
       end
 
-      # Ends every fiber of the list and waits for them, whatever comes; the last exception is raised then.
+      # Ends every fiber of the list and waits for them, whatever comes; the last exception is raised then. Where
+      # more come than there is patience for, it does not wait any longer.
       # @api private
-      def __await_ends__(fibers)
+      def __await_ends__(fibers, patience: nil)
         gathering = Gathering.new(fibers)
         interrupted = nil
         begin
           gathering.wait_for_each
         rescue ::Exception => e
           interrupted = e
+          ::Kernel.raise if patience && (patience -= 1).negative?
           gathering.recount
           fibers.each { |fiber| fiber.terminate unless fiber.dead? }
           retry
@@ -713,8 +715,10 @@ module Polyphony
     return unless scheduler
 
     snooze if Signals.pending? # a signal came after the last switch: its handler begins
-    handlers = ::Fiber.current.children.select(&:oob)
+    main = ::Fiber.current
+    handlers = main.children.select(&:oob)
     ::Fiber.await(*handlers) # as Ruby's own end waits for a handler
-    ::Fiber.current.shutdown_all_children
+    # A child that will not end is told again by the next signal, and left by the one after it.
+    main.__await_ends__(main.terminate_all_children.children, patience: 1)
   end
 end
