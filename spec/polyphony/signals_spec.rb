@@ -56,7 +56,8 @@ RSpec.describe "Signals" do
     waiting = spin { fiber.await }
     fiber.define_singleton_method(:__run__) { |*| Kernel.raise Interrupt, "early" }
     expect { 3.times { snooze } }.to raise_error Interrupt, "early"
-    expect([waiting.await, fiber.dead?, Fiber.current.children]).to eq [nil, true, []]
+    within = Fiber.new { move_on_after(0.001, with_value: :late) { sleep } }
+    expect([within.resume, waiting.await, fiber.dead?, Fiber.current.children]).to eq [:late, nil, true, []]
   end
 
   it "end children with the main fiber on SIGTERM, their clean-up run" do

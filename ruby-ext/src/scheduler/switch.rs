@@ -267,8 +267,8 @@ impl Scheduler {
         if me != Name::MAIN {
             return self.raise_in_main(error);
         }
+        self.running.set(me); // whoever had the turn may have ended with it
         let ErrorType::Jump(tag) = error.error_type() else { return Err(error) };
-        self.running.set(me);
         end_children(*tag)
     }
 
