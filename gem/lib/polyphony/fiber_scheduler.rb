@@ -166,12 +166,13 @@ module Polyphony
       @closer = nil
     end
 
-    # The thread ends, or another scheduler takes over: what `Fiber.schedule` began is finished first.
+    # The thread ends, or another scheduler takes over: what `Fiber.schedule` began is finished first, unless the
+    # thread was killed, or a signal ends it.
     #
     # The main thread's scheduler goes on where the drop-in is loaded, for what comes `at_exit`.
     # @return [void]
     def scheduler_close
-      run
+      run unless ::Thread.current.status == "aborting" || $!.is_a?(::SignalException)
       return if main?
 
       fiber = ::Fiber.current
