@@ -1,14 +1,59 @@
 # frozen_string_literal: true
 
 require "tmpdir"
+require_relative "http_server"
+require_relative "tls"
 
-# Real servers of others, each on a socket in a directory of its own.
+# Real servers, each on sockets of its own in a directory of its own.
 module Servers
   # Debian's package of the server starts one on the machine; that of the tools has the same program.
   REDIS = %w[redis-server redis-check-rdb].filter_map { |name| ENV["PATH"].split(":").map { |path| File.join(path, name) }.find { |path| File.executable?(path) } }.first
   POSTGRES = Dir["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"].max
 
+  # A server that runs until it is released.
+  class Kept
+    # @return [Array<String>] where it is
+    attr_reader :arguments
+
+    def initialize(kind)
+      started = ::Thread::Queue.new
+      @over = ::Thread::Queue.new
+      @thread = Thread.new do
+        Servers.public_send(kind) { |*arguments| started << arguments && @over.pop }
+      ensure
+        started.close
+      end
+      @arguments = started.pop || @thread.value
+    end
+
+    def release
+      @over.close
+      @thread.join
+    end
+  end
+
   module_function
+
+  def keep(kind) = Kept.new(kind)
+
+  def installed?(kind)
+    case kind
+    when :redis then REDIS
+    when :postgres then POSTGRES
+    when :http then true
+    end
+  end
+
+  # Yields three ports of a server of stock Ruby, plain, TLS and one that says nothing, and the certificate's path.
+  def http
+    within do |directory|
+      File.write("#{directory}/certificate.pem", TLS.certificate.to_pem)
+      File.write("#{directory}/key.pem", TLS.key.to_pem)
+      IO.popen([RbConfig.ruby, HTTPServer::PROGRAM, directory], "r+") do |program|
+        yield(*program.gets.split, "#{directory}/certificate.pem")
+      end
+    end
+  end
 
   # Yields the path of a socket.
   def redis
