@@ -105,9 +105,14 @@ module Software
     def main(&block)
       return block.call if DROP_IN
 
-      job = nil
       Fiber.set_scheduler(Polyphony::FiberScheduler.new)
-      job = go(&block)
+      job = go do
+        block.call
+      rescue Exception => e
+        # The fibers that it leaves would be waited for.
+        warn e.full_message(highlight: false)
+        exit!(1)
+      end
       Fiber.scheduler.run
       job.value
     end
