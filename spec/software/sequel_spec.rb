@@ -63,13 +63,7 @@ RSpec.describe "sequel" do
     holding = go { small.synchronize { let.pop } }
     waiting = go { small["select 1 as it"].first }
     sleep 0
-    # Ruby's Mutex#sleep does not take its lock again where its fiber is ended (the drop-in's does), and so the
-    # unlocking that follows complains. The pool is sound all the same.
-    ended = begin
-      waiting.cancel
-    rescue ThreadError
-      DROP_IN ? raise : :cancelled
-    end
+    ended = cancelled_while_a_condition_waits(waiting)
     let << nil
     holding.value
     [ended, [1, 2].map { |number| small.fetch("select #{number} as it").map(:it) }]

@@ -56,6 +56,14 @@ module Software
       end
     end
 
+    # Ruby's own Mutex#sleep, which conditions wait by, does not take its lock again where a scheduler's fiber is ended
+    # (the drop-in's does), and the unlocking that follows complains.
+    def cancelled_while_a_condition_waits(job)
+      job.cancel
+    rescue ThreadError
+      DROP_IN ? raise : :cancelled
+    end
+
     DROP_IN = respond_to?(:spin, true)
 
     def go(&block)

@@ -1,0 +1,130 @@
+# frozen_string_literal: true
+
+require_relative "../support/software"
+
+# What is small: each group is one gem.
+RSpec.describe "the gem" do
+  describe "redis-client" do
+    software "redis-client", requires: %w[redis-client], server: :redis
+
+    both_ways "eight fibers wait for the server at once, and one that is cancelled leaves them", [:cancelled, (0...8).map(&:to_s)], <<~'RUBY'
+      connect = -> { insist { RedisClient.new(path: ARGV[0]).tap { |it| it.call("PING") } } }
+      main = connect[]
+      stuck = go { connect[].blocking_call(false, "BLPOP", "nothing", "0") }
+      waiting = 8.times.map { |number| go { connect[].blocking_call(false, "BLPOP", "list#{number}", "0").last } }
+      ask_until { main.call("INFO", "clients").match?(/blocked_clients:9\b/) }
+      ended = stuck.cancel
+      8.times { |number| main.call("RPUSH", "list#{number}", number.to_s) }
+      [ended, waiting.map(&:value)]
+    RUBY
+  end
+
+  describe "mysql2" do
+    software "mysql2", requires: %w[mysql2 socket]
+
+    both_ways "a connection that is refused is told (no server is started: MariaDB is not light)", "Mysql2::Error::ConnectionError", <<~'RUBY'
+      free = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
+      error_of { Mysql2::Client.new(host: "127.0.0.1", port: free, username: "nobody") }.class.name
+    RUBY
+  end
+
+  describe "concurrent-ruby" do
+    software "concurrent-ruby", requires: %w[concurrent]
+
+    both_ways "promises and pools run in their threads while our fibers wait for them", [[0, 10, 20, 30], true], <<~'RUBY'
+      pool = Concurrent::FixedThreadPool.new(4)
+      barrier = Concurrent::CyclicBarrier.new(4)
+      values = nil
+      ran = others_ran do
+        values = together(4) { |number| Concurrent::Promises.future_on(pool, number) { |it| barrier.wait(20); sleep 0.005; it * 10 }.value! }
+      end
+      pool.shutdown
+      [values, ran && pool.wait_for_termination(10)]
+    RUBY
+
+    both_ways "latches, semaphores, maps and delays between fibers and threads; one that waits is cancelled", [:cancelled, 20, 3], <<~'RUBY'
+      latch = Concurrent::CountDownLatch.new(21)
+      stuck = go { latch.wait }
+      sleep 0
+      ended = cancelled_while_a_condition_waits(stuck)
+      semaphore = Concurrent::Semaphore.new(2)
+      counted = Concurrent::AtomicFixnum.new
+      fibers = 10.times.map { go { semaphore.acquire; counted.increment; semaphore.release; latch.count_down } }
+      threads = 10.times.map { Thread.new { semaphore.acquire; counted.increment; semaphore.release; latch.count_down } }
+      fibers.each(&:value)
+      threads.each(&:join)
+      latch.count_down
+      latch.wait
+      [ended, counted.value, Concurrent.dataflow { 3 }.value]
+    RUBY
+  end
+
+  describe "sidekiq" do
+    software "sidekiq", requires: %w[sidekiq], server: :redis
+
+    both_ways "four fibers push jobs, each whole", [4, [[0], [1], [2], [3]]], <<~'RUBY'
+      options = { url: "unix://#{ARGV[0]}", path: ARGV[0] }
+      options.delete(Gem::Version.new(Sidekiq::VERSION) < Gem::Version.new("7") ? :url : :path)
+      Sidekiq.configure_client { |config| config.redis = options; config.logger = nil rescue nil }
+      insist { Sidekiq.redis { |redis| redis.call("PING") } }
+      Sidekiq.redis { |redis| redis.call("DEL", "queue:default") }
+      ids = together(4) { |number| Sidekiq::Client.push("class" => "Work", "args" => [number]) }
+      pushed = Sidekiq.redis { |redis| redis.call("LRANGE", "queue:default", "0", "-1") }
+      [ids.uniq.size, pushed.map { |text| JSON.parse(text)["args"] }.sort]
+    RUBY
+  end
+
+  { "faraday" => ["faraday", "Faraday.get(url).body", "Faraday::ConnectionFailed"],
+    "httparty" => ["httparty", "HTTParty.get(url).body", "Errno::ECONNREFUSED"] }.each do |name, (library, call, refused)|
+    describe name do
+      software name, requires: [library, "socket"], server: :http
+
+      both_ways "four requests are at the server at once; one that is cancelled leaves them; a refused one is told",
+                [:cancelled, %w[0 1 2 3], refused], <<~RUBY
+        root = "http://127.0.0.1:\#{ARGV[0]}"
+        ask = ->(url) { #{call} }
+        stuck = go { ask["\#{root}/never"] }
+        ask_until { ask["\#{root}/held"] == "1" }
+        waiting = 3.times.map { |number| go { ask["\#{root}/together/4/\#{$$}/\#{number}"] } }
+        ended = stuck.cancel
+        last = ask["\#{root}/together/4/\#{$$}/3"]
+        free = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
+        [ended, waiting.map(&:value) + [last], error_of { ask["http://127.0.0.1:\#{free}/"] }.class.name]
+      RUBY
+    end
+  end
+
+  describe "minitest" do
+    software "minitest", requires: %w[minitest stringio]
+
+    both_ways "its tests, run within a fiber, may use fibers and wait", [true, 2, 1], <<~'RUBY'
+      class Waits < Minitest::Test
+        def test_passes = assert_equal([0, 1, 2], together(3) { |number| sleep 0.001; number })
+        def test_fails = assert_equal(1, go { sleep 0.001; 2 }.value)
+      end
+      Minitest.seed = 1 if Minitest.respond_to?(:seed=)
+      results = %w[test_passes test_fails].map { |name| Minitest.run_one_method(Waits, name) rescue Waits.new(name).run }
+      [results.first.passed?, results.sum(&:assertions), results.sum { |result| result.failures.size }]
+    RUBY
+  end
+
+  describe "async and async-http" do
+    software "async, async-http", requires: %w[async async/http/internet], server: :http
+
+    both_ways "in another thread of the same process, while our fibers run in this one", [%w[0 1 2 3], [0, 1]], <<~'RUBY'
+      root = "http://127.0.0.1:#{ARGV[0]}"
+      other = Thread.new do
+        Async do
+          internet = Async::HTTP::Internet.new
+          # Two of four requests are Async's: all four are at the server at once.
+          answers = 2.times.map { |number| Async { internet.get("#{root}/together/4/#{$$}/#{number}").read } }.map(&:wait)
+          internet.close
+          answers
+        end.wait
+      end
+      require "net/http"
+      ours = together(2) { |number| Net::HTTP.get(URI("#{root}/together/4/#{$$}/#{number + 2}")) }
+      [other.value + ours, together(2) { |number| sleep 0.001; number }]
+    RUBY
+  end
+end
