@@ -334,9 +334,17 @@ fn reads_stdin(ruby: &Ruby) -> Result<bool, Error> {
 
 fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Result<bool, Error> {
     let limit = time::span(ruby, limit)?;
-    let is_stock =
-        magnus::Thread::from_value(blocker).is_some() || magnus::Symbol::from_value(blocker).is_some();
+    let is_stock = !is_hidden(blocker)
+        && (magnus::Thread::from_value(blocker).is_some() || magnus::Symbol::from_value(blocker).is_some());
     this.block(blocker, is_stock, limit)
+}
+
+/// Whether Ruby keeps an object from programs, as it does the lock of a file that `require` loads (from 3.2 on).
+/// Such an object has no class, and nothing may be asked of it.
+fn is_hidden(object: Value) -> bool {
+    let raw = object.as_raw();
+    // SAFETY: what Ruby gave a hook as an argument is alive, and begins with RBasic where it is no immediate value.
+    !rb_sys::SPECIAL_CONST_P(raw) && unsafe { (*(raw as *const rb_sys::RBasic)).klass == 0 }
 }
 
 /// `poll(io, events, limit)` waits for events (`IO::READABLE` …) on an IO: those that are ready, or false when
