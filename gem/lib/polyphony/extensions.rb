@@ -3,6 +3,11 @@
 require "monitor"
 require "socket"
 require "timeout"
+begin
+  require "zlib"
+rescue LoadError
+  nil # Ruby was built without it
+end
 
 module Polyphony
   # What Ruby's own classes do where a scheduler runs, one file a class.
@@ -31,6 +36,7 @@ module Polyphony
     require_relative "extensions/socket/options"
     require_relative "extensions/socket/messages"
     require_relative "extensions/socket/resolving"
+    require_relative "extensions/socket/dialing"
     require_relative "extensions/late"
     require_relative "compression"
     require_relative "net"
@@ -42,11 +48,13 @@ module Polyphony
     require_relative "extensions/thread"
     require_relative "extensions/process"
     require_relative "extensions/timeout"
+    require_relative "extensions/zlib"
     require_relative "original_names"
 
     INSTANCES = {
       ::Exception => Extensions::Exception,
       ::Fiber => Extensions::Fiber, ::Kernel => Extensions::Kernel, ::IO => Extensions::IO,
+      ::File => Extensions::IO::FileMethods,
       ::BasicSocket => Extensions::BasicSocket, ::Socket => Extensions::Socket,
       ::TCPSocket => Extensions::TCPSocket, ::TCPServer => Extensions::TCPServer,
       ::UNIXSocket => Extensions::UNIXSocket, ::UNIXServer => Extensions::UNIXServer,
@@ -83,6 +91,7 @@ module Polyphony
       ::Kernel.include(Verbs)
       ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
       ::Kernel.at_exit { Polyphony.finish }
+      ::Zlib.singleton_class.prepend(Extensions::Zlib) if defined?(::Zlib)
       Late.install
     end
   end

@@ -48,6 +48,14 @@ module Polyphony
         objects.size == 1 ? objects.first : objects
       end
 
+      # @see ::Kernel#open
+      # @note Suspends the calling fiber where the path names a FIFO or a device that may wait for somebody.
+      def open(path, *arguments, **options, &block)
+        return super unless Polyphony.scheduler && IO::Files.opens_late?(path)
+
+        ::File.open(path, *arguments, **options, &block)
+      end
+
       # @see ::Kernel#system
       # @note Suspends the calling fiber until the command has ended. What it prints goes where `$stdout`
       #   goes, also where that is no file.

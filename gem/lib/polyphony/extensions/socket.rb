@@ -173,50 +173,74 @@ module Polyphony
       # @return [self] what Polyphony 1 kept behind a TCPSocket, which is a socket itself here
       def io = self
 
-      # @note Suspends the calling fiber until the connection stands. Names are resolved in a thread.
+      # @note Suspends the calling fiber until the connection stands. Names are resolved in a thread, and addresses
+      #   raced.
       # @param options [Hash]
       # @option options [Numeric, nil] :connect_timeout seconds for each address; then Errno::ETIMEDOUT
       def initialize(*args, **options)
         # A TCPServer is a TCPSocket too, and listens in its own initialize; what stock Ruby refuses is for
         # it to refuse.
-        stock = Polyphony.scheduler.nil? || is_a?(::TCPServer) || !args.size.between?(2, 4) || (options.keys - OPTIONS).any?
+        stock = Polyphony.scheduler.nil? || is_a?(::TCPServer) || !args.size.between?(2, 4) || (options.keys - KNOWN).any?
         return super if stock
 
-        __connect__(*args, options[:connect_timeout])
+        __connect__(*args, **options)
       end
 
-      OPTIONS = %i[connect_timeout resolv_timeout open_timeout fast_fallback].freeze
-      private_constant :OPTIONS
+      # What this Ruby's TCPSocket takes.
+      KNOWN = [
+        :connect_timeout, :resolv_timeout,
+        *(:fast_fallback if ::RUBY_VERSION >= "3.4"), *(:open_timeout if ::RUBY_VERSION >= "4.0")
+      ].freeze
 
       private
 
-      def __connect__(host, port, local_host = nil, local_port = nil, limit)
-        last = nil
-        Resolving.addresses(host, port).each do |address|
-          return __take_over__(Connecting.socket(address, local_host, local_port, limit))
-        rescue ::SystemCallError => e
-          last = e
-        end
-        raise ::SocketError, "getaddrinfo: no address for #{host.inspect}" unless last
+      def __connect__(host, port, local_host = nil, local_port = nil, open_timeout: nil, **options)
+        local = [local_host, local_port || 0] if local_host || local_port
+        __take_over__(Connecting.within(open_timeout) { Connecting.dial(host, port, local, **options) })
+      rescue ::SystemCallError => e
+        raise if e.message.end_with?("user specified timeout")
 
-        tried = "connect(2) for #{host.inspect} port #{port}"
-        raise last.class, last.message.end_with?("user specified timeout") ? "user specified timeout" : tried
+        where = e.message.include?("bind(2)") ? ["bind(2)", local_host, local_port] : ["connect(2)", host, port]
+        raise e.class, format("%s for %p port %s", *where)
       end
     end
 
-    # A socket that is connected to an address, or the error why not.
-    def Connecting.socket(address, local_host, local_port, limit)
-      socket = ::Socket.new(address.afamily, ::Socket::SOCK_STREAM, 0)
-      socket.bind(::Addrinfo.tcp(local_host, local_port || 0)) if local_host || local_port
-      limit ? Connecting.within(limit) { socket.connect(address) } : socket.connect(address)
-      socket
-    rescue ::Exception
-      socket&.close
-      raise
+    # A socket that is connected to one of a host's addresses.
+    def Connecting.dial(host, port, local, connect_timeout: nil, resolv_timeout: nil, fast_fallback: Connecting.racing?)
+      Dialing.new(host, port, local: local, limit: connect_timeout, resolv_limit: resolv_timeout,
+                  racing: fast_fallback).connect
+    end
+
+    # Whether addresses are raced where nobody says so: Ruby 3.4 lets a program decide.
+    def Connecting.racing?
+      !::Socket.respond_to?(:tcp_fast_fallback) || ::Socket.tcp_fast_fallback
     end
 
     def Connecting.within(limit, &block)
-      Timeouts.raise_after(limit, [::Errno::ETIMEDOUT, "user specified timeout"], &block)
+      return yield unless limit
+
+      Timeouts.raise_after(limit, [::IO::TimeoutError, "user specified timeout"], &block)
+    end
+
+    # `Socket.tcp`.
+    module SocketFunctions
+      # @see ::Socket.tcp
+      # @note Suspends the calling fiber until the connection stands. Names are resolved in a thread, and addresses
+      #   raced.
+      def tcp(host, port, local_host = nil, local_port = nil, **options)
+        return super if Polyphony.scheduler.nil? || (options.keys - TCPSocket::KNOWN).any?
+
+        open_timeout = options.delete(:open_timeout)
+        local = [local_host, local_port || 0] if local_host || local_port
+        socket = Connecting.within(open_timeout) { Connecting.dial(host, port, local, **options) }
+        return socket unless block_given?
+
+        begin
+          yield socket
+        ensure
+          socket.close
+        end
+      end
     end
 
     # @see ::UNIXSocket

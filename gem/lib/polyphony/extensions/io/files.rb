@@ -71,6 +71,15 @@ module Polyphony
           path.respond_to?(:to_path) && pipe_or_device?(path)
         end
 
+        # Whether open(2) may wait for somebody. The devices of memory (`/dev/null` and its kin) never do.
+        # @api private
+        def self.opens_late?(path)
+          path = path.to_path if path.respond_to?(:to_path)
+          path.is_a?(::String) && pipe_or_device?(path) && ::File.stat(path).then { |found| found.pipe? || found.rdev_major != 1 }
+        rescue ::SystemCallError
+          false # for the original to say
+        end
+
         def self.pipe_or_device?(path)
           # A plain file is the rule, and one question enough for it.
           !::File.file?(path) && (::File.pipe?(path) || ::File.chardev?(path))
@@ -79,6 +88,40 @@ module Polyphony
         end
         private_class_method :pipe_or_device?
       end
+
+      # Opening a file by its path.
+      #
+      # @see ::File
+      module Opening
+        # @see ::File#initialize
+        # @note Suspends the calling fiber where the path names a FIFO or a device that may wait for somebody.
+        def initialize(*arguments, **options)
+          return super unless Polyphony.scheduler && Files.opens_late?(arguments.first)
+
+          Polyphony.elsewhere { super(*arguments, **options) }
+        end
+      end
+
+      # What a File does besides.
+      module FileMethods
+        include Opening
+
+        # @see ::File#flock
+        # @note Suspends the calling fiber while another has the lock.
+        def flock(operation)
+          return super unless Polyphony.scheduler && operation.is_a?(::Integer) && operation.nobits?(::File::LOCK_NB)
+
+          super(operation | ::File::LOCK_NB) || Polyphony.elsewhere { super(operation) }
+        end
+      end
+
+      # @see ::IO#fsync
+      # @note Suspends the calling fiber until the disk has everything.
+      def fsync = Polyphony.elsewhere { super() }
+
+      # @see ::IO#fdatasync
+      # @note Suspends like {#fsync}.
+      def fdatasync = Polyphony.elsewhere { super() }
 
       # Commands that an IO runs.
       module Commands
@@ -95,6 +138,14 @@ module Polyphony
 
       module Singleton
         include Files
+
+        # @see ::IO.sysopen
+        # @note Suspends the calling fiber where the path names a FIFO or a device that may wait for somebody.
+        def sysopen(*arguments)
+          return super unless Polyphony.scheduler && Files.opens_late?(arguments.first)
+
+          Polyphony.elsewhere { super(*arguments) }
+        end
       end
     end
   end

@@ -10,9 +10,10 @@ module Polyphony
       class << self
         # Where a TCP connection to a host may go.
         #
+        # @param family [Integer, nil] which addresses; all of them by default
         # @return [Array<Addrinfo>]
-        def addresses(host, port)
-          ::Addrinfo.getaddrinfo(host, port, nil, :STREAM)
+        def addresses(host, port, family = nil)
+          ::Addrinfo.getaddrinfo(host, port, family, :STREAM)
         rescue ::SocketError => e
           # Of a name, Ruby 3.4 says in other words than Addrinfo what TCPSocket.new called.
           raise e if numeric?(host) || ::RUBY_VERSION < "3.4"
@@ -39,6 +40,8 @@ module Polyphony
 
       # @see ::Socket
       module OfSocket
+        include SocketFunctions
+
         # @note Suspends the calling fiber until a name is resolved.
         def getaddrinfo(host, *rest)
           rest.size > 5 ? Resolving.apart("name") { super } : Resolving.apart(host, rest.first) { super }
