@@ -70,7 +70,8 @@ module Polyphony
       ::IO => Extensions::IO::Singleton, ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
       ::Process => Extensions::Process, ::Timeout => Extensions::Timeout,
       ::Socket => Extensions::Resolving::OfSocket, ::Addrinfo => Extensions::Resolving::OfAddrinfo,
-      ::IPSocket => Extensions::Resolving::OfIPSocket
+      ::IPSocket => Extensions::Resolving::OfIPSocket,
+      **(defined?(::Zlib) ? { ::Zlib => Extensions::Zlib } : {})
     }.freeze
 
     private_constant :INSTANCES, :SINGLETONS
@@ -91,7 +92,6 @@ module Polyphony
       ::Kernel.include(Verbs)
       ::Object.include(Verbs) # Object took Kernel in before Kernel took the verbs in
       ::Kernel.at_exit { Polyphony.finish }
-      ::Zlib.singleton_class.prepend(Extensions::Zlib) if defined?(::Zlib)
       Late.install
     end
   end
