@@ -24,9 +24,12 @@ use crate::{
 };
 
 impl Scheduler {
-    /// Marks a `sleep` of the main fiber, or of one that it has resumed.
+    /// Marks a `sleep` of the main fiber, or of one that it has resumed. What others sleep changes nothing about it.
     pub(crate) fn asleep<R>(&self, sleep: impl FnOnce(&Self) -> R) -> R {
-        let earlier = self.asleep.replace(self.running.get() == Name::MAIN);
+        if self.running.get() != Name::MAIN {
+            return sleep(self);
+        }
+        let earlier = self.asleep.replace(true);
         let slept = sleep(self);
         self.asleep.set(earlier);
         slept
