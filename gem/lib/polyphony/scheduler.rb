@@ -24,6 +24,9 @@ module Polyphony
   #   - `completed`, `cancelled`, `queued`, `retried`: operations, since the thread began
   #
   #   @return [Hash{Symbol => Integer}]
+  # @!method fibers
+  #   What {Polyphony.dump} tells: a fiber, what it does, on which descriptor, and for how many seconds.
+  #   @api private
   # @!method kind
   #   @return [Symbol] `:io_uring` or `:epoll`
   # @!method poll(blocking = false)
@@ -119,6 +122,9 @@ module Polyphony
   #   Holds a fiber up, or lets it go on.
   #   @api private
   # @!method self.detained?(fiber)
+  #   @api private
+  # @!method self.watch_stretches(threshold)
+  #   Lets {Watchdog} hear of fibers that hold their thread for longer; with nil, no longer.
   #   @api private
   # @!method self.wake_sleeper(thread)
   #   Ends the `sleep` of a thread's main fiber, where it is in one.

@@ -11,14 +11,22 @@ module Polyphony
   #   watchdog.stop
   class Watchdog
     # A time in which a thread's loop got no turn.
-    #
-    # @!attribute fiber
-    #   @return [Fiber] the one that had the thread
-    # @!attribute line
-    #   @return [String, nil] where it gave the thread away at last, and in which method
-    # @!attribute seconds
-    #   @return [Float] how long it had had it
-    Stretch = ::Struct.new(:fiber, :line, :seconds) do
+    class Stretch
+      # @return [Fiber] the one that had the thread
+      attr_reader :fiber
+      # @return [String, nil] where it gave the thread away at last, and in which method
+      attr_reader :line
+      # @return [Float] how long it had had it
+      attr_reader :seconds
+
+      # @api private
+      def initialize(fiber, line, seconds)
+        @fiber = fiber
+        @line = line
+        @seconds = seconds
+      end
+
+      # @return [String] all of it in a sentence
       def to_s = format("%s held its thread for %.3f s, until %s", Report.title(fiber), seconds, line || "it ended")
     end
 
