@@ -74,6 +74,12 @@ impl OpenFile {
         self.get().mode & READABLE != 0
     }
 
+    /// Whether it was opened for what is waited for, and no characters are left that only readers of characters see.
+    pub(crate) fn can_wait_for(self, events: i16) -> bool {
+        let file = self.get();
+        if events == libc::POLLOUT { file.mode & WRITABLE != 0 } else { self.is_readable() && file.cbuf.len == 0 }
+    }
+
     /// Whether a write goes straight to the kernel: nothing is buffered and nothing is to be converted. A file
     /// that was read ahead of its position has to go back first.
     pub(crate) fn writes_straight(self) -> bool {

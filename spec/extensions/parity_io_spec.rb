@@ -46,6 +46,18 @@ RSpec.describe "Parity with stock Ruby, of functions" do
       %q(u, v = UDPSocket.new, UDPSocket.new; u.bind("127.0.0.1", 0); v.connect("127.0.0.1", u.addr[1]); v.sendmsg("ab"); v.send("", 0); [u.recvmsg.first, u.recvmsg.first]),
       %q(u, v = UDPSocket.new, UDPSocket.new; u.bind("127.0.0.1", 0); v.sendmsg("ab", 0, u.local_address); u.recvmsg(1).values_at(0, 2).first)
     ],
+    "what spec/parity found" => [
+      %q(r, w = IO.pipe; r.wait_writable(0)), %q(r, w = IO.pipe; w.wait_readable(0)), %q(file("ab", "r") { |io| io.wait_writable }),
+      %q(r, w = IO.pipe("utf-8", "utf-16le"); w << "ab\n"; r.getc; r.ungetc("é"); r.wait_readable(0)),
+      %q(unix { |a, b| a << "é"; buffer = +"é"; [b.recv(2, 0, buffer), buffer.encoding] }),
+      %q(unix { |a, b| [b.recv(0).encoding, b.recv(0, 0, +"kept".b).encoding] }),
+      %q(unix { |a, b| a.send(1, 0) }), %q(UDPSocket.new.send(1, 0)), %q(unix { |a, b| a.send(nil, 0) }),
+      %q(r, w = IO.pipe; w << "a"; [r.sysread(0, buffer = +"kept"), buffer]),
+      %q(system("exit 3"); Process.detach(spawn("exit 4")).join; $?.exitstatus),
+      %q(system("exit 3"); [Process.detach(spawn("exit 4")).value.exitstatus, $?.exitstatus]),
+      %q(pid = spawn("exit 4"); Process.wait(pid); Process.detach(pid).value),
+      %q(system("exit 3"); [Process.waitall, $?])
+    ],
     "names" => [
       %q(Addrinfo.tcp("127.0.0.1", 80)), %q(Addrinfo.tcp("localhost", 80).ip_port), %q(Addrinfo.udp("::1", "53")), %q(Addrinfo.tcp(nil, 80).ip_port),
       %q(Addrinfo.tcp("localhost", "no such service")), %q(Addrinfo.tcp("127.0.0.1", "bad")), %q(Addrinfo.tcp(1, 2)), %q(Addrinfo.tcp("x")),

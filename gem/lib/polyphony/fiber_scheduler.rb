@@ -56,11 +56,12 @@ module Polyphony
       Native.io_read(io, buffer, nil, offset, length, nil)
     end
 
+    # @param length [Integer] how many bytes are to be written at least. With 0 it waits for room for some, too:
+    #   `syswrite` does not ask again, and `write_nonblock` never comes here.
     # @return [Integer] how many bytes were written, or a negative errno
-    # @see #io_read
     def io_write(io, buffer, length, offset = 0)
       here
-      Native.io_write(io, buffer, nil, offset, length, nil)
+      Native.io_write(io, buffer, nil, offset, [length, 1].max, nil)
     end
 
     # @param from [Integer] where in the file

@@ -31,6 +31,9 @@ fn wait_writable(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error>
 fn wait(ruby: &Ruby, io: Value, args: &[Value], events: i16) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
     let Some(file) = OpenFile::of(io) else { return original(ruby, args) };
+    if !file.can_wait_for(events) {
+        return original(ruby, args); // which says why not
+    }
     if events == libc::POLLIN && !file.buffered().is_empty() {
         return Ok(io);
     }

@@ -34,7 +34,7 @@ module Polyphony
         ended = []
         loop { ended << wait2 }
       rescue ::Errno::ECHILD
-        ended
+        ended.empty? ? super : ended # which also clears `$?`
       end
 
       # In the child of a fork the calling fiber is the main one, and the only one.
@@ -51,10 +51,10 @@ module Polyphony
       def detach(pid)
         return super unless Polyphony.scheduler
 
+        # Not `wait2`: `$?` is the thread's, and of what others wait for.
         waiter = ::Thread.current.main_fiber.spin(:detach) do
-          wait2(pid).last
-        rescue ::Errno::ECHILD
-          nil # somebody else took the status
+          status = ::Process::Status.wait(pid)
+          status if status && status.pid.positive? # else somebody took it
         end
         waiter.define_singleton_method(:pid) { pid }
         waiter

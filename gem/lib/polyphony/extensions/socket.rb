@@ -26,13 +26,13 @@ module Polyphony
         return data unless data.is_a?(::String)
 
         data = nil if data.empty? && Extensions::BasicSocket.nil_at_end?
-        buffer && data ? buffer.replace(data) : data
+        buffer && data ? buffer.replace(data.force_encoding(buffer.encoding)) : data
       end
 
       # @note Suspends the calling fiber until the kernel has taken the message.
       # @return [Integer] bytes sent
       def send(message, flags, address = nil)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && ::String.try_convert(message)
 
         address = address.to_sockaddr if address.is_a?(::Addrinfo)
         Native.send(self, message, flags, address)
@@ -56,7 +56,7 @@ module Polyphony
       end
 
       def __stock_empty__(buffer)
-        buffer ? buffer.replace("") : +""
+        buffer ? buffer.clear : "".b
       end
 
       # Ruby 3.3 changed what `recv` says at the end of a stream.
@@ -281,7 +281,7 @@ module Polyphony
       # @note Suspends the calling fiber until the kernel has taken the message.
       # @return [Integer] bytes sent
       def send(message, flags, *destination)
-        return super if Polyphony.scheduler.nil? || destination.size > 2
+        return super if Polyphony.scheduler.nil? || destination.size > 2 || ::String.try_convert(message).nil?
 
         host, port = destination
         address = host

@@ -1,0 +1,129 @@
+# frozen_string_literal: true
+
+# Sequences of calls on queues and locks, by several who wait for one another.
+#
+# Each step is told to one actor; when every actor has either answered or waits, what came of it is written down,
+# with the state of all that they share. In stock Ruby an actor is a thread, with the gem a fiber.
+class Locks
+  ACTORS = 3
+  CALLS = [
+    "queue.push(NUMBER)", "queue << NUMBER", "queue.enq(nil)", "queue.pop", "queue.shift", "queue.deq", "queue.pop(true)", "queue.shift(false)", "queue.close", "queue.clear", "queue.empty?", "queue.length", "queue.closed?", "queue.num_waiting", "queue.pop(1, 2)", "queue.push",
+    "sized.push(NUMBER)", "sized << NUMBER", "sized.push(NUMBER, true)", "sized.enq(NUMBER, false)", "sized.pop", "sized.shift", "sized.deq(true)", "sized.max", "sized.max = SMALL", "sized.max = 0", "sized.clear", "sized.close", "sized.num_waiting", "sized.size", "sized.push",
+    "mutex.lock", "mutex.unlock", "mutex.try_lock", "mutex.locked?", "mutex.owned?", "mutex.synchronize { NUMBER }", "mutex.synchronize { queue.pop }", "mutex.synchronize { raise \"mine\" }", "mutex.lock", "mutex.unlock", "mutex.sleep(0)", "mutex.synchronize",
+    "mutex.synchronize { condition.wait(mutex); NUMBER }", "condition.wait(mutex)", "condition.signal", "condition.broadcast", "condition.signal", "mutex.synchronize { condition.signal }",
+    "monitor.enter", "monitor.exit", "monitor.try_enter", "monitor.synchronize { NUMBER }", "monitor.synchronize { monitor.synchronize { queue.pop } }", "monitor.mon_owned?", "monitor.mon_locked?", "monitor.synchronize { monitored.wait; NUMBER }", "monitored.wait", "monitored.signal", "monitored.broadcast", "monitor.synchronize { monitored.signal }", "monitor.mon_try_enter",
+    "Queue.new([1, 2]).size", "Queue.new(3)", "SizedQueue.new(0)", "SizedQueue.new", "Marshal.dump(queue)", "Thread.pass"
+  ].freeze
+  STATE = "[queue.size, queue.num_waiting, queue.closed?, sized.size, sized.num_waiting, sized.max, mutex.locked?, monitor.mon_locked?]"
+
+  Shared = Struct.new(:queue, :sized, :mutex, :condition, :monitor, :monitored) do
+    def self.make
+      monitor = Monitor.new
+      new(Thread::Queue.new, Thread::SizedQueue.new(2), Thread::Mutex.new, Thread::ConditionVariable.new, monitor, monitor.new_cond)
+    end
+  end
+
+  # One who does as told, and says what came of it.
+  class Actor
+    attr_reader :busy, :answer
+
+    def initialize(shared)
+      @shared = shared
+      @told = Thread::Queue.new
+      @runner = Mode.beside { live }
+    end
+
+    def tell(source)
+      @busy = true
+      @answer = nil
+      @told.push(source)
+    end
+
+    def dismiss = @told.close
+
+    # A lock that is let go wakes a thread before Ruby says so; then the kernel knows.
+    def waits? = @runner.stop? && !File.read("/proc/self/task/#{@runner.native_thread_id}/syscall").start_with?("running")
+
+    def done? = !@runner.alive?
+
+    private
+
+    def live
+      while (source = @told.pop)
+        @answer = Transcript.answer { @shared.instance_eval(source) }
+        @busy = false
+      end
+      let_go
+    end
+
+    # What an actor still has when it ends would be the others' for ever.
+    def let_go
+      @shared.mutex.unlock if @shared.mutex.owned?
+      @shared.monitor.exit while @shared.monitor.mon_owned?
+    end
+  end
+
+  def initialize(seed, kept)
+    @random = Random.new(seed)
+    @steps = Array.new(@random.rand(4..20)) { |number| [@random.rand(ACTORS), source(number)] }
+    @steps = kept.map { |number| @steps.fetch(number) } if kept
+  end
+
+  def run(transcript)
+    @shared = Shared.make
+    @actors = Array.new(ACTORS) { Actor.new(@shared) }
+    settle
+    @steps.each { |number, source| play(transcript, number, source) }
+    dismiss
+  end
+
+  private
+
+  # Gives everybody what they wait for; whoever ends lets go of what they hold.
+  def dismiss
+    [*@actors, @shared.queue, @shared.sized].each { |each| each.respond_to?(:dismiss) ? each.dismiss : each.close }
+    20.times do
+      break if @actors.all?(&:done?)
+
+      @shared.condition.broadcast
+      @shared.monitor.synchronize { @shared.monitored.broadcast } if @shared.monitor.try_enter
+      @shared.monitor.exit if @shared.monitor.mon_owned?
+      settle
+    end
+  end
+
+  def source(number)
+    CALLS[@random.rand(CALLS.size)].gsub("NUMBER", (10 + number).to_s).gsub("SMALL", @random.rand(1..3).to_s)
+  end
+
+  # Whom a call still holds is told nothing.
+  def play(transcript, number, source)
+    return transcript.say("#{number}: #{source}", "busy") if @actors[number].busy
+
+    transcript.doing = source
+    before = @actors.select(&:busy)
+    @actors[number].tell(source)
+    settle
+    came = (before | [@actors[number]]).sort_by { |actor| @actors.index(actor) }
+    came = came.map { |actor| "#{@actors.index(actor)} #{actor.busy ? "waits" : actor.answer}" }
+    transcript.say("#{number}: #{source}", "#{came.join(" & ")} | #{Transcript.answer { @shared.instance_eval(STATE) }}")
+  end
+
+  # Until everybody waits.
+  def settle
+    case Mode::NAME
+    when "stock" then settle_threads
+    when "bare" then 40.times { sleep 0 }
+    else 40.times { snooze }
+    end
+  end
+
+  # Nobody runs, and once more after all could have had the lock of the interpreter.
+  def settle_threads
+    looks = 0
+    while looks < 2
+      sleep 0.0002
+      looks = @actors.all? { |actor| actor.done? || actor.waits? } ? looks + 1 : 0
+    end
+  end
+end
