@@ -77,7 +77,11 @@ impl OpenFile {
     /// Whether it was opened for what is waited for, and no characters are left that only readers of characters see.
     pub(crate) fn can_wait_for(self, events: i16) -> bool {
         let file = self.get();
-        if events == libc::POLLOUT { file.mode & WRITABLE != 0 } else { self.is_readable() && file.cbuf.len == 0 }
+        if events == libc::POLLOUT {
+            file.mode & WRITABLE != 0
+        } else {
+            self.is_readable() && file.cbuf.len == 0
+        }
     }
 
     /// Whether a write goes straight to the kernel: nothing is buffered and nothing is to be converted. A file

@@ -14,9 +14,7 @@ RSpec.describe "Sequences of calls, as in stock Ruby", limit: 600 do
 
   BOUNDS.each do |family, bound|
     comparison = Comparison.new(family, known: Known::ALL, ends: Known::ENDS)
-    # How the scheduler alone cuts streams into pieces depends on the machine's pace still.
-    modes = family == "streams" ? Comparison::MODES - %w[bare] : Comparison::MODES
-    modes.each do |mode|
+    Comparison::MODES.each do |mode|
       it "hold for #{family}, in the mode #{mode}" do
         first = Integer(ENV.fetch("PARITY_FIRST", 1))
         seeds = first...(first + Integer(ENV.fetch("PARITY_SEEDS", bound)))
