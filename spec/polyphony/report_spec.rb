@@ -63,7 +63,7 @@ RSpec.describe "Polyphony::Deadlock" do
   end
 
   {
-    "sleeps" => "pid = spawn(\"sleep 0.3; kill -USR1 #{$$}\"); Signal.trap(:USR1) { exit!(7) }; spin { sleep }; sleep",
+    "sleeps" => "pid = $$; spawn(\"sleep 0.3; kill -USR1 \#{pid}\"); Signal.trap(:USR1) { exit!(7) }; spin { sleep }; sleep",
     "waits for another thread" => "queue = Queue.new; Thread.new { sleep 0.2; queue << 7 }; exit!(spin { queue.pop }.await)",
     "has a signal handler" => "trap(:USR1) { exit!(7) }; pid = $$; spawn(\"sleep 0.2; kill -USR1 \#{pid}\"); spin { suspend }.await",
     "waits for a descriptor" => "r, w = IO.pipe; pid = spawn('sleep 0.2; echo', out: w); w.close; Process.detach(pid); spin { r.gets }.await; exit!(7)"
