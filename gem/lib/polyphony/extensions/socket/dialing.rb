@@ -128,10 +128,13 @@ module Polyphony
         end
       end
 
-      # Ends whoever has not ended, and closes what came too late.
+      # Ends whoever has not ended, and closes what came too late. Who is cancelled meanwhile gets no socket.
       def finish
         alive = @helpers.reject(&:dead?)
         ::Fiber.current.__await_ends__(alive.each(&:stop)) if alive.any?
+      rescue ::Exception # rubocop:disable Lint/RescueException
+        @winner&.close
+        raise
       ensure
         @events.shift.last.then { |late| late.close if late.is_a?(::Socket) } until @events.empty?
       end
