@@ -75,6 +75,7 @@ class Locks
     settle
     @steps.each { |number, source| play(transcript, number, source) }
     dismiss
+    transcript.say("end", "left: #{@actors.reject(&:done?).map { |actor| @actors.index(actor) }}")
   end
 
   private

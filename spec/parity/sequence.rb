@@ -76,5 +76,5 @@ $stdin.reopen(File::NULL)
 $stdout.reopen(File::NULL)
 Mode.run do
   (first...(first + count)).each { |seed| transcript.sequence(seed) { family.new(seed, kept).run(transcript) } }
+  transcript.finish # and not after the fibers that a sequence has left in a deadlock, as stock Ruby leaves threads
 end
-transcript.finish
