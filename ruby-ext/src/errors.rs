@@ -21,6 +21,15 @@ pub(crate) fn of_io(ruby: &Ruby, io: Value, errno: i32, function: &str) -> Error
     made.map_or_else(|error| error, Into::into)
 }
 
+/// The `SystemCallError` of stock Ruby's `io_fillbuf`, which names the descriptor, too.
+pub(crate) fn of_filling(ruby: &Ruby, io: Value, errno: i32) -> Error {
+    let Some(file) = OpenFile::of(io) else { return of_io(ruby, io, errno, "io_fillbuf") };
+    let place = format!("fd:{} {}", file.fd(), file.path().unwrap_or_default());
+    let made: Result<Exception, Error> =
+        ruby.exception_system_call_error().funcall("new", (place, errno, "io_fillbuf"));
+    made.map_or_else(|error| error, Into::into)
+}
+
 /// An `IOError`.
 pub(crate) fn io(ruby: &Ruby, message: &'static str) -> Error {
     Error::new(ruby.exception_io_error(), message)

@@ -14,6 +14,7 @@ mod lines;
 mod poll;
 mod read;
 pub(crate) mod splice;
+mod text;
 mod turns;
 mod write;
 

@@ -4,11 +4,13 @@
 //! from it, so that every way of reading one IO sees the same stream: `gets`, `ungetc`, `read_nonblock`,
 //! `IO.select` and C extensions alike. Bytes that a cancelled read brought go there too.
 
+use std::ffi::c_char;
+
 use magnus::{
     Error, RString, Ruby, Value,
     rb_sys::{AsRawValue, FromRawValue},
 };
-use rb_sys::{VALUE, rb_io_t};
+use rb_sys::{OnigEncodingTypeST, VALUE, rb_io_buffer_t, rb_io_t};
 
 use crate::errors;
 
@@ -16,6 +18,8 @@ const READABLE: i32 = 0x0000_0001;
 const WRITABLE: i32 = 0x0000_0002;
 const SYNC: i32 = 0x0000_0008;
 const DUPLEX: i32 = 0x0000_0020;
+/// `FMODE_TEXTMODE`: line ends are converted as they are read.
+const TEXT: i32 = 0x0000_1000;
 const NO_REVERSE_LOOKUP: i32 = 0x0000_0100;
 /// The least that Ruby gives a read buffer.
 const LEAST: usize = 8192;
@@ -98,10 +102,39 @@ impl OpenFile {
             && file.encs.ecflags & NEWLINES == 0
     }
 
-    /// Whether characters are converted as they are read.
-    pub(crate) fn converts(self) -> bool {
+    /// How characters are converted as they are read; nothing where they are not.
+    pub(crate) fn conversion(self) -> Option<Conversion> {
         let file = self.get();
-        !file.encs.enc2.is_null() || !file.readconv.is_null() || file.encs.ecflags & NEWLINES != 0
+        let encodings = &file.encs;
+        if encodings.enc2.is_null() && file.mode & TEXT == 0 {
+            return None;
+        }
+        // SAFETY: encodings of Ruby's, where they are not null.
+        let name = |encoding: *const OnigEncodingTypeST| match unsafe { encoding.as_ref() } {
+            Some(encoding) if !encodings.enc2.is_null() => encoding.name,
+            Some(_) | None => c"".as_ptr(),
+        };
+        Some(Conversion {
+            from: name(encodings.enc2),
+            to: name(encodings.enc),
+            flags: encodings.ecflags & !WRITTEN_NEWLINES,
+            options: encodings.ecopts,
+        })
+    }
+
+    /// The encoding of what is read.
+    pub(crate) fn encoding(self) -> Encoding {
+        let encoding = self.get().encs.enc;
+        if !encoding.is_null() {
+            return Encoding(encoding);
+        }
+        // SAFETY: Ruby always has a default.
+        Encoding(unsafe { rb_sys::rb_default_external_encoding() })
+    }
+
+    /// The characters converted and not yet taken, which only readers of characters see.
+    pub(crate) fn characters(&self) -> &[u8] {
+        held(&self.get().cbuf)
     }
 
     /// The encoding that a string must be brought to before it is written; nothing where it goes as it is.
@@ -137,12 +170,7 @@ impl OpenFile {
 
     /// The bytes read and not yet taken.
     pub(crate) fn buffered(&self) -> &[u8] {
-        let buffer = &self.get().rbuf;
-        if buffer.len <= 0 {
-            return &[];
-        }
-        // SAFETY: Ruby's invariant: `len` bytes stand at `off`.
-        unsafe { std::slice::from_raw_parts(buffer.ptr.add(buffer.off as usize).cast(), buffer.len as usize) }
+        held(&self.get().rbuf)
     }
 
     /// Puts bytes behind those that wait to be taken.
@@ -183,28 +211,91 @@ impl OpenFile {
             file.mode |= NO_REVERSE_LOOKUP;
         }
     }
+}
 
-    /// Whether the first character in the buffer is whole, in the IO's encoding.
-    pub(crate) fn has_whole_character(self) -> bool {
-        let bytes = self.buffered();
-        let Some(&first) = bytes.first() else { return false };
-        if first.is_ascii() && !self.converts() {
-            return true;
+/// An encoding of Ruby's, which is never freed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Encoding(*const OnigEncodingTypeST);
+
+impl Encoding {
+    /// The encoding of a string.
+    pub(crate) fn of(string: RString) -> Self {
+        // SAFETY: a live string.
+        Encoding(unsafe { rb_sys::rb_enc_get(string.as_raw()) })
+    }
+
+    /// Ruby's object for it.
+    pub(crate) fn object(self) -> Value {
+        // SAFETY: an encoding, whose object lives as long as Ruby.
+        unsafe { Value::from_raw(rb_sys::rb_enc_from_encoding(self.0.cast_mut())) }
+    }
+
+    /// Whether ASCII is itself in it.
+    pub(crate) fn has_ascii(self) -> bool {
+        // SAFETY: an encoding.
+        unsafe { (*self.0).min_enc_len == 1 && rb_sys::rb_enc_dummy_p(self.0.cast_mut()) == 0 }
+    }
+
+    /// Whether a character begins at a place.
+    pub(crate) fn begins_character(self, bytes: &[u8], at: usize) -> bool {
+        let range = bytes.as_ptr_range();
+        let place = range.start.wrapping_add(at);
+        // SAFETY: the place is in the slice.
+        let head = unsafe {
+            rb_sys::onigenc_get_left_adjust_char_head(self.0.cast_mut(), range.start, place, range.end)
+        };
+        head.cast_const() == place
+    }
+
+    /// Whether the last character needs bytes that are not there.
+    pub(crate) fn is_cut(self, bytes: &[u8]) -> bool {
+        let range = bytes.as_ptr_range();
+        if bytes.is_empty() {
+            return false;
         }
-        let file = self.get();
-        // SAFETY: an IO's encoding is null (the default is meant) or Ruby's own; the bytes are a slice.
+        // SAFETY: the last byte is in the slice, and so is what begins its character.
         unsafe {
-            let encoding = if file.encs.enc.is_null() {
-                rb_sys::rb_default_external_encoding()
-            } else {
-                file.encs.enc.cast_mut()
-            };
-            let start = bytes.as_ptr().cast();
-            let length = rb_sys::rb_enc_precise_mbclen(start, start.add(bytes.len()), encoding);
-            length >= -1 // below -1: more bytes are needed; -1: invalid, which is an answer
+            let last = range.end.sub(1);
+            let head =
+                rb_sys::onigenc_get_left_adjust_char_head(self.0.cast_mut(), range.start, last, range.end);
+            needs_more(rb_sys::rb_enc_precise_mbclen(head.cast(), range.end.cast(), self.0.cast_mut()))
         }
     }
+
+    /// Whether the first character is whole; one that is invalid is.
+    pub(crate) fn has_character(self, bytes: &[u8]) -> bool {
+        let range = bytes.as_ptr_range();
+        // SAFETY: a slice.
+        !bytes.is_empty()
+            && !needs_more(unsafe {
+                rb_sys::rb_enc_precise_mbclen(range.start.cast(), range.end.cast(), self.0.cast_mut())
+            })
+    }
+}
+
+/// Below -1 of what tells the length of a character: so many bytes more are needed. -1 is one that is invalid.
+fn needs_more(length: i32) -> bool {
+    length < -1
+}
+
+/// How an IO converts what it reads.
+pub(crate) struct Conversion {
+    /// The name of an encoding, or nothing where only line ends are converted.
+    pub(crate) from: *const c_char,
+    pub(crate) to: *const c_char,
+    pub(crate) flags: i32,
+    pub(crate) options: VALUE,
+}
+
+fn held(buffer: &rb_io_buffer_t) -> &[u8] {
+    if buffer.len <= 0 {
+        return &[];
+    }
+    // SAFETY: Ruby's invariant: `len` bytes stand at `off`.
+    unsafe { std::slice::from_raw_parts(buffer.ptr.add(buffer.off as usize).cast(), buffer.len as usize) }
 }
 
 /// `ECONV_NEWLINE_DECORATOR_MASK`: line ends are converted.
 const NEWLINES: i32 = 0x0000_3f00;
+/// Those of `ECONV_NEWLINE_DECORATOR_WRITE_MASK`, with the one of newer Rubies.
+const WRITTEN_NEWLINES: i32 = 0x0000_7000;

@@ -9,8 +9,11 @@ module Polyphony
     # Refuses a limit of nothing, of which a loop would never have enough.
     # @api private
     def self.check_limit(limit, name)
-      raise ::ArgumentError, "invalid limit: 0 for #{name}" if ::Numeric === limit && limit.to_int.zero?
+      raise ::ArgumentError, "invalid limit: 0 for #{name}" if limits_to_nothing?(limit)
     end
+
+    # @api private
+    def self.limits_to_nothing?(limit) = ::Numeric === limit && limit.to_int.zero?
 
     # Yields what is read, as it comes.
     #

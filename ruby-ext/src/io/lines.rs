@@ -1,9 +1,18 @@
 //! Lines: when does the buffer hold one?
 
-use magnus::{Error, RHash, RModule, RString, Ruby, Value, method, prelude::*, rb_sys::FromRawValue};
+use std::cell::{Cell, RefCell};
 
-use super::{original, read};
-use crate::{open_file::OpenFile, scheduler::Scheduler};
+use magnus::{
+    Error, RModule, RString, Ruby, Value, method,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue},
+};
+
+use super::{original, read, text::Text};
+use crate::{
+    open_file::{Encoding, OpenFile},
+    scheduler::Scheduler,
+};
 
 /// What ends a line.
 enum Until {
@@ -26,97 +35,136 @@ fn gets(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if Scheduler::current().is_none() {
         return original(ruby, args);
     }
-    if args.is_empty() && has_newline(io) && is_default_separator() {
+    let Some(file) = OpenFile::of(io) else { return original(ruby, args) };
+    if args.is_empty() && has_plain_newline(file) && is_default_separator() {
         return original(ruby, args);
     }
-    // Arguments that make no sense are for the original to refuse.
-    let Some(until) = until(args) else { return original(ruby, args) };
-    let scanned = std::cell::Cell::new(0);
-    read::when(ruby, io, args, read::CHUNK, |file| until.is_met(file.buffered(), &scanned))
+    // Arguments that make no sense are for the original to refuse, before anything is waited for.
+    let Some(until) = until(ruby, file, args) else { return original(ruby, args) };
+    let text = RefCell::new(Text::of(file)?);
+    let scanned = Cell::new(0);
+    let enough = |file: OpenFile| {
+        text.borrow_mut().is(file, |characters, encoding| until.is_met(characters, encoding, &scanned))
+    };
+    read::when(ruby, io, args, read::CHUNK, read::FILLING, enough)
 }
 
-fn has_newline(io: Value) -> bool {
-    OpenFile::of(io).is_some_and(|file| memchr(b'\n', file.buffered()).is_some())
+fn has_plain_newline(file: OpenFile) -> bool {
+    memchr(b'\n', file.buffered()).is_some() && file.conversion().is_none() && file.encoding().has_ascii()
 }
 
 fn is_default_separator() -> bool {
-    separator().is_some_and(|separator| separator == b"\n")
+    separator().and_then(bytes).is_some_and(|separator| separator == b"\n")
 }
 
 /// `$/`, nothing where it is nil.
 #[expect(deprecated, reason = "the global variable itself may not be read in other Ractors")]
-fn separator() -> Option<Vec<u8>> {
+fn separator() -> Option<RString> {
     // SAFETY: a variable of Ruby's, nil or a string that it keeps alive, read with the GVL.
-    bytes(unsafe { Value::from_raw(rb_sys::rb_rs) })
+    RString::from_value(unsafe { Value::from_raw(rb_sys::rb_rs) })
 }
 
-fn bytes(value: Value) -> Option<Vec<u8>> {
-    let string = RString::from_value(value)?;
+/// Whether a separator is the one that every `$/` begins as, which fits every encoding.
+fn is_everybodys(separator: RString) -> bool {
+    // SAFETY: a constant of Ruby's.
+    separator.as_raw() == unsafe { rb_sys::rb_default_rs }
+}
+
+fn bytes(string: RString) -> Option<Vec<u8>> {
     // SAFETY: copied at once; no Ruby call in between.
     Some(unsafe { string.as_slice() }.to_vec())
 }
 
-/// Reads the arguments of `gets(sep = $/, limit = nil, chomp: false)` in all their forms.
-fn until(args: &[Value]) -> Option<Until> {
-    let positional = match args.split_last() {
-        Some((last, rest)) if RHash::from_value(*last).is_some() => rest,
-        _ => args,
-    };
+/// Reads the arguments of `gets(sep = $/, limit = nil, chomp: false)` in all their forms. Nothing where the
+/// original will refuse them.
+fn until(ruby: &Ruby, file: OpenFile, args: &[Value]) -> Option<Until> {
+    // SAFETY: called from a method that Ruby called with these arguments.
+    let keywords = unsafe { rb_sys::rb_keyword_given_p() } != 0;
+    let positional = args.split_last().filter(|_| keywords).map_or(args, |(_, rest)| rest);
     let (ends, limit) = match *positional {
         [] => (separator(), None),
         [only] if only.is_nil() => (None, None),
-        [only] => match bytes(only) {
+        [only] => match RString::from_value(only) {
             Some(ends) => (Some(ends), None),
-            None => (separator(), Some(i64::try_convert(only).ok()?)),
+            None => match i64::try_convert(only) {
+                Ok(limit) => (separator(), Some(limit)),
+                Err(_) => (Some(RString::try_convert(only).ok()?), None),
+            },
         },
         [ends, limit] => {
             let limit = if limit.is_nil() { None } else { Some(i64::try_convert(limit).ok()?) };
-            (if ends.is_nil() { None } else { Some(bytes(ends)?) }, limit)
+            (if ends.is_nil() { None } else { Some(RString::try_convert(ends).ok()?) }, limit)
         }
         _ => return None,
     };
-    // A negative limit is none; room for the rest of a character that the limit would cut.
-    let limit =
-        limit.and_then(|limit| usize::try_from(limit).ok()).map(|limit| limit + usize::from(limit > 0) * 16);
-    Some(match ends {
-        None => Until::End(limit),
-        Some(ends) if ends.is_empty() => Until::Paragraph(limit),
-        Some(ends) => Until::Separator(ends, limit),
-    })
+    // A negative limit is none.
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    let Some(ends) = ends else { return Some(Until::End(limit)) };
+    let ends = fitting(ruby, file, ends)?;
+    Some(if ends.is_empty() { Until::Paragraph(limit) } else { Until::Separator(ends, limit) })
 }
 
+/// The bytes of a separator, in the encoding that is read; nothing where it has none there.
+fn fitting(ruby: &Ruby, file: OpenFile, ends: RString) -> Option<Vec<u8>> {
+    let encoding = file.encoding();
+    let fits = Encoding::of(ends) == encoding || ends.is_empty() || is_ascii(ends) && encoding.has_ascii();
+    if fits {
+        return bytes(ends);
+    }
+    let newline = is_everybodys(ends).then(|| ruby.str_new("\n"))?;
+    bytes(newline.funcall("encode", (encoding.object(),)).ok()?)
+}
+
+fn is_ascii(string: RString) -> bool {
+    // SAFETY: a live string.
+    unsafe { rb_sys::rb_enc_str_asciionly_p(string.as_raw()) != 0 }
+}
+
+/// A character that a limit would cut is read on, for so many bytes.
+const MOST_CUT: usize = 16;
+
 impl Until {
-    /// Whether `buffered` holds a line. `scanned` remembers what need not be looked at again.
-    fn is_met(&self, buffered: &[u8], scanned: &std::cell::Cell<usize>) -> bool {
+    /// Whether the original finds a line in `text`. `scanned` remembers what need not be looked at again.
+    fn is_met(&self, text: &[u8], encoding: Encoding, scanned: &Cell<usize>) -> bool {
         let (Until::Separator(_, limit) | Until::Paragraph(limit) | Until::End(limit)) = self;
-        if limit.is_some_and(|limit| buffered.len() >= limit) {
+        if *limit == Some(0) {
             return true;
         }
         match self {
-            Until::End(_) => false,
+            Until::End(_) => limited(text, encoding, *limit).is_some(),
             Until::Separator(ends, _) => {
-                let from = scanned.get().min(buffered.len());
-                scanned.set(buffered.len().saturating_sub(ends.len() - 1));
-                find(&buffered[from..], ends)
+                let from = scanned.get().min(text.len());
+                scanned.set(text.len().saturating_sub(ends.len() - 1));
+                find(text, from, ends, encoding) || limited(text, encoding, *limit).is_some()
             }
             Until::Paragraph(_) => {
-                let text = buffered.iter().position(|&byte| byte != b'\n').unwrap_or(buffered.len());
-                let Some(end) = buffered[text..].windows(2).position(|pair| pair == b"\n\n") else {
-                    return false;
-                };
-                buffered[text + end..].iter().any(|&byte| byte != b'\n')
+                let begin = text.iter().position(|&byte| byte != b'\n').unwrap_or(text.len());
+                let text = &text[begin..];
+                let end = text.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2);
+                let end = end.into_iter().chain(limited(text, encoding, *limit)).min();
+                end.is_some_and(|end| text[end..].iter().any(|&byte| byte != b'\n'))
             }
         }
     }
 }
 
-fn find(bytes: &[u8], ends: &[u8]) -> bool {
-    let mut rest = bytes;
-    while let Some(at) = memchr(ends[0], rest) {
-        if rest[at..].starts_with(ends) {
+/// Where a limit ends a line, with the rest of the character that it would cut.
+fn limited(text: &[u8], encoding: Encoding, limit: Option<usize>) -> Option<usize> {
+    let limit = limit?;
+    let mut ends = limit..=limit + MOST_CUT;
+    ends.find(|&end| end > text.len() || end == limit + MOST_CUT || !encoding.is_cut(&text[..end]))
+        .filter(|&end| end <= text.len())
+}
+
+/// Whether a separator stands in `text` from a place on, and not within a character.
+fn find(text: &[u8], from: usize, ends: &[u8], encoding: Encoding) -> bool {
+    let mut from = from;
+    while let Some(at) = memchr(ends[0], &text[from..]) {
+        from += at;
+        if text[from..].starts_with(ends) && encoding.begins_character(text, from) {
             return true;
         }
-        rest = &rest[at + 1..];
+        from += 1;
     }
     false
 }

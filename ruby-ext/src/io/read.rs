@@ -5,6 +5,8 @@
 //! next one. Only where large pieces come one after the other does a read bring a string of its own, which
 //! is the answer then: new, locked and kept until the kernel has let go of it.
 
+use std::cell::RefCell;
+
 use magnus::{
     Error, Integer, RModule, RString, Ruby, Value, method,
     prelude::*,
@@ -12,7 +14,7 @@ use magnus::{
 };
 use polyphony_core::op::{Op, Outcome, POSITION};
 
-use super::{original, string_bytes};
+use super::{original, string_bytes, text::Text};
 use crate::{
     errors,
     open_file::OpenFile,
@@ -30,13 +32,24 @@ pub(crate) enum Filled {
     Woken(Value),
 }
 
+/// What stock Ruby does for those who read characters, lines and single bytes.
+pub(crate) const FILLING: &str = "io_fillbuf";
+
 /// The most that one fill asks for.
 pub(crate) const CHUNK: u32 = 16 * 1024;
 
 /// Waits for bytes and puts at most `len` of them into the IO's read buffer.
-pub(crate) fn fill(ruby: &Ruby, scheduler: &Scheduler, io: Value, len: u32) -> Result<Filled, Error> {
+///
+/// `function` is the one of stock Ruby that a failure is told of.
+fn fill(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    len: u32,
+    function: &'static str,
+) -> Result<Filled, Error> {
     let room = Room::Shared(len.min(CHUNK));
-    fill_by(ruby, scheduler, io, &room, |performed| take_in(scheduler, io, performed.outcome))
+    fill_by(ruby, scheduler, io, &room, function, |performed| take_in(scheduler, io, performed.outcome))
 }
 
 /// Where a read puts what it finds.
@@ -125,6 +138,7 @@ fn fill_by(
     scheduler: &Scheduler,
     io: Value,
     room: &Room,
+    function: &str,
     mut take: impl FnMut(&Performed),
 ) -> Result<Filled, Error> {
     loop {
@@ -146,7 +160,8 @@ fn fill_by(
             libc::ENOBUFS => drop(scheduler.snooze()?),
             libc::EINTR | libc::EAGAIN => {}
             libc::ECANCELED => return Err(errors::io(ruby, "stream closed in another thread")),
-            errno => return Err(errors::of_io(ruby, io, errno, "io_fread")),
+            errno if function == FILLING => return Err(errors::of_filling(ruby, io, errno)),
+            errno => return Err(errors::of_io(ruby, io, errno, function)),
         }
     }
 }
@@ -166,6 +181,7 @@ pub(crate) fn when(
     io: Value,
     args: &[Value],
     len: u32,
+    function: &'static str,
     enough: impl Fn(OpenFile) -> bool,
 ) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
@@ -177,7 +193,7 @@ pub(crate) fn when(
         if enough(file) {
             return original(ruby, args);
         }
-        match fill(ruby, scheduler, io, len)? {
+        match fill(ruby, scheduler, io, len, function)? {
             Filled::More => take_what_is_at_hand(io, len as usize),
             Filled::End => return at_the_end(ruby, io, args),
             Filled::Woken(value) => return Ok(value),
@@ -284,14 +300,29 @@ fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_a_place(args) {
         return io.funcall("__read_at__", args);
     }
-    if names_no_buffer(args) {
+    if names_no_buffer(args) || args.len() > 2 {
         return original(ruby, args);
     }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
-        Some(len) => when(ruby, io, args, CHUNK, |file| file.buffered().len() >= len as usize),
-        None if args.first().is_none_or(|len| len.is_nil()) => when(ruby, io, args, CHUNK, |_| false),
+        Some(len) => {
+            let enough =
+                |file: OpenFile| !file.characters().is_empty() || file.buffered().len() >= len as usize;
+            when(ruby, io, args, CHUNK, "io_fread", enough)
+        }
+        None if args.first().is_none_or(|len| len.is_nil()) => everything(ruby, io, args),
         None => original(ruby, args), // a negative or absurd length, or no length at all
     }
+}
+
+/// To the end, or to what cannot be converted.
+fn everything(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    let Some(file) =
+        OpenFile::of(io).filter(|file| Scheduler::current().is_some() && file.conversion().is_some())
+    else {
+        return when(ruby, io, args, CHUNK, "io_fread", |_| false);
+    };
+    let text = RefCell::new(Text::of(file)?);
+    when(ruby, io, args, CHUNK, FILLING, |file| text.borrow_mut().is(file, |_, _| false))
 }
 
 /// Takes what is there, and asks for no more than is wanted, so that nothing is left in the buffer.
@@ -299,12 +330,12 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_a_place(args) {
         return io.funcall("__readpartial_at__", args);
     }
-    if names_no_buffer(args) {
+    if names_no_buffer(args) || args.len() > 2 {
         return original(ruby, args);
     }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
         Some(len) if len > 0 && args.len() == 1 => piece(ruby, io, args, len),
-        Some(len) if len > 0 => when(ruby, io, args, len, |file| !file.buffered().is_empty()),
+        Some(len) if len > 0 => when(ruby, io, args, len, "io_getpartial", has_any),
         _ => original(ruby, args),
     }
 }
@@ -313,13 +344,13 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 /// going through Ruby's read buffer, unless the fiber was woken by something else: then they wait there.
 fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
-    let holds_nothing = |file: &OpenFile| file.is_readable() && file.buffered().is_empty();
+    let holds_nothing = |file: &OpenFile| file.is_readable() && !has_any(*file);
     let Some(fd) = OpenFile::of(io).filter(holds_nothing).map(OpenFile::fd) else {
         return original(ruby, args);
     };
     let room = Room::for_piece(scheduler, fd, len);
     let mut piece = None;
-    let filled = fill_by(ruby, scheduler, io, &room, |performed| {
+    let filled = fill_by(ruby, scheduler, io, &room, "io_getpartial", |performed| {
         let Ok(came @ 1..) = usize::try_from(performed.outcome.result) else {
             return take_in(scheduler, io, performed.outcome);
         };
@@ -364,9 +395,22 @@ fn sysread(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 }
 
 fn character(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    when(ruby, io, args, CHUNK, OpenFile::has_whole_character)
+    let Some(file) = OpenFile::of(io).filter(|_| args.is_empty() && Scheduler::current().is_some()) else {
+        return original(ruby, args);
+    };
+    let text = RefCell::new(Text::of(file)?);
+    let enough = |file: OpenFile| text.borrow_mut().is(file, |bytes, encoding| encoding.has_character(bytes));
+    when(ruby, io, args, CHUNK, FILLING, enough)
 }
 
 fn byte(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    when(ruby, io, args, CHUNK, |file| !file.buffered().is_empty())
+    if !args.is_empty() {
+        return original(ruby, args);
+    }
+    when(ruby, io, args, CHUNK, FILLING, has_any)
+}
+
+/// Whether anything is there; of characters, readers of bytes say that they cannot have them.
+fn has_any(file: OpenFile) -> bool {
+    !file.buffered().is_empty() || !file.characters().is_empty()
 }

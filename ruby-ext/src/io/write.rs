@@ -107,8 +107,12 @@ fn syswrite(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if !OpenFile::of(io).is_some_and(OpenFile::writes_straight) {
         return original(ruby, args);
     }
+    let string = frozen(arg)?;
+    if string.is_empty() {
+        return original(ruby, args); // which waits for nothing, and is told where nobody reads
+    }
     let mut out = 0;
-    let woken = write_some(ruby, scheduler, io, frozen(arg)?, 0, &mut out)
+    let woken = write_some(ruby, scheduler, io, string, 0, &mut out)
         .inspect_err(|error| errors::tell_went_out(error, out))?;
     Ok(woken.unwrap_or_else(|| ruby.integer_from_u64(out as u64).as_value()))
 }

@@ -93,7 +93,7 @@ module Polyphony
         return super unless Polyphony.scheduler
         return to_enum(:each_line, *args, **options) unless block_given?
 
-        Looping.check_limit(args.last, :each_line)
+        return super if Looping.limits_to_nothing?(args.last) # which says what is wrong, and first of all with the rest
         while (line = gets(*args, **options))
           yield line
         end
@@ -104,9 +104,8 @@ module Polyphony
       # @see ::IO#readlines
       # @note Suspends the calling fiber until the end of the stream.
       def readlines(*args, **options)
-        return super unless Polyphony.scheduler
+        return super if Polyphony.scheduler.nil? || Looping.limits_to_nothing?(args.last)
 
-        Looping.check_limit(args.last, :readlines)
         each_line(*args, **options).to_a
       end
 
