@@ -84,7 +84,7 @@ impl OpenFile {
         if events == libc::POLLOUT {
             file.mode & WRITABLE != 0
         } else {
-            self.is_readable() && file.cbuf.len == 0
+            self.is_readable() && !self.holds_characters()
         }
     }
 
@@ -132,9 +132,15 @@ impl OpenFile {
         Encoding(unsafe { rb_sys::rb_default_external_encoding() })
     }
 
-    /// The characters converted and not yet taken, which only readers of characters see.
+    /// The characters converted and not yet taken. What an ended conversion has left is none of them.
     pub(crate) fn characters(&self) -> &[u8] {
-        held(&self.get().cbuf)
+        if self.get().readconv.is_null() { &[] } else { held(&self.get().cbuf) }
+    }
+
+    /// Whether there are characters, of which readers of bytes say that they cannot have them; also those that
+    /// an ended conversion has left.
+    pub(crate) fn holds_characters(self) -> bool {
+        self.get().cbuf.len > 0
     }
 
     /// The encoding that a string must be brought to before it is written; nothing where it goes as it is.
@@ -288,7 +294,7 @@ pub(crate) struct Conversion {
 }
 
 fn held(buffer: &rb_io_buffer_t) -> &[u8] {
-    if buffer.len <= 0 {
+    if buffer.len <= 0 || buffer.ptr.is_null() {
         return &[];
     }
     // SAFETY: Ruby's invariant: `len` bytes stand at `off`.

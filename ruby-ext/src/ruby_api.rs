@@ -292,15 +292,38 @@ fn sleep(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
 }
 
 fn gets(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
-    from_stdin(ruby, c"gets", args)
+    line_from_stdin(ruby, c"gets", args)
 }
 
 fn readline(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
-    from_stdin(ruby, c"readline", args)
+    line_from_stdin(ruby, c"readline", args)
 }
 
 fn readlines(ruby: &Ruby, _this: Value, args: &[Value]) -> Result<Value, Error> {
-    from_stdin(ruby, c"readlines", args)
+    if Scheduler::current().is_none() {
+        return crate::io::original(ruby, args);
+    }
+    let argf: Value = ruby.class_object().const_get("ARGF")?;
+    let before: usize = argf.funcall("lineno", ())?;
+    let lines = from_stdin(ruby, c"readlines", args)?;
+    if let Some(lines) = magnus::RArray::from_value(lines) {
+        argf.funcall::<_, _, Value>("lineno=", (before + lines.len(),))?;
+    }
+    Ok(lines)
+}
+
+/// A line, which ARGF counts also where a limit ends it: `$.` tells.
+fn line_from_stdin(ruby: &Ruby, name: &CStr, args: &[Value]) -> Result<Value, Error> {
+    if args.is_empty() || Scheduler::current().is_none() {
+        return from_stdin(ruby, name, args); // which counts it
+    }
+    let argf: Value = ruby.class_object().const_get("ARGF")?;
+    let before: i64 = argf.funcall("lineno", ())?;
+    let line = from_stdin(ruby, name, args)?;
+    if !line.is_nil() && argf.funcall::<_, _, i64>("lineno", ())? == before {
+        argf.funcall::<_, _, Value>("lineno=", (before + 1,))?;
+    }
+    Ok(line)
 }
 
 /// A function of Kernel, where ARGF would read `$stdin`: then `$stdin` does, in Rust as here, so that `$_` is

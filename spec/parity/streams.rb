@@ -80,6 +80,7 @@ class Streams
   end
 
   def inspect = "#<Streams>"
+  alias to_s inspect
 
   private
 

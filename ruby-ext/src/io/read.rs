@@ -305,8 +305,7 @@ fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     }
     match args.first().and_then(|len| u32::try_convert(*len).ok()) {
         Some(len) => {
-            let enough =
-                |file: OpenFile| !file.characters().is_empty() || file.buffered().len() >= len as usize;
+            let enough = |file: OpenFile| file.holds_characters() || file.buffered().len() >= len as usize;
             when(ruby, io, args, CHUNK, "io_fread", enough)
         }
         None if args.first().is_none_or(|len| len.is_nil()) => everything(ruby, io, args),
@@ -412,5 +411,5 @@ fn byte(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 
 /// Whether anything is there; of characters, readers of bytes say that they cannot have them.
 fn has_any(file: OpenFile) -> bool {
-    !file.buffered().is_empty() || !file.characters().is_empty()
+    !file.buffered().is_empty() || file.holds_characters()
 }

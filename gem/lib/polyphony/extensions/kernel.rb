@@ -39,13 +39,13 @@ module Polyphony
     #   @note Suspends like {#gets}, until the end of the stream.
     module KernelFunctions
       # @see ::Kernel#p
-      # @note Suspends the calling fiber until everything is written, in one piece.
+      # @note Suspends the calling fiber until everything is written, each object in one piece with its newline.
       def p(*objects)
         return super unless Polyphony.scheduler
-        return if objects.empty?
 
-        $stdout.write(objects.map { |object| "#{object.inspect}\n" }.join)
-        objects.size == 1 ? objects.first : objects
+        objects.each { |object| $stdout.write(object.inspect.to_s, "\n") }
+        $stdout.flush if ::IO === $stdout
+        objects.size > 1 ? objects : objects.first
       end
 
       # @see ::Kernel#open

@@ -29,6 +29,17 @@ module Polyphony
         buffer && data ? buffer.replace(data.force_encoding(buffer.encoding)) : data
       end
 
+      # What earlier reads left comes first, where stock Ruby refuses.
+      # @see ::BasicSocket#recv_nonblock
+      def recv_nonblock(maxlen, flags = 0, buffer = nil, exception: true)
+        plain = Polyphony.scheduler && flags == 0 && LENGTHS === maxlen && !maxlen.zero? # rubocop:disable Style/CaseEquality, Style/NumericPredicate
+        buffer << "" if plain && buffer
+        data = __buffered__(maxlen) if plain
+        return super unless data
+
+        buffer ? buffer.replace(data.force_encoding(buffer.encoding)) : data
+      end
+
       # @note Suspends the calling fiber until the kernel has taken the message.
       # @return [Integer] bytes sent
       def send(message, flags, address = nil)

@@ -26,6 +26,8 @@ module Polyphony
         %i[read binread readlines write binwrite].each do |name|
           define_method(name) do |*arguments, **options|
             next super(*arguments, **options) unless Polyphony.scheduler && Files.waits?(arguments.first)
+            # Whose end `$?` tells: another thread's is another.
+            next Polyphony.aside { super(*arguments, **options) } if Files.command?(arguments.first)
 
             Polyphony.elsewhere { super(*arguments, **options) }
           end
@@ -66,10 +68,13 @@ module Polyphony
         # Whether opening or reading a path may take as long as somebody else likes.
         # @api private
         def self.waits?(path)
-          return path.start_with?("|") || pipe_or_device?(path) if path.is_a?(::String)
+          return true if command?(path)
 
-          path.respond_to?(:to_path) && pipe_or_device?(path)
+          (path.is_a?(::String) || path.respond_to?(:to_path)) && pipe_or_device?(path)
         end
+
+        # @api private
+        def self.command?(path) = path.is_a?(::String) && path.start_with?("|")
 
         # Whether open(2) may wait for somebody. The devices of memory (`/dev/null` and its kin) never do.
         # @api private
