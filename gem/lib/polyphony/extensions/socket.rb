@@ -67,6 +67,7 @@ module Polyphony
       end
 
       def __stock_empty__(buffer)
+        fileno # which a closed socket refuses
         buffer ? buffer.clear : "".b
       end
 
