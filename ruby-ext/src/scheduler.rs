@@ -17,6 +17,7 @@
 mod fibers;
 mod known;
 mod operations;
+mod passing;
 mod report;
 mod switch;
 mod tracing;

@@ -15,7 +15,7 @@ use polyphony_core::{run_queue::RunQueue, time::Time, timers::TimerKey};
 use super::{
     Scheduler, Woken,
     fibers::Me,
-    ruby,
+    passing, ruby,
     variables::{owner_id, schedule_early},
 };
 use crate::{
@@ -201,6 +201,8 @@ impl Scheduler {
     /// An `unblock` that came first is not lost, but one that came too late for an earlier `block` must not
     /// end this one. So one that came while the fiber was not blocked counts only if it names the same
     /// blocker; where Ruby itself names another (`Thread#join`, `ConditionVariable#wait`), `loose` says so.
+    ///
+    /// Where an exception ends the wait although it was unblocked, the next who waits gets that instead.
     pub(crate) fn block(&self, blocker: Value, loose: bool, limit: Option<Duration>) -> Result<bool, Error> {
         let me = self.me();
         self.with(|shard| {
@@ -221,6 +223,9 @@ impl Scheduler {
             record.unblocked.take()
         });
         self.done(me);
+        if held.is_err() && unblocked.is_some() {
+            passing::pass_on(blocker);
+        }
         held.map(|()| unblocked.is_some())
     }
 

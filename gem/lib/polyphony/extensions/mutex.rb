@@ -58,13 +58,13 @@ module Polyphony
         unlock
         began = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         begin
-          # A main fiber's sleep is its thread's; another's is ended by the condition that it waits for.
-          Extensions.main? ? ::Kernel.sleep(*timeout) : scheduler.block(:sleep, timeout)
+          # A main fiber's sleep is its thread's; another's is ended by who unblocks it.
+          Extensions.main? ? ::Kernel.sleep(*timeout) : woken = scheduler.block(:sleep, timeout)
           slept = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began
         ensure
-          lock
+          try_lock || Polyphony.shield { lock }
         end
-        slept.round if timeout.nil? || slept < timeout
+        slept.round if woken || timeout.nil? || slept < timeout
       end
 
       # @api private
@@ -92,24 +92,74 @@ module Polyphony
       end
     end
 
+    # A signal for a fiber that is cancelled is the next one's.
+    #
     # @see ::Thread::ConditionVariable
     module ConditionVariable
+      # What Ruby's own `wait` puts to sleep in the mutex's place. It takes the mutex again when that is over: a
+      # fiber that waits for it is in the condition's list no more, where it would take signals that it cannot use.
+      #
+      # @api private
+      class Pause
+        def initialize(mutex)
+          @mutex = mutex
+          @helped = @released = @woken = false
+        end
+
+        # @return [Boolean] whether a signal ended the sleep, and nothing else
+        def woken? = @woken
+
+        # Runs the wait in the main fiber's stead. It has begun before the mutex is let go: no signal is missed.
+        def in_helper(&wait)
+          @helped = true
+          helper = ::Fiber.current.spin(:wait, &wait)
+          snooze until helper.state == :waiting || helper.dead?
+          release
+          helper.await
+        ensure
+          helper&.stop
+        end
+
+        # What Ruby's `wait` calls.
+        #
+        # @return [Integer, nil] the seconds slept; nil where the time was up
+        def sleep(timeout = nil)
+          release unless @helped
+          began = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
+          @woken = Polyphony.scheduler.block(:sleep, timeout)
+          (::Process.clock_gettime(::Process::CLOCK_MONOTONIC) - began).round if @woken
+        end
+
+        # Takes the mutex again, where it was let go. What is raised in the fiber meanwhile is raised after that.
+        def over
+          return unless @released
+
+          @released = false
+          @mutex.try_lock || Polyphony.shield { @mutex.lock }
+        end
+
+        private
+
+        def release
+          @mutex.unlock
+          @released = true
+        end
+      end
+      private_constant :Pause
+
       # @see ::Thread::ConditionVariable#wait
       # @note Suspends the calling fiber until it is signalled, or the time is up, and the mutex is its own again.
       def wait(mutex, timeout = nil)
-        return super unless Extensions.main?
+        return super unless Polyphony.scheduler && (Extensions.main? || ::Thread::Mutex === mutex)
 
-        # The helper waits with a mutex of its own, and is waiting before ours is let go: no signal is missed.
-        waiting = ::Thread::Mutex.new
-        helper = ::Fiber.current.spin(:wait) { waiting.synchronize { super(waiting, timeout) } }
-        snooze until helper.state == :waiting || helper.dead?
-        mutex.unlock
-        begin
-          helper.await
-        ensure
-          helper.stop
-          mutex.lock
-        end
+        pause = Pause.new(mutex)
+        woken = Extensions.main? ? pause.in_helper { super(pause, timeout) } : super(pause, timeout)
+        pause.over
+        heard = true
+        woken
+      ensure
+        pause&.over
+        signal if pause&.woken? && !heard
       end
     end
 
