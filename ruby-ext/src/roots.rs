@@ -26,6 +26,8 @@ use polyphony_core::{
 };
 use rb_sys::{Qnil, VALUE};
 
+use crate::scheduler::Watched;
+
 /// Names a fiber of one scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name {
@@ -144,7 +146,7 @@ pub(crate) const THROUGH: Depth = Depth::MAX;
 /// What a timer does when it is due, other than ending a sleep.
 #[derive(Debug)]
 enum Alarm {
-    Raise(VALUE, Depth),
+    Raise(VALUE, Depth, Option<Watched>),
     OpenShield,
 }
 
@@ -476,8 +478,24 @@ impl Roots {
     }
 
     /// Remembers what a timer raises in the fiber that arms it.
-    pub(crate) fn set_alarm(&mut self, timer: TimerKey, value: VALUE, depth: Depth) {
-        self.alarms.insert(timer.number(), Alarm::Raise(value, depth));
+    pub(crate) fn set_alarm(
+        &mut self,
+        timer: TimerKey,
+        value: VALUE,
+        depth: Depth,
+        watched: Option<Watched>,
+    ) {
+        self.alarms.insert(timer.number(), Alarm::Raise(value, depth, watched));
+    }
+
+    /// The timers that are to end their fibers also where these compute, and what each raises.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (TimerKey, Watched, VALUE, Depth)> {
+        self.alarms.iter().filter_map(|(&timer, alarm)| match alarm {
+            Alarm::Raise(value, depth, Some(watched)) => {
+                Some((TimerKey::from_number(timer), *watched, *value, *depth))
+            }
+            Alarm::Raise(_, _, None) | Alarm::OpenShield => None,
+        })
     }
 
     /// Lets a timer take a shield away.
@@ -543,7 +561,7 @@ impl Roots {
             rare.interjections.iter().for_each(|&block| mark(block));
         }
         self.alarms.values().for_each(|alarm| match alarm {
-            Alarm::Raise(value, _) => mark(*value),
+            Alarm::Raise(value, ..) => mark(*value),
             Alarm::OpenShield => {}
         });
         self.keeps.values.borrow().iter().filter(|&&value| value != 0).for_each(|&value| mark(value));
@@ -613,7 +631,7 @@ impl Host for Roots {
             return Then::Ready;
         }
         let delivered = match alarm {
-            Some(Alarm::Raise(value, depth)) => {
+            Some(Alarm::Raise(value, depth, _)) => {
                 self.deliver(fiber, Scheduled { value, raises: true, timeout: Some(depth) }, depth)
             }
             Some(Alarm::OpenShield) => match self.unshield(fiber) {

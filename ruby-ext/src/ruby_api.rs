@@ -16,7 +16,7 @@ use crate::{
     io::{Polled, let_go, poll},
     open_file::OpenFile,
     roots::Name,
-    scheduler::{Scheduler, name_of, schedule_early, scheduler_id, unblock_early, watch},
+    scheduler::{Scheduler, interrupt_overdue, name_of, schedule_early, scheduler_id, unblock_early, watch},
     time,
 };
 
@@ -34,6 +34,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("detain", function!(detain, 2))?;
     polyphony.define_singleton_method("wake_sleeper", function!(wake_sleeper, 1))?;
     polyphony.define_singleton_method("watch_stretches", function!(watch, 1))?;
+    polyphony.define_singleton_method("interrupt_overdue", function!(interrupt_overdue, 2))?;
     polyphony.define_singleton_method("detained?", function!(is_detained, 1))?;
     let class = polyphony.define_class("Scheduler", ruby.class_object())?;
     class.undef_default_alloc_func();
@@ -46,7 +47,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("leave", method!(leave, 0))?;
     class.define_method("block", method!(block, 2))?;
     class.define_method("poll", method!(poll_io, -1))?;
-    class.define_method("alarm", method!(alarm, 2))?;
+    class.define_method("alarm", method!(alarm, 3))?;
     class.define_method("rearm", method!(rearm, 2))?;
     class.define_method("disarm", method!(disarm, -1))?;
     class.define_method("yield_to", method!(yield_to, 1))?;
@@ -406,10 +407,16 @@ fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<Value, E
 }
 
 /// Raises `exception` in the running fiber in so many seconds; a key to move or forget that.
-fn alarm(ruby: &Ruby, this: Obj<Scheduler>, seconds: Value, exception: Value) -> Result<u64, Error> {
+fn alarm(
+    ruby: &Ruby,
+    this: Obj<Scheduler>,
+    seconds: Value,
+    exception: Value,
+    watched: bool,
+) -> Result<u64, Error> {
     let span =
         time::span(ruby, seconds)?.ok_or_else(|| errors::arg(ruby, "a timeout needs a number of seconds"))?;
-    Ok(this.alarm(this.running(), span, exception).number())
+    Ok(this.alarm(this.running(), span, exception, watched)?.number())
 }
 
 fn rearm(ruby: &Ruby, this: Obj<Scheduler>, timer: u64, seconds: Value) -> Result<bool, Error> {
@@ -426,6 +433,7 @@ fn disarm(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<bool, Err
     let disarmed = this.disarm(timer, marker);
     if let (false, Some(marker)) = (disarmed, marker) {
         this.forget_early(marker);
+        this.forget_sent(marker)?;
     }
     Ok(disarmed)
 }

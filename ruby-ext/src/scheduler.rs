@@ -17,6 +17,7 @@
 mod fibers;
 mod known;
 mod operations;
+mod overdue;
 mod passing;
 mod report;
 mod switch;
@@ -53,6 +54,7 @@ use rb_sys::VALUE;
 pub(crate) use self::{
     known::{all, epoch, find},
     operations::{Performed, Woken},
+    overdue::{Watched, interrupt_overdue},
     report::watch,
     variables::{hidden_id, name_of, schedule_early, scheduler_id, unblock_early},
 };
@@ -113,6 +115,9 @@ pub(crate) struct Scheduler {
     began: Cell<Time>,
     /// How many switches there had been when the process was last asked whether it can go on.
     idled: Cell<Option<u64>>,
+    /// The thread is in the kernel, or about to be.
+    blocked: Cell<bool>,
+    sent: Cell<Option<overdue::Sent>>,
     options: UringOptions,
     choice: Choice,
 }
@@ -129,7 +134,8 @@ impl DataTypeFunctions for Scheduler {
         shard.iter().for_each(|shard| shard.host().mark(marker));
         // SAFETY: the thread was alive when the scheduler was made and is marked here ever since.
         marker.mark(unsafe { Value::from_raw(self.thread) });
-        for hook in [self.tracer.get(), self.idler.get()] {
+        let sent = self.sent.get().map_or(NIL, |sent| sent.marker());
+        for hook in [self.tracer.get(), self.idler.get(), sent] {
             // SAFETY: set by a Ruby call, and marked here ever since.
             marker.mark(unsafe { Value::from_raw(hook) });
         }
@@ -207,6 +213,8 @@ impl Scheduler {
             flow: RefCell::default(),
             began: Cell::default(),
             idled: Cell::default(),
+            blocked: Cell::default(),
+            sent: Cell::default(),
             options,
             choice,
         };

@@ -47,7 +47,7 @@ module Leftovers
       stats = Thread.current.backend.stats
       {
         fibers: stats[:fibers], operations: stats[:pending_ops], timers: stats[:timers],
-        children: Fiber.current.children, threads: Thread.list - Polyphony::Elsewhere.idle.map(&:thread),
+        children: Fiber.current.children, threads: Thread.list - Polyphony::Elsewhere.idle.map(&:thread) - [Polyphony::Overdue.thread],
         processes: processes, descriptors: descriptors
       }
     end

@@ -79,7 +79,7 @@ module Polyphony
     # Looks whether it is one, and raises.
     # @api private
     def self.check
-      others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread)
+      others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread) - [Overdue.thread]
       return unless others.empty? && !(defined?(Signals) && Signals.handled?)
 
       raise self, "no fiber can go on: nothing is in flight, and nothing is left that could wake one\n#{Report.text}"

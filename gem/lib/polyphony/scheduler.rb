@@ -64,7 +64,7 @@ module Polyphony
   # @!method block(blocker, limit)
   #   Waits for {Polyphony.unblock}.
   #   @api private
-  # @!method alarm(seconds, exception)
+  # @!method alarm(seconds, exception, watched)
   #   Raises an exception in the running fiber in so many seconds; a key for {#rearm} and {#disarm}.
   #   @api private
   # @!method rearm(timer, seconds)

@@ -12,10 +12,11 @@ module Polyphony
     #
     # @param seconds [Numeric]
     # @param exception [Class, Exception, String, Array(Class, String)]
-    def raise_after(seconds, exception, takes_canceller: false, &block)
+    # @param watched [Boolean] whether the time ends also a block that computes
+    def raise_after(seconds, exception, takes_canceller: false, watched: false, &block)
       expired = TimeoutException.new
       begin
-        return guard(seconds, expired, takes_canceller, &block)
+        return guard(seconds, expired, takes_canceller, watched, &block)
       rescue TimeoutException => e
         ::Kernel.raise unless e.equal?(expired)
       end
@@ -48,9 +49,9 @@ module Polyphony
 
     # Runs the block under a timer that raises `expired`.
     # @api private
-    def guard(seconds, expired, takes_canceller)
+    def guard(seconds, expired, takes_canceller, watched = false) # rubocop:disable Style/OptionalBooleanParameter
       scheduler = Polyphony.scheduler!
-      timer = scheduler.alarm(seconds, expired)
+      timer = scheduler.alarm(seconds, expired, watched)
       begin
         takes_canceller ? yield(Canceller.make(scheduler, timer, seconds)) : yield
       ensure
@@ -66,6 +67,51 @@ module Polyphony
       when ::Array then make(*exception)
       when ::Class then message ? exception.new(message) : exception.new
       else ::RuntimeError.new(exception.to_s)
+      end
+    end
+  end
+
+  # The thread that looks for timeouts which are over, and whose fibers compute. There is one while there are such
+  # timeouts, and a while longer.
+  #
+  # @api private
+  module Overdue
+    RAISE = ::Thread.instance_method(:raise)
+    # How many seconds it sleeps where there is nothing to wait for.
+    REST = 1.0
+    private_constant :RAISE, :REST
+
+    class << self
+      # @return [Thread, nil]
+      attr_reader :thread
+
+      # Looks earlier than it would have.
+      # @param anew [Boolean] whether the thread has ended
+      # @return [Boolean] false in a Ractor that is not the main one, where nobody looks
+      def look(anew)
+        return false unless ::Ractor.current == ::Ractor.main
+
+        anew ? @thread = ::Thread.new { watch } : @thread.wakeup
+        true
+      rescue ::ThreadError
+        true # it was killed, which is noticed when it should have looked
+      end
+
+      # Hears of a timeout that was raised in this thread, and that the program may have masked.
+      # @return [Boolean] whether there was one
+      def heard?
+        ::Thread.handle_interrupt(TimeoutException => :immediate) { false }
+      rescue TimeoutException
+        true
+      end
+
+      private
+
+      # It ends a while after the last timeout: who has one after the other needs no new thread for each.
+      def watch
+        ::Thread.current.name = "polyphony timeouts"
+        pause = nil
+        sleep(pause) while (pause = Polyphony.interrupt_overdue(RAISE, pause == REST))
       end
     end
   end

@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 impl Scheduler {
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     pub(super) fn park(&self, me: Name) -> Result<(), Error> {
+        if self.sent.get().is_some() {
+            self.hear_of_sent()?;
+        }
         if report::is_watching() {
             self.look_at_stretch();
         }
@@ -216,7 +219,10 @@ impl Scheduler {
             Ok(true)
         } else {
             let waker = self.waker.borrow().clone().expect("a scheduler that waits is open");
-            gvl::block(&mut wait, &waker)
+            self.blocked.set(true);
+            let blocked = gvl::block(&mut wait, &waker);
+            self.blocked.set(false);
+            blocked
         };
         if fork::generation() != self.fork.get() {
             self.start_anew();
@@ -264,6 +270,9 @@ impl Scheduler {
     /// An exception or a kill came to the thread. The exception is the main fiber's. A kill is a tag that
     /// belongs to the stack where it was heard: it ends that fiber, and Ruby passes it on to the main one.
     pub(super) fn interrupt(&self, error: Error, me: Name) -> Result<(), Error> {
+        if self.takes_sent(&error) {
+            return Ok(());
+        }
         if me != Name::MAIN {
             return self.raise_in_main(error);
         }

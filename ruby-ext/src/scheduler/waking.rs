@@ -13,7 +13,7 @@ use magnus::{
 use polyphony_core::{run_queue::RunQueue, timers::TimerKey};
 
 use super::{
-    RubyShard, Scheduler, ruby,
+    RubyShard, Scheduler, Watched, overdue, ruby,
     variables::{Early, SCHEDULED, owner_id, schedule_early},
 };
 use crate::roots::{self, Name, Scheduled};
@@ -185,20 +185,34 @@ impl Scheduler {
     }
 
     /// Schedules a value into the calling fiber at a deadline; the fiber need not be parked.
-    pub(crate) fn alarm(&self, name: Name, span: Duration, value: Value) -> TimerKey {
+    ///
+    /// Where it is watched it is raised also while the fiber computes, unless nobody spun that: then who runs is not
+    /// told apart from who resumed it.
+    pub(crate) fn alarm(
+        &self,
+        name: Name,
+        span: Duration,
+        value: Value,
+        watched: bool,
+    ) -> Result<TimerKey, Error> {
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
-        let (timer, foreign) = self.with(|shard| {
-            let timer = shard.at(shard.now() + span, name);
+        let (timer, foreign, watch) = self.with(|shard| {
+            let now = shard.now();
+            let timer = shard.at(now + span, name);
             let depth = shard.host_mut().depth(name);
-            shard.host_mut().set_alarm(timer, value.as_raw(), depth);
-            (timer, shard.host_mut().record(name).is_some_and(|record| record.fiber != fiber))
+            let foreign = shard.host_mut().record(name).is_some_and(|record| record.fiber != fiber);
+            let watch = (watched && !foreign).then_some((now + span, now));
+            let watched = watch.map(|(due, _)| Watched { fiber: name, due });
+            shard.host_mut().set_alarm(timer, value.as_raw(), depth, watched);
+            (timer, foreign, watch)
         });
         if foreign {
             // SAFETY: a live exception and the running fiber; the variable is invisible to Ruby code.
             unsafe { rb_sys::rb_ivar_set(value.as_raw(), owner_id(), fiber) };
         }
-        timer
+        watch.map_or(Ok(()), |(due, now)| overdue::look_at(due, now))?;
+        Ok(timer)
     }
 
     /// Forgets a timer. One that went off already may have scheduled its marker into the running fiber,

@@ -1,0 +1,182 @@
+//! The timeouts of fibers that compute: as long as one does not give its thread away, nobody looks at timers there.
+//!
+//! `Timeout.timeout` ends a loop that never waits, in stock Ruby by `Thread#raise` from a thread that sleeps until
+//! then. So one thread of the process looks for timeouts that are over and whose fiber has its thread all the same,
+//! and raises in that thread what the timer would have raised.
+//!
+//! Such an exception is heard by whatever runs in the thread when Ruby looks next, and must be heard by that fiber in
+//! that block only. While it is on its way the scheduler knows of it ([`Sent`]): who parks, or leaves the block, hears
+//! of it there and then, and what is heard in the middle of a switch becomes what the timer would have done.
+
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use magnus::{
+    Error, RModule, Value,
+    error::ErrorType,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue},
+};
+use polyphony_core::{time::Time, timers::TimerKey};
+use rb_sys::VALUE;
+
+use super::{Scheduler, all, ruby};
+use crate::{
+    fork,
+    roots::{Depth, Name, Scheduled},
+};
+
+/// A timeout of a block that is to end also where it computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched {
+    pub(crate) fiber: Name,
+    pub(crate) due: Time,
+}
+
+/// A timeout that was raised in the thread, and of which its fiber may not have heard yet.
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
+    fiber: Name,
+    marker: VALUE,
+    depth: Depth,
+}
+
+impl Sent {
+    pub(super) fn marker(&self) -> VALUE {
+        self.marker
+    }
+}
+
+/// How late such a timeout may be: the timer is nearly always faster, and needs no exception between threads.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// How long the thread sleeps at most: it may miss that it is woken in the moment in which it begins to.
+const REST: Duration = Duration::from_secs(1);
+
+/// When the thread looks next, in nanoseconds; [`NEVER`] where it has ended.
+static LOOKS_AT: AtomicU64 = AtomicU64::new(NEVER);
+
+const NEVER: u64 = u64::MAX;
+
+/// How many forks ago the thread began: in the child of one it is not there.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Sees to it that somebody looks when this time has come.
+#[inline]
+pub(super) fn look_at(due: Time, now: Time) -> Result<(), Error> {
+    let looks_at = Time(LOOKS_AT.load(Ordering::Relaxed));
+    // A thread that should have looked long ago was killed.
+    let is_gone = looks_at == Time(NEVER)
+        || now > looks_at + REST
+        || PROCESS.load(Ordering::Relaxed) != fork::generation();
+    if is_gone || due < looks_at { call_for(due, is_gone) } else { Ok(()) }
+}
+
+#[cold]
+fn call_for(due: Time, anew: bool) -> Result<(), Error> {
+    if overdue()?.funcall("look", (anew,))? {
+        LOOKS_AT.store(due.0, Ordering::Relaxed);
+        PROCESS.store(fork::generation(), Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn overdue() -> Result<RModule, Error> {
+    ruby().class_object().const_get::<_, RModule>("Polyphony")?.const_get("Overdue")
+}
+
+/// Raises in every thread whose running fiber's time is up, by the method of Ruby's own that is given. For how many
+/// seconds there is nothing to do then; nil where no timeout is left to be looked at and the thread is to end.
+///
+/// Nothing here lets another thread run, from the look to the raise.
+pub(crate) fn interrupt_overdue(raise: Value, may_end: bool) -> Result<Option<f64>, Error> {
+    let now = Time::monotonic();
+    let mut next = None;
+    for scheduler in all() {
+        let watched = scheduler.with_open(Vec::new(), |shard| shard.host().watched().collect());
+        for (timer, watched, marker, depth) in watched {
+            let look = watched.due + GRACE;
+            if look <= now && scheduler.computes(watched.fiber, depth) {
+                scheduler.send(timer, Sent { fiber: watched.fiber, marker, depth }, raise)?;
+                continue;
+            }
+            // In the kernel, or not its turn: its timer is about to be looked at.
+            let look = look.max(now + GRACE);
+            next = Some(next.map_or(look, |next: Time| next.min(look)));
+        }
+    }
+    let ends = next.is_none() && may_end;
+    let rest = next.map_or(REST, |next| next.since(now).min(REST));
+    LOOKS_AT.store(if ends { NEVER } else { (now + rest).0 }, Ordering::Relaxed);
+    Ok((!ends).then_some(rest.as_secs_f64()))
+}
+
+impl Scheduler {
+    /// Whether the fiber has its thread, and no shield keeps off what is raised in it.
+    fn computes(&self, fiber: Name, depth: Depth) -> bool {
+        self.running.get() == fiber
+            && !self.interrupted.get()
+            && !self.blocked.get()
+            && self.sent.get().is_none()
+            && self.with_open(false, |shard| shard.host_mut().depth(fiber) <= depth)
+    }
+
+    fn send(&self, timer: TimerKey, sent: Sent, raise: Value) -> Result<(), Error> {
+        self.with_open((), |shard| {
+            shard.host_mut().clear_alarm(timer);
+            shard.disarm(timer);
+        });
+        self.sent.set(Some(sent));
+        // SAFETY: both are marked by the scheduler, which is alive.
+        let (thread, marker) = unsafe { (Value::from_raw(self.thread), Value::from_raw(sent.marker)) };
+        raise.funcall::<_, _, Value>("bind_call", (thread, marker)).map(drop)
+    }
+
+    /// A fiber is about to park: if its timeout is on its way, it is raised where the fiber waits.
+    #[cold]
+    pub(super) fn hear_of_sent(&self) -> Result<(), Error> {
+        let Some(sent) = self.sent.take() else { return Ok(()) };
+        if self.hear()? {
+            self.put_back(sent);
+        }
+        Ok(())
+    }
+
+    /// A block is left: if its timeout is on its way, it must not be heard anywhere else.
+    pub(crate) fn forget_sent(&self, marker: Value) -> Result<(), Error> {
+        if self.sent.get().is_some_and(|sent| sent.marker == marker.as_raw()) {
+            self.sent.set(None);
+            self.hear()?;
+        }
+        Ok(())
+    }
+
+    /// Hears of a timeout that is on its way, whatever the program masks.
+    fn hear(&self) -> Result<bool, Error> {
+        overdue()?.funcall("heard?", ())
+    }
+
+    /// Whether an exception that came to the thread in the middle of a switch is a timeout on its way. Its fiber
+    /// finds it there.
+    pub(super) fn takes_sent(&self, error: &Error) -> bool {
+        let Some(sent) = self.sent.get() else { return false };
+        let ErrorType::Exception(exception) = error.error_type() else { return false };
+        let is_sent = exception.as_raw() == sent.marker;
+        if is_sent {
+            self.sent.set(None);
+            self.put_back(sent);
+        }
+        is_sent
+    }
+
+    fn put_back(&self, sent: Sent) {
+        let scheduled = Scheduled { value: sent.marker, raises: true, timeout: Some(sent.depth) };
+        self.with(|shard| {
+            if let Some(fiber) = shard.host_mut().deliver(sent.fiber, scheduled, sent.depth) {
+                shard.ready_first(fiber);
+            }
+        });
+    }
+}
