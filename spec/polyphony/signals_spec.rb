@@ -79,6 +79,52 @@ RSpec.describe "Signals" do
     expect(out).to eq "SIGTERM\ncleaned\n"
   end
 
+  describe "that tell a program to end" do
+    # What the process ended by, and what it said.
+    def terminated(script)
+      reader, writer = IO.pipe
+      pid = spawn(*Child::RUBY, "-I", Child::LIBRARY, "-rpolyphony", "-e", "$stdout.sync = true\n#{script}", out: writer)
+      writer.close
+      reader.gets
+      Process.kill(:TERM, pid)
+      out = reader.read
+      status = Process.wait2(pid)[1]
+      [out, status.termsig || status.exitstatus]
+    ensure
+      reader.close
+    end
+
+    {
+      "that runs fibers" => "Polyphony.scheduler!; spin { sleep }", "that does not" => "nil"
+    }.each do |name, before|
+      it "end one #{name} by the signal, its clean-up run" do
+        expect(terminated(<<~RUBY)).to eq ["cleaned\n", Signal.list["TERM"]]
+          begin
+            #{before}
+            puts "ready"
+            sleep
+          ensure
+            puts "cleaned"
+          end
+        RUBY
+      end
+
+      it "raise SystemExit in the main fiber of one #{name}, where it asks for that" do
+        expect(terminated(<<~RUBY)).to eq ["SystemExit\n", 0]
+          trap("TERM") { exit }
+          begin
+            #{before}
+            puts "ready"
+            sleep
+          rescue SystemExit => e
+            puts e.class
+            raise
+          end
+        RUBY
+      end
+    end
+  end
+
   it "end a program whose child will not end: the first tells it, the second tells it again, the third leaves it" do
     reader, writer = IO.pipe
     pid = fork do
