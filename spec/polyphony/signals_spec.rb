@@ -95,7 +95,7 @@ RSpec.describe "Signals" do
     end
 
     {
-      "that runs fibers" => "Polyphony.scheduler!; spin { sleep }", "that does not" => "nil"
+      "that runs fibers" => "Polyphony.scheduler!; spin { sleep }", "that does not" => ""
     }.each do |name, before|
       it "end one #{name} by the signal, its clean-up run" do
         expect(terminated(<<~RUBY)).to eq ["cleaned\n", Signal.list["TERM"]]
