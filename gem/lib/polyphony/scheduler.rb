@@ -126,6 +126,10 @@ module Polyphony
   # @!method self.watch_stretches(threshold)
   #   Lets {Watchdog} hear of fibers that hold their thread for longer; with nil, no longer.
   #   @api private
+  # @!method self.interrupt_overdue(raise, may_end)
+  #   Raises in the threads whose running fiber's timeout is over. For how many seconds there is nothing to do then;
+  #   nil where nobody need look again.
+  #   @api private
   # @!method self.wake_sleeper(thread)
   #   Ends the `sleep` of a thread's main fiber, where it is in one.
   #   @api private
