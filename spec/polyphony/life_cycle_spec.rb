@@ -17,9 +17,10 @@ RSpec.describe Polyphony::LifeCycle do
     end
 
     it "ends its children, and hands its error to its parent" do
-      child = nil
-      fiber = prepared { child = spin { suspend }; snooze; raise IOError, "made" }
-      expect { fiber.await }.to raise_error(IOError, "made") { |error| expect(error.source_fiber).to equal fiber }
+      child = fiber = nil
+      # Made where it is awaited: what RSpec loads for the matcher may let it run first.
+      expect { (fiber = prepared { child = spin { suspend }; snooze; raise IOError, "made" }).await }
+        .to raise_error(IOError, "made") { |error| expect(error.source_fiber).to equal fiber }
       expect(child.dead?).to be true
     end
   end
@@ -39,6 +40,24 @@ RSpec.describe Polyphony::LifeCycle do
       expect { spin { nil }.tap(&:await).prepare(:tag, -> {}, nil, nil) }.to raise_error FiberError, /was spun already/
       expect { Fiber.current.prepare(:tag, -> {}, nil, nil) }.to raise_error FiberError
       expect { Fiber.new { nil }.prepare(:tag, nil, nil, nil) }.to raise_error ArgumentError, "a fiber needs a block to run"
+      expect { Fiber.new { nil }.prepare(:tag, 3, nil, nil) }.to raise_error TypeError, "a fiber cannot run Integer"
+      expect { Fiber.new { nil }.prepare(:tag, -> {}, nil, []) }.to raise_error TypeError, /only a Fiber can be a parent/
+    end
+
+    # Its place in the scheduler stayed taken.
+    it "leaves nothing of a fiber that ends without the last steps" do
+      before = Thread.current.backend.stats[:fibers]
+      Fiber.new { :mine }.prepare(:tag, -> {}, nil, nil)
+      Fiber.new { :mine }.setup_raw.schedule
+      2.times { snooze }
+      expect(Thread.current.backend.stats[:fibers]).to eq before
+    end
+  end
+
+  describe "#inform_monitors" do
+    it "wakes no parent with what is no exception" do
+      spin { Fiber.current.inform_monitors(:value, true) }.await
+      expect(move_on_after(0.001, with_value: :slept) { sleep }).to eq :slept
     end
   end
 

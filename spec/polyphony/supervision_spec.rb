@@ -196,8 +196,54 @@ RSpec.describe Polyphony::Supervision do
     expect { fiber.parent = 3 }.to raise_error TypeError, "only a Fiber can be a parent, not Integer"
     expect { fiber.thread = nil }.to raise_error TypeError, "only a Thread runs fibers, not NilClass"
     expect { fiber.thread = 3 }.to raise_error TypeError, "only a Thread runs fibers, not Integer"
+    expect { fiber.thread = Thread.new { nil } }.to raise_error FiberError, /stays in its thread/
+    expect { Fiber.current.monitor(Fiber.allocate) }.to raise_error FiberError, /uninitialized fiber/
     expect([fiber.parent, Fiber.current.children, fiber.children]).to eq [Fiber.current, [fiber], [below]]
     fiber.stop.await
+  end
+
+  # Each thread's end waited for a fiber that only the other could end.
+  it "gives no fiber a parent in another thread" do
+    theirs, finish = Thread::Queue.new, Thread::Queue.new
+    thread = Thread.new { theirs << spin { suspend }; finish.pop }
+    fiber = theirs.pop
+    mine = spin { suspend }
+    expect { mine.attach_to(fiber) }.to raise_error FiberError, /belongs to another thread/
+    expect { fiber.attach_and_monitor(mine) }.to raise_error FiberError, /belongs to another thread/
+    mine.stop.await
+    finish << true
+    expect(thread.value).to be true
+  end
+
+  # A fiber that ended the fibers of which it is one waited for its own end, and told itself of it for ever.
+  describe "where a fiber ends those of which it is one" do
+    it "ends the others first, then itself" do
+      log = []
+      other = spin do
+        sleep
+      ensure
+        log << :other
+      end
+      fiber = spin do
+        snooze
+        Fiber.current.parent.shutdown_all_children
+        log << :never
+      ensure
+        log << :itself
+      end
+      expect([fiber.await, other.dead?, log]).to eq [nil, true, %i[other itself]]
+    end
+
+    it "does not wait for those that wait for it" do
+      log = []
+      outer = spin { spin { Fiber.current.parent.parent.shutdown_all_children; log << :told; sleep; log << :never }.await }
+      expect([outer.await, log, Fiber.current.children]).to eq [nil, [:told], []]
+    end
+
+    it "takes no parent for one to wait for when another fails" do
+      outer = spin { spin { Fiber.await(spin { raise "failed" }, Fiber.current.parent) rescue log = $!; log }; sleep }
+      expect(outer.await).to be_nil
+    end
   end
 
   it "lets children change hands, in their order" do

@@ -58,10 +58,12 @@ module Polyphony
 
     private
 
+    # A block that made the thread a scheduler, as a word to `Fiber.current` does, may have left something for
+    # its main fiber there, which would end the next call: such a thread ends with it.
     def work
       while (call = @calls.pop)
         call.run
-        break unless Elsewhere.keep(self)
+        break if Polyphony.scheduler || !Elsewhere.keep(self)
       end
     end
 
@@ -77,7 +79,9 @@ module Polyphony
       def over? = @over
 
       def run
+        @error = ::ThreadError.new("the thread that ran the call was killed") # unless there is an end to it
         @value = @block.call
+        @error = nil
       rescue ::Exception => e
         @error = e
       ensure

@@ -62,6 +62,13 @@ module Polyphony
       Polyphony.unblock(self, @waiter) if @wanted && enough?
     end
 
+    # Called by a fiber of whose end this may not have been told, or was.
+    def look_again(fiber)
+      recount
+      @first ||= fiber
+      Polyphony.unblock(self, @waiter) if @wanted && enough?
+    end
+
     private
 
     def wait(wanted)

@@ -18,10 +18,13 @@ module Polyphony
     # @param caller [Array<String>, nil] where it was spun
     # @param parent [Fiber, nil] who hears of its errors
     # @return [Fiber] self
+    # @raise [TypeError] where the block cannot be called, or the parent is no Fiber
     # @raise [FiberError] where it was spun already, or is running
     def prepare(tag, block, caller, parent)
       ::Kernel.raise ::ArgumentError, "a fiber needs a block to run" unless block
+      ::Kernel.raise ::TypeError, "a fiber cannot run #{block.class}" unless block.respond_to?(:call)
       ::Kernel.raise FiberError, "#{inspect} was spun already" if @thread || equal?(::Fiber.current)
+      __check_parent__(parent) unless nil == parent
 
       scheduler = Polyphony.scheduler!
       __prepare__(parent, tag, caller, block)
@@ -90,7 +93,8 @@ module Polyphony
     # awaits the fiber hears of its end only.
     def inform_monitors(result, uncaught_exception = false)
       monitors.each { |monitor| monitor.monitor_mailbox << [self, result] unless monitor.dead? }
-      return if !uncaught_exception || @parent.nil? || monitors.include?(@parent)
+      return unless uncaught_exception && result.is_a?(::Exception) # a value would end its next sleep
+      return if @parent.nil? || monitors.include?(@parent)
 
       Polyphony.schedule(@parent, result, true)
     end

@@ -27,6 +27,9 @@ module Polyphony
         nil # nobody listens any more
       end
       alias already finished
+
+      # Called by a fiber of whose end the waiter may not have heard: better twice than never.
+      def look_again(fiber) = finished(fiber, nil)
     end
 
     # Seconds between the attempts to end a fiber whose time is over and that waits once more.
@@ -82,10 +85,12 @@ module Polyphony
     #
     # @return [Fiber] self
     # @raise [TypeError] where it is no Fiber
+    # @raise [FiberError] where it was never initialized
     def monitor(fiber)
       __check_spun__
       ::Kernel.raise ::TypeError, "only a Fiber can monitor another, not #{fiber.class}" unless ::Fiber === fiber
 
+      fiber.alive? # which is refused now, and not at the end, where nothing ever made it one
       (@monitors ||= []) << fiber unless @monitors&.include?(fiber)
       __watch__(fiber, Monitoring.new(fiber))
       self

@@ -117,7 +117,12 @@ impl Scheduler {
             let first = first.as_slice();
             rb_sys::rb_fiber_transfer(fiber, first.len() as i32, first.as_ptr())
         });
-        let Err(error) = switched else { return Ok(()) };
+        let Err(error) = switched else {
+            if self.running.get() != me {
+                self.forget_ended();
+            }
+            return Ok(());
+        };
         let refused = self.with(|shard| {
             let record = shard.host_mut().record(name);
             record.is_some_and(|record| std::mem::take(&mut record.granted))
@@ -150,6 +155,22 @@ impl Scheduler {
         }
         let told: Result<Option<Value>, Error> = fiber.check_funcall("__killed__", ()).transpose();
         told.and_then(|_| self.interrupt(error, me))
+    }
+
+    /// A fiber that does not say its last word, for its block is its own, has ended: Ruby has come back to us.
+    #[cold]
+    fn forget_ended(&self) {
+        let running = self.running.get();
+        self.with(|shard| {
+            let ended = shard.host_mut().record(running).is_some_and(|record| {
+                // SAFETY: called with the GVL; the record keeps the fiber alive.
+                unsafe { rb_sys::rb_fiber_alive_p(record.fiber) == rb_sys::Qfalse as VALUE }
+            });
+            if ended {
+                shard.queue_mut().remove(running);
+                shard.host_mut().forget(running);
+            }
+        });
     }
 
     /// Whether Ruby has refused to start a fiber and no stack has come free since: it would refuse again, after

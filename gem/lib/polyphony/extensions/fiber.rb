@@ -39,8 +39,10 @@ module Polyphony
 
       # @param thread [Thread]
       # @raise [TypeError] where it is none: nobody could end the fiber
+      # @raise [FiberError] where another thread runs the fiber
       def thread=(thread)
         ::Kernel.raise ::TypeError, "only a Thread runs fibers, not #{thread.class}" unless ::Thread === thread
+        ::Kernel.raise FiberError, "#{inspect} stays in its thread" unless @thread.nil? || @thread.equal?(thread)
 
         @thread = thread
       end
@@ -267,7 +269,8 @@ module Polyphony
       #
       # @return [Fiber] self
       # @raise [TypeError] where it is no Fiber
-      # @raise [FiberError] where that has ended, was never spun, or is this one or below it
+      # @raise [FiberError] where that has ended, was never spun, belongs to another thread, or is this one or
+      #   below it
       def attach_to(parent)
         __check_parent__(parent)
         @parent&.__forget_child__(self)
@@ -419,10 +422,9 @@ module Polyphony
       # The whole life of a spun fiber.
       # @api private
       def __run__(block = @block)
-        scheduler = Polyphony.scheduler_of(@thread)
         failed = false
         begin
-          result = __live__(scheduler, block)
+          result = __live__(Polyphony.scheduler_of(@thread), block)
         rescue ::Exception => e
           result = e
           failed = true
@@ -430,9 +432,11 @@ module Polyphony
         result, failed = finalize_children(result, failed) unless @children.nil? || @children.empty?
         __let_go__ if @lock
         __end__(result, failed)
+      rescue ::Exception => e
+        __end_again__(e)
       ensure
         __killed__ unless @ended
-        scheduler.leave
+        Polyphony.scheduler_of(@thread).leave
       end
 
       # Notes a lock that nothing takes back from a fiber that ends with it. Mostly it is the one noted last.
@@ -501,11 +505,11 @@ module Polyphony
         @ended = true
         @running = false
         watcher, watchers = @watcher, @watchers
-        @watcher = @watchers = nil
         Polyphony.tell_end(self) if watcher || watchers || failed # before what follows from it
         raises = result.is_a?(::Exception)
         watcher&.finished(self, raises)
         watchers&.each_value { |other| other.finished(self, raises) }
+        @watcher = @watchers = nil
         @parent&.__forget_child__(self)
         return unless failed
 
@@ -514,10 +518,23 @@ module Polyphony
         Polyphony.schedule(@parent, result, true) unless waiting || @parent.nil?
       end
 
+      # A signal came in the last steps, where nothing else is raised: it goes to the main fiber, and whoever may
+      # not have been told of the end looks for himself.
+      # @api private
+      def __end_again__(signal)
+        return __end__(signal, true) unless @ended
+
+        [@watcher, *@watchers&.values].each { |watcher| watcher&.look_again(self) }
+        @parent&.__forget_child__(self)
+        Polyphony.schedule(@thread.main_fiber, signal, true)
+      end
+
       # Ends every fiber of the list and waits for them, whatever comes; the last exception is raised then. Where
-      # more come than there is patience for, it does not wait any longer.
+      # more come than there is patience for, it does not wait any longer. The calling fiber and those it is
+      # below cannot end before the call does: for them it does not wait.
       # @api private
       def __await_ends__(fibers, patience: nil)
+        fibers -= ::Fiber.current.__lineage__
         gathering = Gathering.new(fibers)
         interrupted = nil
         begin
@@ -534,6 +551,13 @@ module Polyphony
         ::Kernel.raise(failed.result) if failed
       ensure
         gathering&.end
+      end
+
+      # @return [Array<Fiber>] the fiber, its parent, and so on to the main one
+      # @api private
+      def __lineage__
+        above = @parent ? @parent.__lineage__ : []
+        above << self
       end
 
       # Tells a watcher of the end, once. A fiber has one that is its own key, mostly; the others are in a Hash.
@@ -597,6 +621,10 @@ module Polyphony
 
         parent.__send__(:__check_spun__)
         ::Kernel.raise FiberError, "#{parent.inspect} has ended: it can be no parent" if parent.dead?
+        # One that waited for its child in another thread, which ends without it, would wait for ever.
+        unless parent.thread.equal?(@thread || ::Thread.current)
+          ::Kernel.raise FiberError, "#{parent.inspect} belongs to another thread: it can be no parent of #{inspect}"
+        end
 
         above = parent
         above = above.parent until above.nil? || above.equal?(self)
