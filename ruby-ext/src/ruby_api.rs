@@ -230,7 +230,10 @@ fn signalled(this: Obj<Scheduler>) {
 
 /// Ends the `sleep` of a thread's main fiber, where it is in one.
 fn wake_sleeper(thread: magnus::Thread) {
-    if let Ok(scheduler) = Obj::<Scheduler>::try_convert(scheduler_of_thread(thread)) {
+    let scheduler = scheduler_of_thread(thread);
+    if !scheduler.is_nil()
+        && let Ok(scheduler) = Obj::<Scheduler>::try_convert(scheduler)
+    {
         scheduler.wake_sleeper();
     }
 }
@@ -261,7 +264,9 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
     // SAFETY: a live fiber; a variable that is not set reads as nil.
     let object = unsafe { rb_sys::rb_ivar_get(fiber.as_raw(), scheduler_id()) };
     // SAFETY: what a variable holds is a live object.
-    Obj::try_convert(unsafe { Value::from_raw(object) }).ok()
+    let object = unsafe { Value::from_raw(object) };
+    // To make the error of a conversion that fails Ruby is called, and an interrupt heard there would be dropped.
+    (!object.is_nil()).then(|| Obj::try_convert(object).ok()).flatten()
 }
 
 /// Ends a `block`. What comes too early for a fiber that nobody spun is kept for it.

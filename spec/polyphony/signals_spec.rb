@@ -60,6 +60,15 @@ RSpec.describe "Signals" do
     expect([within.resume, waiting.await, fiber.dead?, Fiber.current.children]).to eq [:late, nil, true, []]
   end
 
+  # One that came in a fiber's first or last steps was lost, or ended the process by an error of ours.
+  it "that come while fibers begin and end, end the process" do
+    endings = Array.new(10) do |number|
+      _, err, status = Child.ruby("Thread.new { sleep #{number} / 4000.0; Process.kill(:TERM, $$) }; loop { spin { nil }.await }")
+      [err, status.termsig || status.exitstatus - 128]
+    end
+    expect(endings.uniq).to eq [["", Signal.list["TERM"]]]
+  end
+
   it "end children with the main fiber on SIGTERM, their clean-up run" do
     out, = signalled(<<~RUBY, :TERM)
       spin do

@@ -66,6 +66,15 @@ RSpec.describe Polyphony::ThreadPool do
   end
 
   # A stopped caller's result went to the next one.
+  # The thread ended by what its own fiber was told, and with the last of them the pool.
+  it "outlives what a block leaves for the fiber that its thread began with" do
+    pool = described_class.new(1)
+    pool.process { Fiber.current.stop }
+    pool.process { Fiber.current.raise("left") }
+    expect(pool.process { :served }).to eq :served
+    pool.stop
+  end
+
   it "keeps a result from whoever did not ask for it" do
     with_pool(1) do |pool|
       go = Thread::Queue.new

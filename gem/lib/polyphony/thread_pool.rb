@@ -98,6 +98,8 @@ module Polyphony
       while (job = jobs.pop)
         job.call
       end
+    rescue ::StandardError, BaseException
+      retry # a block left it for the fiber that the thread began with, as `Fiber.current.stop` does
     end
 
     # Whatever the block does, its thread goes on.

@@ -296,6 +296,13 @@ fn is_memory(value: Value) -> bool {
     matches!(&*unsafe { value.classname() }, "Polyphony::RawBuffer" | "IO::Buffer")
 }
 
+/// How much is asked for. Nil is not even converted: Ruby would be called to make the error, and an interrupt that
+/// is heard there would be dropped with it.
+fn length(args: &[Value]) -> Option<u32> {
+    let length = args.first().filter(|length| !length.is_nil())?;
+    u32::try_convert(*length).ok()
+}
+
 fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_a_place(args) {
         return io.funcall("__read_at__", args);
@@ -303,7 +310,7 @@ fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_no_buffer(args) || args.len() > 2 {
         return original(ruby, args);
     }
-    match args.first().and_then(|len| u32::try_convert(*len).ok()) {
+    match length(args) {
         Some(len) => {
             let enough = |file: OpenFile| file.holds_characters() || file.buffered().len() >= len as usize;
             when(ruby, io, args, CHUNK, "io_fread", enough)
@@ -332,7 +339,7 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_no_buffer(args) || args.len() > 2 {
         return original(ruby, args);
     }
-    match args.first().and_then(|len| u32::try_convert(*len).ok()) {
+    match length(args) {
         Some(len) if len > 0 && args.len() == 1 => piece(ruby, io, args, len),
         Some(len) if len > 0 => when(ruby, io, args, len, "io_getpartial", has_any),
         _ => original(ruby, args),

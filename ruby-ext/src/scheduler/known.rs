@@ -100,8 +100,10 @@ pub(super) fn forget_cached() {
 fn look_up(thread: VALUE) -> *const Scheduler {
     // SAFETY: the thread is the calling one.
     let object = unsafe { Value::from_raw(rb_sys::rb_ivar_get(thread, scheduler_id())) };
-    let scheduler = match Obj::<Scheduler>::try_convert(object) {
-        Ok(object) if !object.is_nil() => std::ptr::from_ref(&*object),
+    // Not by a conversion that fails: to make its error Ruby is called, where a `Thread#kill` may be heard, which
+    // would be dropped with the error.
+    let scheduler = match (!object.is_nil()).then(|| Obj::<Scheduler>::try_convert(object)) {
+        Some(Ok(object)) => std::ptr::from_ref(&*object),
         _ => std::ptr::null(),
     };
     CACHED.set(Cached { thread, scheduler, epoch: EPOCH.load(Ordering::Relaxed) });

@@ -83,6 +83,22 @@ RSpec.describe Thread do
     expect(heard).to eq ["from outside"] * waits.size
   end
 
+  # What was heard at a thread's first word to the gem was dropped there: it waited for ever.
+  it "hears whenever it comes of what kills it, also at its first word" do
+    killed = Array.new(2_000) do |number|
+      thread = Thread.new do
+        Thread.current.report_on_exception = false
+        number.even? ? Thread::Queue.new.pop : sleep
+      end
+      failing = Thread.new { Thread.current.report_on_exception = false; raise "made" }
+      (number % 3).times { Thread.pass }
+      expect { failing.join }.to raise_error "made"
+      thread.kill
+      thread.join(5)
+    end
+    expect(killed).to all be_a Thread
+  end
+
   it "is killed, and its children's clean-up runs" do
     log = Queue.new
     ready = Queue.new
