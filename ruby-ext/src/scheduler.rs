@@ -111,6 +111,8 @@ pub(crate) struct Scheduler {
     /// The fiber of whose end the tracer has heard last.
     ending: Cell<Option<Name>>,
     flow: RefCell<Flow>,
+    /// How many transfers there were without the ring since it was last asked for one.
+    straight: Cell<u32>,
     /// When the running fiber got its turn, while somebody watches.
     began: Cell<Time>,
     /// How many switches there had been when the process was last asked whether it can go on.
@@ -211,6 +213,7 @@ impl Scheduler {
             told: Cell::default(),
             ending: Cell::default(),
             flow: RefCell::default(),
+            straight: Cell::default(),
             began: Cell::default(),
             idled: Cell::default(),
             blocked: Cell::default(),

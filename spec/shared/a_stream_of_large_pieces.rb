@@ -49,6 +49,27 @@ RSpec.shared_examples "a stream of large pieces" do
     expect(taken == "x#{chunk}".b).to be true
   end
 
+  it "sends what is buffered before it takes one" do
+    next unless reader.is_a?(BasicSocket)
+
+    reader.sync = false
+    reader.write("more")
+    writer.write(chunk)
+    drained(chunk.bytesize)
+    expect(writer.read_nonblock(4, exception: false)).to eq "more"
+  end
+
+  it "lets others run though there is always one" do
+    turns = 0
+    others = spin { loop { (turns += 1) && snooze } }
+    64.times do
+      writer.write_nonblock(chunk)
+      drained(chunk.bytesize)
+    end
+    others.stop
+    expect(turns).to be > 4
+  end
+
   it "tells who waits for one of the end" do
     waiting = spin { reader.readpartial(65_536) rescue [$!.class, $!.message] }
     2.times { snooze }

@@ -26,6 +26,26 @@ RSpec.shared_examples "a writable io" do
     ending.await
   end
 
+  it "writes a large piece behind what another fiber has begun to write", :ours do
+    begun = spin { writer.syswrite("a") }
+    snooze
+    written = spin { writer.write("b" * 16_384); writer.close }
+    [begun, written].each(&:await) if at_hand?
+    expect(reader.read.start_with?("ab")).to be true
+    Fiber.await(begun, written)
+  end
+
+  it "lets others run though there is always room", :ours do
+    turns = 0
+    others = spin { loop { (turns += 1) && snooze } }
+    null = File.open(File::NULL, "w").tap { |file| file.sync = true }
+    64.times { null.write("x" * 16_384) }
+    others.stop
+    expect(turns).to be > 4
+  ensure
+    null&.close
+  end
+
   it "writes what was there when it was called, whatever becomes of the string", :ours do
     text = "x" * 300_000
     fiber = spin { writer.write(text); writer.close }

@@ -1,4 +1,5 @@
-//! A read and a write as far as they get without waiting, for Ruby's scheduler interface, which asks for that.
+//! A read and a write as far as they get without waiting: for Ruby's scheduler interface, which asks for that, and
+//! for large pieces, which need not wait for a turn of the ring where they are ready.
 //!
 //! The flags of the descriptor are shared with other processes, so they stay as they are.
 
@@ -66,6 +67,40 @@ pub(crate) unsafe fn write(fd: RawFd, buf: *const u8, len: usize, offset: u64) -
     finish(fd, now, libc::POLLOUT, asked)
 }
 
+/// [`read`], where whatever keeps it from being done at once is all the same.
+///
+/// # Safety
+///
+/// As for [`read`].
+pub(crate) unsafe fn read_now(fd: RawFd, buf: *mut u8, len: usize) -> Option<isize> {
+    let part = libc::iovec { iov_base: buf.cast(), iov_len: len };
+    // SAFETY: by the contract; the vector is alive for the call.
+    at_once(call(|| unsafe { libc::preadv2(fd, &raw const part, 1, CURRENT, libc::RWF_NOWAIT) }))
+}
+
+/// How many bytes are there to be read; 0 also where the kernel does not say.
+pub(crate) fn at_hand(fd: RawFd) -> u32 {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one number, alive for the call.
+    let failed = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) } != 0;
+    if failed { 0 } else { count.max(0) as u32 }
+}
+
+/// [`write`], where whatever keeps it from being done at once is all the same.
+///
+/// # Safety
+///
+/// As for [`write`].
+pub(crate) unsafe fn write_now(fd: RawFd, buf: *const u8, len: usize) -> Option<isize> {
+    let part = libc::iovec { iov_base: buf.cast_mut().cast(), iov_len: len };
+    // SAFETY: by the contract; the vector is alive for the call.
+    at_once(call(|| unsafe { libc::pwritev2(fd, &raw const part, 1, CURRENT, libc::RWF_NOWAIT) }))
+}
+
+fn at_once(result: isize) -> Option<isize> {
+    (!matches!(-result, EAGAIN | ENOTSUP)).then_some(result)
+}
+
 fn finish(fd: RawFd, now: isize, events: i16, asked: impl FnOnce() -> isize) -> Attempt {
     match -now {
         // Terminals and the like do not take RWF_NOWAIT, and are asked first whether they are ready.
@@ -78,6 +113,8 @@ fn finish(fd: RawFd, now: isize, events: i16, asked: impl FnOnce() -> isize) -> 
     }
 }
 
+/// The position that the descriptor itself has.
+const CURRENT: libc::off_t = -1;
 const ENOTSUP: isize = libc::EOPNOTSUPP as isize;
 const EAGAIN: isize = libc::EAGAIN as isize;
 

@@ -19,11 +19,10 @@ impl Flow {
         (power > 0).then(|| 1 << power)
     }
 
-    /// A piece of so many bytes came, where so many were asked for. One that fills all may have been larger.
-    pub(crate) fn brought(&mut self, fd: i32, asked: u32, len: u32) {
+    /// A piece of so many bytes came. The next has room for more: one that fills all may have been larger.
+    pub(crate) fn brought(&mut self, fd: i32, len: u32) {
         let power = match len {
             ..LARGE => 0,
-            _ if len < asked => len.next_power_of_two().trailing_zeros(),
             _ => (len + 1).next_power_of_two().min(MOST).trailing_zeros(),
         };
         let fd = fd as usize;

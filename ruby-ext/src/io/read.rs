@@ -3,7 +3,8 @@
 //! A parked read owns no buffer: the kernel picks one of the shard's when the data is there, and the
 //! bytes are copied behind those that Ruby holds already. What a cancelled read brought is found by the
 //! next one. Only where large pieces come one after the other does a read bring a string of its own, which
-//! is the answer then: new, locked and kept until the kernel has let go of it.
+//! is the answer then: new, locked and kept until the kernel has let go of it. Such a read is tried before it is
+//! left to the ring, for what comes in large pieces is often there already.
 
 use std::cell::RefCell;
 
@@ -14,7 +15,7 @@ use magnus::{
 };
 use polyphony_core::op::{Op, Outcome, POSITION};
 
-use super::{original, string_bytes, text::Text};
+use super::{attempt, original, string_bytes, text::Text};
 use crate::{
     errors,
     open_file::OpenFile,
@@ -126,7 +127,9 @@ impl Piece {
         unsafe {
             rb_sys::rb_str_unlocktmp(string);
             rb_sys::rb_str_set_len(string, len as _);
-            rb_sys::rb_str_resize(string, len as _);
+            if len < self.len as usize {
+                rb_sys::rb_str_resize(string, len as _);
+            }
         }
         self.string
     }
@@ -214,10 +217,9 @@ fn take_what_is_at_hand(io: Value, wanted: usize) {
 fn at_hand(fd: i32, mut wanted: usize, mut take: impl FnMut(&[u8])) {
     let mut room = Vec::<u8>::with_capacity(wanted.min(4 * CHUNK as usize));
     while wanted > 0 {
-        let part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.capacity().min(wanted) };
-        // SAFETY: the part is room of ours; the position is the descriptor's own.
-        let read = unsafe { libc::preadv2(fd, &raw const part, 1, -1, libc::RWF_NOWAIT) };
-        let Some(read) = usize::try_from(read).ok().filter(|read| *read > 0) else { return };
+        // SAFETY: room of ours.
+        let read = unsafe { attempt::read_now(fd, room.as_mut_ptr(), room.capacity().min(wanted)) };
+        let Some(read @ 1..) = read.and_then(|read| usize::try_from(read).ok()) else { return };
         // SAFETY: the kernel has filled so many bytes.
         unsafe { room.set_len(read) };
         take(&room);
@@ -351,9 +353,11 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
     let holds_nothing = |file: &OpenFile| file.is_readable() && !has_any(*file);
-    let Some(fd) = OpenFile::of(io).filter(holds_nothing).map(OpenFile::fd) else {
-        return original(ruby, args);
-    };
+    let Some(file) = OpenFile::of(io).filter(holds_nothing) else { return original(ruby, args) };
+    if let Some(piece) = large_piece(ruby, scheduler, io, file, len)? {
+        return Ok(piece.as_value());
+    }
+    let fd = file.fd();
     let room = Room::for_piece(scheduler, fd, len);
     let mut piece = None;
     let filled = fill_by(ruby, scheduler, io, &room, "io_getpartial", |performed| {
@@ -376,13 +380,13 @@ fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Erro
                 None
             }
         };
-        scheduler.brought(fd, room.size(), came as u32);
+        scheduler.brought(fd, came as u32);
     })?;
     match (filled, piece) {
         (Filled::Woken(value), _) => Ok(value),
         (Filled::More, Some(piece)) => {
-            if let (Some(file), true) = (OpenFile::of(io), piece.len() == CHUNK as usize) {
-                at_hand(file.fd(), (len - CHUNK) as usize, |bytes| piece.cat(bytes));
+            if let (Some(file), true) = (OpenFile::of(io), piece.len() == room.size() as usize) {
+                at_hand(file.fd(), (len - room.size()) as usize, |bytes| piece.cat(bytes));
             }
             Ok(piece.as_value())
         }
@@ -390,6 +394,36 @@ fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Erro
         (Filled::End, _) => at_the_end(ruby, io, args),
     }
 }
+
+/// The next piece of a stream of large ones, where one is there already: a string no larger than it.
+fn large_piece(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    file: OpenFile,
+    len: u32,
+) -> Result<Option<RString>, Error> {
+    let fd = file.fd();
+    if scheduler.expected_piece(fd).is_none() || file.has_unwritten() {
+        return Ok(None);
+    }
+    let len = len.min(attempt::at_hand(fd)).min(LARGEST);
+    if len < CHUNK / 2 || !scheduler.goes_straight(fd) {
+        return Ok(None);
+    }
+    let piece = Piece::new(len);
+    // SAFETY: the piece is room for so many bytes, and on this stack.
+    let read = unsafe { attempt::read_now(fd, piece.start(), len as usize) }.unwrap_or(0);
+    let piece = piece.cut(read.max(0) as usize);
+    if read < 0 {
+        return Err(errors::of_io(ruby, io, -read as i32, "io_fread"));
+    }
+    // Nothing: another process was faster.
+    Ok((read > 0).then_some(piece))
+}
+
+/// The most that is read without letting others run.
+const LARGEST: u32 = 64 * 1024;
 
 /// What was read and not taken comes first, where the original refuses: a cancelled read may have left it.
 fn sysread(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {

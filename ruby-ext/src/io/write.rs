@@ -1,7 +1,10 @@
 //! Writing through the ring, until every byte is out.
 //!
 //! The kernel reads from a frozen copy of each string (Ruby shares the bytes until somebody changes
-//! either), which is kept alive and in its place until the last completion.
+//! either), which is kept alive and in its place until the last completion. A large piece is tried first: what
+//! there is room for needs no turn of the ring.
+
+use std::ops::RangeInclusive;
 
 use magnus::{
     Error, RModule, RString, Ruby, Value, method,
@@ -11,12 +14,12 @@ use magnus::{
 use polyphony_core::op::{Op, POSITION};
 use rb_sys::VALUE;
 
-use super::original;
+use super::{attempt, original};
 use crate::{
     errors,
     open_file::OpenFile,
     roots::Keep,
-    scheduler::{Scheduler, Woken},
+    scheduler::{Performed, Scheduler, Woken},
 };
 
 pub(super) fn define(module: RModule) -> Result<(), Error> {
@@ -157,7 +160,9 @@ fn write_some(
         let file = OpenFile::expect(ruby, io)?;
         let fd = file.fd();
         let raw = string.as_raw();
-        let performed = scheduler.perform(write_op(fd, raw, from), |roots| Keep::Value(roots.keep(raw)));
+        let performed = write_now(scheduler, fd, raw, from).unwrap_or_else(|| {
+            scheduler.perform(write_op(fd, raw, from), |roots| Keep::Value(roots.keep(raw)))
+        });
         *out += performed.outcome.result.max(0) as usize;
         match performed.woken {
             Some(Woken::Error(error)) => return Err(error),
@@ -174,6 +179,22 @@ fn write_some(
         }
     }
 }
+
+/// Writes what there is room for, where that is worth a system call of its own.
+fn write_now(scheduler: &Scheduler, fd: i32, string: VALUE, from: usize) -> Option<Performed> {
+    let (start, len) = bytes(string);
+    let len = len - from;
+    if !LARGE.contains(&len) || !scheduler.goes_straight(fd) {
+        return None;
+    }
+    // SAFETY: so many bytes stand there; the string is on the caller's stack.
+    let written = unsafe { attempt::write_now(fd, start.wrapping_add(from), len) }?;
+    Some(Performed::at_once(written as i32))
+}
+
+/// How many bytes are worth a system call of their own. Fewer cost less in the ring, beside others'; more would
+/// hold the thread up, and in parts they would no longer go to a file in one piece.
+const LARGE: RangeInclusive<usize> = 8 * 1024..=64 * 1024;
 
 /// At most a gigabyte at once: the kernel takes no more than `i32::MAX` bytes anyway.
 fn write_op(fd: i32, string: VALUE, from: usize) -> Op {

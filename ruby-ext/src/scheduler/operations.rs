@@ -20,6 +20,13 @@ pub(crate) struct Performed {
     pub(crate) woken: Option<Woken>,
 }
 
+impl Performed {
+    /// What the kernel did without a wait.
+    pub(crate) fn at_once(result: i32) -> Self {
+        Performed { outcome: Outcome::last(result), woken: None }
+    }
+}
+
 /// What a fiber was resumed with, besides completions.
 pub(crate) enum Woken {
     Value(Value),
@@ -53,6 +60,7 @@ impl Scheduler {
         limit: Option<Duration>,
     ) -> Performed {
         let me = self.me();
+        self.straight.set(0);
         let key = self.with(|shard| {
             let keep = keep(shard.host());
             if let Some(record) = shard.host_mut().record(me.name) {
@@ -145,14 +153,33 @@ impl Scheduler {
         self.wake(self.turns.borrow_mut().end(fd));
     }
 
+    /// Whether a transfer may be tried before it is left to the ring. Not where others wait on the descriptor, for
+    /// they came first; not where something was scheduled for the fiber, for that ends its next wait; and not too
+    /// often in a row, for others want a turn.
+    pub(crate) fn goes_straight(&self, fd: i32) -> bool {
+        let before = self.straight.get();
+        let running = self.running.get();
+        // SAFETY: called with the GVL, from a fiber.
+        let fiber = unsafe { rb_sys::rb_fiber_current() };
+        let may = before < STRAIGHT
+            && self.with(|shard| {
+                let record = shard.host_mut().record(running);
+                let undisturbed =
+                    record.is_some_and(|record| record.fiber == fiber && record.scheduled.is_none());
+                undisturbed && shard.in_flight_on(fd) == 0
+            });
+        self.straight.set(before + u32::from(may));
+        may
+    }
+
     /// How large the next piece from a descriptor may be, where it is large.
     pub(crate) fn expected_piece(&self, fd: i32) -> Option<u32> {
         self.flow.borrow().expected(fd)
     }
 
-    /// A piece came from a descriptor, of which so much was asked.
-    pub(crate) fn brought(&self, fd: i32, asked: u32, len: u32) {
-        self.flow.borrow_mut().brought(fd, asked, len);
+    /// A piece came from a descriptor.
+    pub(crate) fn brought(&self, fd: i32, len: u32) {
+        self.flow.borrow_mut().brought(fd, len);
     }
 
     pub(super) fn wake(&self, fiber: Option<Name>) {
@@ -187,6 +214,9 @@ impl Scheduler {
         Some(copied)
     }
 }
+
+/// How many transfers in a row are tried before the ring is asked, which lets others run.
+const STRAIGHT: u32 = 8;
 
 /// The last scheduled thing wins, but an exception yields to an exception only, which remembers it.
 pub(super) fn later(earlier: Option<Woken>, now: Option<Woken>) -> Option<Woken> {
