@@ -18,6 +18,44 @@ TEXT = "The quick brown fox jumps over the lazy dog. " * 25_000
 
 def per(units, floor: 0, &block) = Measure.per_unit(units, clock: CLOCK, floor: floor, &block)
 
+# What ours and stock Ruby do alike.
+module Work
+  module_function
+
+  CHUNK = 16_384
+  CHUNKS = 30_000
+  KILOBYTES = CHUNK / 1000.0
+
+  def pieces(reader)
+    loop { yield reader.readpartial(65_536) }
+  rescue EOFError
+    nil
+  end
+
+  def echo(socket)
+    buffer = +""
+    socket.write(buffer) while socket.readpartial(8_192, buffer)
+  rescue EOFError, SystemCallError
+    nil # the client has gone
+  ensure
+    socket.close
+  end
+
+  # A client's 20,000 requests.
+  def requests(mode, server, connections, request, response)
+    rounds = 20_000 / connections
+    port = server.local_address.ip_port
+    client = [RbConfig.ruby, "--disable-gems", "#{__dir__}/contract_client.rb", mode, port, connections, rounds, request, response]
+    IO.popen(client.map(&:to_s), "r+") do |pipe|
+      pipe.gets
+      per(rounds * connections) do
+        pipe.puts
+        pipe.read
+      end
+    end
+  end
+end
+
 # What the rows are ratios to: no Polyphony is loaded.
 module Bare
   module_function
@@ -46,6 +84,26 @@ module Bare
   def zlib
     require "zlib"
     per(5 * TEXT.bytesize / 1000.0) { 5.times { Zlib.gzip(TEXT) } }
+  end
+
+  # A kilobyte through a pipe, from one thread to another.
+  def pipe
+    reader, writer = IO.pipe
+    chunk = "x" * Work::CHUNK
+    sum = 0
+    drain = Thread.new { Work.pieces(reader) { |data| sum += data.bytesize } }
+    per(Work::CHUNKS * Work::KILOBYTES) do
+      Work::CHUNKS.times { writer.write(chunk) }
+      writer.close
+      drain.join
+    end
+  end
+
+  # A request of one connection, which a thread waits for.
+  def echo
+    server = TCPServer.new("127.0.0.1", 0)
+    Thread.new { Work.echo(server.accept.tap { |socket| socket.setsockopt(:TCP, :NODELAY, true) }) }
+    Work.requests("keep", server, 1, "x" * 64, 64)
   end
 
   # A message from one thread to another.
@@ -175,8 +233,6 @@ end
 module Ours
   module_function
 
-  KILOBYTES = 16_384 / 1000.0
-
   def pipe_ping_pong
     count = 50_000
     (here, there), (home, back) = IO.pipe, IO.pipe
@@ -193,13 +249,12 @@ module Ours
 
   # Nanoseconds a kilobyte (1,000 bytes).
   def pipe_throughput
-    count = 30_000
     reader, writer = IO.pipe
-    chunk = "x" * 16_384
+    chunk = "x" * Work::CHUNK
     sum = 0
     drain = spin { reader.read_loop(65_536) { |data| sum += data.bytesize } }
-    per(count * KILOBYTES) do
-      count.times { writer.write(chunk) }
+    per(Work::CHUNKS * Work::KILOBYTES) do
+      Work::CHUNKS.times { writer.write(chunk) }
       writer.close
       drain.await
     end
@@ -293,10 +348,7 @@ module Ours
   module_function
 
   def echo(connections)
-    serve("keep", connections, "x" * 64, 64) do |socket|
-      buffer = +""
-      socket.write(buffer) while socket.readpartial(8_192, buffer)
-    end
+    serve("keep", connections, "x" * 64, 64) { |socket| Work.echo(socket) }
   end
 
   REQUEST = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\n\r\n"
@@ -313,20 +365,11 @@ module Ours
     serve("accept", clients, "x", 1) { |socket| socket.write(socket.readpartial(16)) }
   end
 
-  # Serves 20,000 requests, a connection a fiber.
+  # Serves so many connections, each in a fiber of its own.
   def serve(mode, connections, request, response, &handler)
     server = Polyphony::Net.tcp_listen("127.0.0.1", 0, reuse_addr: true)
     spin { server.accept_loop { |socket| spin { attend(socket, &handler) } } }
-    port = server.local_address.ip_port
-    rounds = 20_000 / connections
-    client = [RbConfig.ruby, "--disable-gems", "#{__dir__}/contract_client.rb", mode, port, connections, rounds, request, response]
-    IO.popen(client.map(&:to_s), "r+") do |pipe|
-      pipe.gets
-      per(rounds * connections) do
-        pipe.puts
-        pipe.read
-      end
-    end
+    Work.requests(mode, server, connections, request, response)
   end
 
   def attend(socket)

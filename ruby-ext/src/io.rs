@@ -11,6 +11,7 @@ pub(crate) mod attempt;
 mod close;
 mod flow;
 mod lines;
+mod litter;
 mod poll;
 mod read;
 pub(crate) mod splice;
@@ -25,6 +26,7 @@ use magnus::{
 
 pub(crate) use close::let_go;
 pub(crate) use flow::Flow;
+pub(crate) use litter::Litter;
 pub(crate) use poll::{Polled, poll};
 pub(crate) use turns::Turns;
 pub(crate) use write::{bytes as string_bytes, frozen};

@@ -56,6 +56,7 @@ pub(crate) use self::{
     operations::{Performed, Woken},
     overdue::{Watched, interrupt_overdue},
     report::watch,
+    switch::collections,
     variables::{hidden_id, name_of, schedule_early, scheduler_id, unblock_early},
 };
 use self::{
@@ -64,7 +65,7 @@ use self::{
 };
 use crate::{
     errors, fork,
-    io::{Flow, Turns},
+    io::{Flow, Litter, Turns},
     roots::{NIL, Name, Roots},
 };
 
@@ -111,6 +112,7 @@ pub(crate) struct Scheduler {
     /// The fiber of whose end the tracer has heard last.
     ending: Cell<Option<Name>>,
     flow: RefCell<Flow>,
+    litter: RefCell<Litter>,
     /// How many transfers there were without the ring since it was last asked for one.
     straight: Cell<u32>,
     /// When the running fiber got its turn, while somebody watches.
@@ -213,6 +215,7 @@ impl Scheduler {
             told: Cell::default(),
             ending: Cell::default(),
             flow: RefCell::default(),
+            litter: RefCell::default(),
             straight: Cell::default(),
             began: Cell::default(),
             idled: Cell::default(),

@@ -54,6 +54,29 @@ RSpec.describe "Garbage collection" do
     RUBY
   end
 
+  # 32 MiB of large pieces; Ruby would come once or twice.
+  STREAM = <<~'RUBY'
+    def stream
+      before = GC.count
+      reader, writer = IO.pipe
+      fiber = spin { 2_048.times { writer.write(CHUNK) }; writer.close }
+      reader.read_loop(65_536) { |piece| piece.bytesize }
+      fiber.await
+      GC.count - before
+    end
+    CHUNK = "x" * 16_384
+    snooze
+    GC.start
+  RUBY
+
+  it "comes early for the pieces of a stream" do
+    expect(Child.ruby!("#{STREAM}\nprint stream > 3")).to eq "true"
+  end
+
+  it "does not come for them where the program has disabled it" do
+    expect(Child.ruby!("#{STREAM}\nGC.disable\nprint stream, GC.enable")).to eq "0true"
+  end
+
   LEDGER = <<~'RUBY'
     # Numbers go through queues of both kinds and a mailbox, between threads and fibers that are cancelled at
     # random; each must come out once.

@@ -15,7 +15,7 @@ use magnus::{
 };
 use polyphony_core::op::{Op, Outcome, POSITION};
 
-use super::{attempt, original, string_bytes, text::Text};
+use super::{attempt, litter, original, string_bytes, text::Text};
 use crate::{
     errors,
     open_file::OpenFile,
@@ -352,9 +352,11 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 /// going through Ruby's read buffer, unless the fiber was woken by something else: then they wait there.
 fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
+    litter::collect(ruby, scheduler)?;
     let holds_nothing = |file: &OpenFile| file.is_readable() && !has_any(*file);
     let Some(file) = OpenFile::of(io).filter(holds_nothing) else { return original(ruby, args) };
     if let Some(piece) = large_piece(ruby, scheduler, io, file, len)? {
+        scheduler.litter().grow(piece.len());
         return Ok(piece.as_value());
     }
     let fd = file.fd();
@@ -387,6 +389,9 @@ fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Erro
         (Filled::More, Some(piece)) => {
             if let (Some(file), true) = (OpenFile::of(io), piece.len() == room.size() as usize) {
                 at_hand(file.fd(), (len - room.size()) as usize, |bytes| piece.cat(bytes));
+            }
+            if matches!(room, Room::Own(_)) {
+                scheduler.litter().grow(piece.len());
             }
             Ok(piece.as_value())
         }

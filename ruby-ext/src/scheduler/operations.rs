@@ -1,6 +1,6 @@
 //! Operations of the kernel's, from a fiber that waits for their ends.
 
-use std::time::Duration;
+use std::{cell::RefMut, time::Duration};
 
 use magnus::{Error, Value};
 use polyphony_core::{
@@ -11,6 +11,7 @@ use polyphony_core::{
 use super::{Scheduler, waking::wake};
 use crate::{
     errors,
+    io::Litter,
     roots::{Keep, Name, Roots},
 };
 
@@ -180,6 +181,11 @@ impl Scheduler {
     /// A piece came from a descriptor.
     pub(crate) fn brought(&self, fd: i32, len: u32) {
         self.flow.borrow_mut().brought(fd, len);
+    }
+
+    /// What readers were given and have dropped by now, most likely. Held for no call of Ruby's.
+    pub(crate) fn litter(&self) -> RefMut<'_, Litter> {
+        self.litter.borrow_mut()
     }
 
     pub(super) fn wake(&self, fiber: Option<Name>) {

@@ -463,7 +463,7 @@ pub(super) fn refuse(fiber: Value, error: Option<Error>) -> bool {
 }
 
 /// How often the collector has run.
-fn collections() -> usize {
+pub(crate) fn collections() -> usize {
     // SAFETY: called with the GVL.
     unsafe { rb_sys::rb_gc_count() as usize }
 }
