@@ -101,7 +101,7 @@ module Polyphony
       # @api private
       def deflate(source, sink, window)
         with(::Zlib::Deflate.new(::Zlib::DEFAULT_COMPRESSION, window)) do |stream|
-          sink.write(stream.deflate(source.piece)) until source.ended?
+          source.lend { |piece| sink.write(stream.deflate(piece)) } until source.ended?
           sink.write(stream.finish)
         end
       end
@@ -166,6 +166,14 @@ module Polyphony
         piece = @early
         @early = +""
         piece
+      end
+
+      # Yields what is there next. A slice of a String is nobody else's: its memory is given back at once, so that
+      # the next one finds it warm.
+      def lend
+        lent = piece
+        yield lent
+        lent.clear if @given.is_a?(::String)
       end
 
       # What was taken and not needed.
