@@ -27,6 +27,8 @@ RSpec.shared_examples "a writable io" do
   end
 
   it "writes a large piece behind what another fiber has begun to write", :ours do
+    next unless writer.respond_to?(:syswrite)
+
     begun = spin { writer.syswrite("a") }
     snooze
     written = spin { writer.write("b" * 16_384); writer.close }
