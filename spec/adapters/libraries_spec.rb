@@ -100,6 +100,47 @@ RSpec.describe "The adapter for" do
     end
   end
 
+  it "Mysql2 lets eight fibers wait for the server at once, and a main fiber wait and connect beside them",
+     skip: ("the mysql2 library is not installed" unless installed["mysql2"]) || ("MariaDB's server is not installed" unless Servers::MARIADB) do
+    Servers.mariadb do |socket|
+      expect_from(<<~'RUBY', socket, "eight wait\n[0, 10, 20, 30, 40, 50, 60, 70]\nticked\nconnected beside\n[:ended, \"MySQL client is not connected\"]\n")
+        require "polyphony/adapters/mysql2"
+        require "socket"
+        connect = ->(**options) { insist { Mysql2::Client.new(socket: ARGV[0], username: "root", **options) } }
+        ask = ->(client, text) { client.query(text, as: :array).to_a[0][0] }
+        main = connect[]
+        ask[main, "select get_lock('one', 0)"]
+        waiting = 8.times.map { |i| spin { ask[connect[], "select #{i} * 10, get_lock('one', 30), release_lock('one')"] } }
+        ask_until { ask[main, "select count(*) from information_schema.processlist where state = 'User lock'"] == 8 }
+        puts "eight wait"
+        ask[main, "select release_lock('one')"]
+        p Fiber.await(*waiting)
+
+        ticks = 0
+        ticker = spin { loop { snooze; ticks += 1 } }
+        ask[main, "select sleep(0.05)"]
+        puts "ticked" if ticks > 1
+        ticker.stop
+
+        # One that accepts and says nothing, until a fiber ends it.
+        deaf = TCPServer.new("127.0.0.1", 0)
+        spin { deaf.accept.close }
+        begin
+          Mysql2::Client.new(host: "127.0.0.1", port: deaf.addr[1], connect_timeout: 20)
+        rescue Mysql2::Error
+          puts "connected beside"
+        end
+
+        ended = move_on_after(0.05, with_value: :ended) { main.query("select sleep(30)") }
+        begin
+          main.query("select 1")
+        rescue Mysql2::Error => e
+          p [ended, e.message]
+        end
+      RUBY
+    end
+  end
+
   it "traces tells of what the scheduler does" do
     out = Child.ruby!('require "polyphony/adapters/trace"; told = []; Polyphony::Trace.start_event_firehose { |event| told << event[:event] }; spin { }.await; p told.include?(:spin)')
     expect(out).to eq "true\n"

@@ -19,15 +19,6 @@ RSpec.describe "the gem" do
     RUBY
   end
 
-  describe "mysql2" do
-    software "mysql2", requires: %w[mysql2 socket]
-
-    both_ways "a connection that is refused is told (no server is started: MariaDB is not light)", "Mysql2::Error::ConnectionError", <<~'RUBY'
-      free = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
-      error_of { Mysql2::Client.new(host: "127.0.0.1", port: free, username: "nobody") }.class.name
-    RUBY
-  end
-
   describe "concurrent-ruby" do
     software "concurrent-ruby", requires: %w[concurrent]
 

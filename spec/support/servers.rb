@@ -9,6 +9,7 @@ module Servers
   # Debian's package of the server starts one on the machine; that of the tools has the same program.
   REDIS = %w[redis-server redis-check-rdb].filter_map { |name| ENV["PATH"].split(":").map { |path| File.join(path, name) }.find { |path| File.executable?(path) } }.first
   POSTGRES = Dir["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"].max
+  MARIADB = Dir["{#{ENV["PATH"].tr(":", ",")},/usr/sbin,/usr/local/sbin}/{mariadbd,mysqld}"].first
 
   # A server that runs until it is released.
   class Kept
@@ -40,6 +41,7 @@ module Servers
     case kind
     when :redis then REDIS
     when :postgres then POSTGRES
+    when :mariadb then MARIADB
     when :http then true
     end
   end
@@ -79,14 +81,26 @@ module Servers
     end
   end
 
+  # Yields the path of a socket; any user may do anything. There are no databases, not even the server's own.
+  def mariadb
+    within do |directory|
+      socket = File.join(directory, "mariadb.sock")
+      user = Process.uid.zero? ? %w[--user=root] : []
+      Dir.mkdir(File.join(directory, "data"))
+      # It hears no SIGINT.
+      running(MARIADB, "--no-defaults", *user, "--skip-networking", "--skip-grant-tables", "--innodb-buffer-pool-size=8M",
+              "--datadir=#{directory}/data", "--socket=#{socket}", "--pid-file=#{directory}/pid", ending: :TERM) { yield socket }
+    end
+  end
+
   def within(&block) = Dir.mktmpdir(&block)
 
-  def running(*command)
+  def running(*command, ending: :INT)
     pid = spawn(*command, chdir: "/", %i[out err] => File::NULL)
     yield
   ensure
     if pid
-      Process.kill(:INT, pid)
+      Process.kill(ending, pid)
       Process.wait(pid)
     end
   end
