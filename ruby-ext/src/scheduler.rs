@@ -16,6 +16,7 @@
 
 mod fibers;
 mod known;
+mod native_thread;
 mod operations;
 mod overdue;
 mod passing;
@@ -229,6 +230,7 @@ impl Scheduler {
         // SAFETY: the thread is the calling one; the variable is invisible to Ruby code.
         unsafe { rb_sys::rb_ivar_set(thread, scheduler_id(), object.as_raw()) };
         register(&object);
+        native_thread::keep();
         Ok(object)
     }
 

@@ -13,7 +13,7 @@ RSpec.describe "Polyphony.dump" do
     expect(lines.first).to match(/\Amain thread, (io_uring|epoll).*: 6 fibers\z/)
     expect(lines[1]).to match(/\A  main \(fiber \d+\): running, at #{__FILE__}:\d+:in/)
     expect(lines[2..]).to match_array [
-      /\A    reader \(fiber \d+\): ReadPooled on descriptor #{reader.fileno} for \d+\.\d s, at #{__FILE__}:\d+:in `?'?(IO#)?read'/,
+      /\A    reader \(fiber \d+\): ReadPooled on descriptor #{reader.fileno} for \d+\.\d s, at #{__FILE__}:\d+:in [`']([\w:]+#)?read'/,
       /\A    parent \(fiber \d+\): in a line for /, /\A      child \(fiber \d+\): waiting for /, /\A    sleeper \(fiber \d+\): asleep for /,
       /\A    ready \(fiber \d+\): ready/
     ]

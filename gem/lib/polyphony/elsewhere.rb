@@ -10,7 +10,8 @@ module Polyphony
   class Elsewhere
     # How many threads wait for the next call.
     KEPT = 4
-    private_constant :KEPT
+    MOVES_THREADS = ::RUBY_VERSION >= "3.3"
+    private_constant :KEPT, :MOVES_THREADS
 
     class << self
       # @return [Elsewhere] one that has nothing to do
@@ -25,6 +26,13 @@ module Polyphony
       def keep(waiting)
         idle.size < KEPT && !!idle.push(waiting)
       end
+
+      # Since 3.3, Ruby moves the threads of a Ractor between those of the system, and loses wakes where one of them is
+      # kept on its own, as ours must be (the crate's `scheduler::native_thread` says why). So a Ractor with a scheduler
+      # gets no other thread from us: what is called there holds that Ractor, and no other.
+      #
+      # @return [Boolean] whether a call is made where it is
+      def here? = MOVES_THREADS && !::Ractor.current.equal?(::Ractor.main)
 
       # @return [Array<Elsewhere>] those that wait for the next call: each Ractor has its own
       def idle = ::Ractor.current[:__polyphony_elsewhere__] ||= []
@@ -107,6 +115,8 @@ module Polyphony
   # @raise what the block raised
   # @api private
   def self.elsewhere(&block)
-    scheduler ? Elsewhere.take.run(block) : yield
+    return yield unless scheduler
+
+    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block)
   end
 end

@@ -1,0 +1,21 @@
+//! Which thread of the system runs a Ruby thread: always the same, once it has a scheduler.
+//!
+//! Since 3.3, Ruby runs the threads of a Ractor (and all of them under `RUBY_MN_THREADS`) on whichever thread of the
+//! system is free. Its own switch from fiber to fiber may keep the address of a thread-local meanwhile: compiled by
+//! newer compilers, it crashes when a fiber goes on elsewhere than where it stopped.
+
+use std::{ffi::CStr, mem};
+
+/// Has the calling Ruby thread run on the system's thread that it is on, and no other Ruby thread there.
+pub(super) fn keep() {
+    // SAFETY: a lookup by name, which Rubies before 3.3 do not have; nothing is loaded.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, NAME.as_ptr()) };
+    if found.is_null() {
+        return;
+    }
+    // SAFETY: ruby/thread.h declares it so.
+    let lock: extern "C" fn() -> bool = unsafe { mem::transmute(found) };
+    lock();
+}
+
+const NAME: &CStr = c"rb_thread_lock_native_thread";
