@@ -41,7 +41,7 @@ RSpec.describe "The prompt" do
     "IRB on Readline" => [IRB_STARTS, [*IRB_OPTIONS, "--nomultiline"], "-rpolyphony/adapters/irb", (readline || "Readline in C is not installed")],
     "Pry" => [PRY_STARTS, [], "-rpolyphony/adapters/pry", (pry || "pry is not installed")]
   }.each do |name, (script, arguments, option, there)|
-    context "of #{name}", skip: (there if there.is_a?(String)) do
+    context "of #{name}", software: "irb, pry", way: "drop-in", skip: (there if there.is_a?(String)) do
       around { |example| session(script, arguments, option) { example.run } }
 
       it "evaluates, and lets fibers run while it waits for a line" do

@@ -53,15 +53,78 @@ RSpec.describe "the gem" do
   describe "sidekiq" do
     software "sidekiq", requires: %w[sidekiq], server: :redis
 
-    both_ways "four fibers push jobs, each whole", [4, [[0], [1], [2], [3]]], <<~'RUBY'
-      options = { url: "unix://#{ARGV[0]}", path: ARGV[0] }
-      options.delete(Gem::Version.new(Sidekiq::VERSION) < Gem::Version.new("7") ? :url : :path)
-      Sidekiq.configure_client { |config| config.redis = options; config.logger = nil rescue nil }
+    sidekiq = <<~'RUBY'
+      require "logger"
+      BEFORE_7 = Gem::Version.new(Sidekiq::VERSION) < Gem::Version.new("7")
+      OPTIONS = BEFORE_7 ? { path: ARGV[0] } : { url: "unix://#{ARGV[0]}" }
+      Sidekiq.configure_client { |config| config.redis = OPTIONS; config.logger = Logger.new(File::NULL) }
       insist { Sidekiq.redis { |redis| redis.call("PING") } }
+    RUBY
+
+    both_ways "four fibers push jobs, each whole", [4, [[0], [1], [2], [3]]], sidekiq + <<~'RUBY'
       Sidekiq.redis { |redis| redis.call("DEL", "queue:default") }
       ids = together(4) { |number| Sidekiq::Client.push("class" => "Work", "args" => [number]) }
       pushed = Sidekiq.redis { |redis| redis.call("LRANGE", "queue:default", "0", "-1") }
       [ids.uniq.size, pushed.map { |text| JSON.parse(text)["args"] }.sort]
+    RUBY
+
+    both_ways "a worker within the process: two jobs are in its threads at once, one fails and is kept, and it stops",
+              [[[0, 6], [1, 6]], 1], sidekiq + <<~'RUBY'
+      Sidekiq.redis { |redis| redis.call("FLUSHALL") } # another example's are there still
+      INSIDE, DONE, GO_ON = Array.new(3) { Thread::Queue.new }
+      class Work
+        include(BEFORE_7 ? Sidekiq::Worker : Sidekiq::Job)
+        sidekiq_options retry: 2
+        def perform(number)
+          raise "meant" if number == 2
+
+          INSIDE << number
+          GO_ON.pop
+          sum = DROP_IN ? 3.times.map { |each| spin { sleep 0.001; each + 1 } }.map(&:await).sum : [1, 2, 3].sum { |each| sleep(0.001); each }
+          DONE << [number, sum]
+        end
+      end
+      # Version 6 starts its threads as its command does; later ones have a way to be embedded.
+      worker =
+        if BEFORE_7
+          require "sidekiq/launcher"
+          Sidekiq::Launcher.new(Sidekiq.options.merge(queues: ["work"], concurrency: 2, timeout: 5)).tap(&:run)
+        else
+          Sidekiq.configure_embed { |config| config.redis = OPTIONS; config.logger = Logger.new(File::NULL); config.queues = ["work"]; config.concurrency = 2 }.tap(&:run)
+        end
+      together(3) { |number| Sidekiq::Client.push("class" => "Work", "queue" => "work", "args" => [number]) }
+      2.times { INSIDE.pop }
+      2.times { GO_ON << 1 }
+      done = 2.times.map { DONE.pop }
+      failed = -> { Sidekiq.redis { |redis| redis.call("ZCARD", "retry") } }
+      ask_until { failed.call == 1 }
+      worker.stop
+      [done.sort, failed.call]
+    RUBY
+  end
+
+  describe "rspec" do
+    software "rspec", requires: %w[rspec/core rspec/expectations rspec/mocks stringio tempfile]
+
+    both_ways "its examples, run within a fiber, use fibers in hooks, lets and matchers, and wait", [1, "4 examples, 1 failure", "meant"], <<~'RUBY'
+      Tempfile.create(["some", "_spec.rb"]) do |file|
+        file << <<~SPEC
+          RSpec.describe "Fibers" do
+            let(:later) { go { sleep 0.001; 7 } }
+            around { |example| go { nil }.value; sleep 0.001; example.run }
+            before(:context) { @queue = Thread::Queue.new; @feeder = go { 4.times { |number| sleep 0.001; @queue << number } } }
+            after(:context) { @feeder.value }
+            it("waits") { expect(later.value).to eq 7 }
+            it("expects errors of fibers") { expect { raise go { sleep 0.001; raise IOError, "x" }.error }.to raise_error(IOError) }
+            it("mocks") { double(:it, call: 3).then { |mock| expect(go { mock.call }.value + @queue.pop).to be >= 3 } }
+            it("fails") { go { sleep 0.001; raise "meant" }.value }
+          end
+        SPEC
+        file.close
+        out = StringIO.new
+        status = RSpec::Core::Runner.run(["--no-color", "--options", File::NULL, file.path], StringIO.new, out)
+        [status, out.string[/\d+ examples, \d+ failures?/], out.string[/^ +meant$/].to_s.strip]
+      end
     RUBY
   end
 

@@ -76,4 +76,23 @@ RSpec.describe "puma" do
     server.stop(true)
     [ended, failed, answer]
   RUBY
+
+  both_ways "its launcher, which its command runs, waits in a fiber until it is told to stop", [%w[a b], true], <<~'RUBY'
+    require "puma"
+    require "puma/launcher"
+    require "puma/configuration"
+    silent = defined?(Puma::LogWriter) ? Puma::LogWriter.null : Puma::Events.new(StringIO.new, StringIO.new)
+    free = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
+    configuration = Puma::Configuration.new do |config|
+      config.bind "tcp://127.0.0.1:#{free}"
+      config.threads 1, 2
+      config.raise_exception_on_sigterm false
+      config.app { |environment| [200, {}, [environment["PATH_INFO"][1..]]] }
+    end
+    launcher = Puma::Launcher.new(configuration, **(defined?(Puma::LogWriter) ? { log_writer: silent } : { events: silent }))
+    running = go { launcher.run; true }
+    answers = insist { together(2) { |number| Net::HTTP.get(URI("http://127.0.0.1:#{free}/#{%w[a b][number]}")) } }
+    launcher.stop
+    [answers, running.value]
+  RUBY
 end

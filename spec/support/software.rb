@@ -186,7 +186,8 @@ module Software
     class << self
       def add(example)
         metadata = example.metadata
-        @seen << { software: metadata[:software], tested: metadata[:tested], way: metadata[:way],
+        tested = metadata[:tested] || example.full_description
+        @seen << { software: metadata[:software], tested: tested, way: metadata[:way],
                    ruby: RUBY_VERSION, backend: backend, **outcome(example) }
       end
 
