@@ -36,6 +36,7 @@ module Known
     Entry.new(DROP_IN, /\$stdin = io; (gets|readline)/, /\\x0A" UTF-16/, /UTF-16/, "stock Ruby cuts the line's end in two"),
     Entry.new(DROP_IN, /sleep\(0(\.001|r)?\)/, /=> 0/, /=> nil/, "sleep returns what the fiber was scheduled with"),
     Entry.new(DROP_IN, /kill\.join\.status/, /=> false/, /NoMethodError/, "joining a thread gives its value"),
+    Entry.new(DROP_IN, /readline\(nil, \d+\)/, /EOFError/, /InvalidByteSequenceError/, "Ruby 3.4 takes for the end what cannot be converted"),
     Entry.new(EVERYWHERE, /Timeout.timeout\(-1\)/, /=> 9/, /ArgumentError/, "a newer standard library refuses it too"),
     Entry.new(BARE, /sysread/, /=> /, /EAGAIN/, "before Ruby 3.2 the hook cannot tell sysread from read_nonblock"),
     Entry.new(BARE, /mutex.sleep/, /=> nil/, /=> 0/, "Ruby 3.1 forgets to say that the time was up where any scheduler runs")

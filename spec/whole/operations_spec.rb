@@ -40,10 +40,14 @@ RSpec.describe "Operations" do
   # Without letting other fibers run.
   def until_so = (Thread.pass until yield)
 
-  # Read in a thread, for the calling fiber would let others run.
+  # Read in a thread, for the calling fiber would let others run. One that was waited for already is there no more.
   def ended?(pid)
     state = nil
-    Thread.new { state = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1] }
+    Thread.new do
+      state = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1]
+    rescue Errno::ENOENT, Errno::ESRCH
+      state = "Z"
+    end
     until_so { state }
     state == "Z"
   end

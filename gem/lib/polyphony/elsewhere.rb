@@ -51,10 +51,11 @@ module Polyphony
     #
     # @note Suspends the calling fiber. One that is cancelled does not wait for the block, which ends as soon as
     #   Ruby can end it.
-    def run(block)
+    # @param pause [Numeric, nil] see {Polyphony.elsewhere}
+    def run(block, pause)
       call = Call.new(block)
       @calls << call
-      call.value
+      call.value(pause)
     ensure
       stop unless call&.over?
     end
@@ -97,10 +98,10 @@ module Polyphony
         Polyphony.unblock(self, @waiting)
       end
 
-      # Waits for the end of the block.
-      def value
+      # Waits for the end of the block, and lets its thread run each time the pause is over.
+      def value(pause)
         scheduler = Polyphony.scheduler
-        scheduler.block(self, nil) until @over
+        scheduler.block(self, pause) || ::Thread.pass until @over
         ::Kernel.raise @error if @error
         @value
       end
@@ -111,12 +112,15 @@ module Polyphony
   # Runs the block in a thread that runs no fibers.
   #
   # @note Suspends the calling fiber until the block has ended.
+  # @param pause [Numeric, nil] seconds after which the block's thread gets a turn, again and again, for a block that
+  #   computes in many steps, each of which needs Ruby's lock: beside fibers that are always ready it would have it for
+  #   a moment in each of Ruby's slices of 100 ms
   # @return [Object] what the block returned
   # @raise what the block raised
   # @api private
-  def self.elsewhere(&block)
+  def self.elsewhere(pause: nil, &block)
     return yield unless scheduler
 
-    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block)
+    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block, pause)
   end
 end

@@ -15,12 +15,12 @@ module Polyphony
       # @return [String, nil] nil at the end of a stream, where stock Ruby says nil or ""
       def recv(maxlen, flags = 0, buffer = nil)
         return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
-        return __stock_empty__(buffer) if maxlen.zero?
 
         buffer << "" if buffer # one that cannot be changed is refused before anything is taken
         if !is_a?(::TCPSocket) && Native.datagrams?(self)
           return __message__ { recv_nonblock(maxlen, flags, *buffer, exception: false) }
         end
+        return __nothing__(buffer) if maxlen.zero?
 
         data = __buffered__(maxlen) || Native.recv(self, maxlen, flags)
         return data unless data.is_a?(::String)
@@ -66,12 +66,14 @@ module Polyphony
         data if data.is_a?(::String)
       end
 
-      def __stock_empty__(buffer)
+      def __nothing__(buffer)
         fileno # which a closed socket refuses
+        return if Extensions::BasicSocket.nil_at_end?
+
         buffer ? buffer.clear : "".b
       end
 
-      # Ruby 3.3 changed what `recv` says at the end of a stream.
+      # Ruby 3.3 changed what `recv` says at the end of a stream, and where it is asked for nothing.
       # @api private
       def self.nil_at_end?
         ::RUBY_VERSION >= "3.3"

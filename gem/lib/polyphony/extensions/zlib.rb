@@ -9,6 +9,8 @@ module Polyphony
     module Zlib
       # Bytes from which another thread is worth it: zlib takes more than ten times as long as handing them over.
       LARGE = 64 * 1024
+      # Seconds between turns of that thread, which needs Ruby's lock for every few KB that come out.
+      PAUSE = 0.001
 
       # @!method deflate(string, *arguments)
       #   @see ::Zlib.deflate
@@ -28,7 +30,7 @@ module Polyphony
 
           # A copy, which shares the bytes: others may change theirs meanwhile.
           string, *rest = arguments
-          Polyphony.elsewhere { super(string.dup, *rest, **options) }
+          Polyphony.elsewhere(pause: PAUSE) { super(string.dup, *rest, **options) }
         end
       end
 
