@@ -3,6 +3,13 @@
 RSpec.describe Polyphony::Timeouts do
   def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
+  # Holds the thread for so many seconds.
+  def hold_up(seconds)
+    over = clock + seconds
+    nil while clock < over
+    true
+  end
+
   describe "#move_on_after" do
     everywhere do
       it "leaves the block when the time is up, with the value" do
@@ -41,6 +48,21 @@ RSpec.describe Polyphony::Timeouts do
 
     it "fires although the time was up before the block first waited" do
       expect(move_on_after(0, with_value: :late) { sleep }).to eq :late
+    end
+
+    # Where one of them was taken back before it was raised, those behind it never were.
+    it "fires those further out, too, where all were over at once" do
+      left = false
+      spin do
+        move_on_after(0.003) do
+          move_on_after(0.001) do
+            move_on_after(0.002) { hold_up(0.01) && sleep }
+          end
+          left = true
+          sleep
+        end
+      end.await
+      expect(left).to be true
     end
 
     it "refuses a time that is none" do

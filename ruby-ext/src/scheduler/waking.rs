@@ -226,6 +226,10 @@ impl Scheduler {
             }
             if marker.is_some_and(|marker| shard.host_mut().take_back(running, marker.as_raw())) {
                 shard.queue_mut().remove(running);
+                // Timeouts further out that came after it are due as before.
+                if shard.host_mut().bring_late(running) {
+                    shard.ready(running);
+                }
             }
             false
         })
