@@ -20,21 +20,27 @@ class Pairs
 
   def ratio = median(ratios)
 
-  # The order statistics between which the median ratio lies with 95 %.
-  def interval
-    low = [((ratios.size / 2.0) - (0.98 * Math.sqrt(ratios.size))).floor - 1, 0].max
-    ratios.sort.values_at(low, -1 - low)
+  # The order statistics between which the median of some figures lies with 95 %.
+  def interval(figures = ratios)
+    low = [((figures.size / 2.0) - (0.98 * Math.sqrt(figures.size))).floor - 1, 0].max
+    figures.sort.values_at(low, -1 - low)
   end
 
-  # The line that report.rb reads.
+  # The line that report.rb reads. A goal in words ("80 ns") is about our figure, and the interval is that figure's.
   def row(name, unit, reference, goal)
-    ["row", name, unit, middle(:ours), reference, middle(:reference), ratio.round(2),
-     interval.map { |bound| bound.round(2) }.join("-"), goal].join("\t")
+    bounds = goal.is_a?(String) ? interval(figures(:ours)) : interval
+    ["row", name, unit, middle(:ours), reference, middle(:reference), rounded(ratio, 2),
+     bounds.map { |bound| rounded(bound, 2) }.join("-"), goal].join("\t")
   end
 
   private
 
-  def middle(who) = median(pairs.map { |pair| pair[who] }).round(1)
+  def figures(who) = pairs.map { |pair| pair[who] }
+
+  def middle(who) = rounded(median(figures(who)), 1)
+
+  # Of what is small more digits count.
+  def rounded(figure, digits) = figure.round(figure.abs < 1 ? [digits, 3].max : digits)
 
   def median(numbers) = numbers.sort[numbers.size / 2]
 end

@@ -1,9 +1,10 @@
 # frozen_string_literal: true
 
 # Reads rows (`row`, name, unit, ours, reference's name, reference's figure, ratio, interval, goal; tab-separated)
-# from standard input and writes a page of docs/benchmarks and its picture.
+# from standard input and writes a page of docs/benchmarks and its picture. A line `measured` says with what, where it
+# was not this Ruby.
 #
-# usage: report.rb results|contract
+# usage: report.rb results|contract|schedulers
 require "etc"
 require "cgi"
 
@@ -42,10 +43,26 @@ PAGES = {
     timeouts, cancellations, accepted connections and 10,000 fibers that snooze. Where the original hangs there is no
     goal.
   ABOUT
+  "schedulers" => Page.new("schedulers.md", "schedulers.svg", "Benchmarks beside other schedulers", <<~ABOUT)
+    Written by `bin/bench schedulers`. The scenarios that public benchmarks of fiber schedulers use, in stock Ruby: the
+    same bodies in threads, as fibers of Async and of our scheduler alone (`require "polyphony/bare"`,
+    `Polyphony::FiberScheduler`), and as spun fibers (drop-in). What is measured is the CPU time, user and system, of
+    the process in which they run, but for lateness, and for system calls, which strace counts.
+
+    The goals are of the ratio to Async on epoll: two thirds for pipes and five sixths of what a peer's low-level API
+    takes there, the best peer's ratio for socketpairs, no more for queues and locks, 1 / 1.65 for HTTP and echo with the
+    drop-in; 0.2 system calls a request, and 2 ms for the p99 lateness.
+
+    Of Ruby 3.3, because Debian builds the C parts of io-event and pg for its default Ruby only; that io-event is built
+    without io_uring. A drop-in's `Queue#pop` lets others run, also where an item is there, as Polyphony 1's does;
+    with the scheduler alone it is Ruby's own.
+  ABOUT
 }.freeze
 PAGE = PAGES.fetch(ARGV.shift)
 
-LINES = $stdin.each_line(chomp: true).filter_map do |line|
+INPUT = $stdin.readlines(chomp: true)
+MEASURED = INPUT.filter_map { |line| line[/\Ameasured\t(.*)/, 1] }.first || "Ruby #{RUBY_VERSION}"
+LINES = INPUT.filter_map do |line|
   mark, *fields = line.split("\t", -1)
   Line.new(*fields) if mark == "row"
 end
@@ -75,7 +92,7 @@ def markdown
     or below it. A goal with a unit is about our figure, one with a sign too about the difference to the
     reference, and the interval then is that figure's or that difference's.
 
-    Linux #{Etc.uname[:release][/\A[\d.]+/]}, #{Etc.nprocessors} processors, Ruby #{RUBY_VERSION}, #{`rustc --version`.split[0, 2].join(" ")}.
+    Linux #{Etc.uname[:release][/\A[\d.]+/]}, #{Etc.nprocessors} processors, #{MEASURED}, #{`rustc --version`.split[0, 2].join(" ")}.
 
     #{goals}
 
