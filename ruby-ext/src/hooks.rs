@@ -1,4 +1,5 @@
-//! The hooks of Ruby's Fiber::Scheduler interface that move bytes and wait for descriptors.
+//! The hooks of Ruby's Fiber::Scheduler interface that are called most: those that move bytes, wait for
+//! descriptors, sleep, block and unblock. The others are Ruby, in the class that these are methods of.
 //!
 //! Ruby lends each call a piece of memory: of a string, or of an IO's buffer. It is touched only while no
 //! other fiber can run, because one of them may close the IO and free it: a call that has to wait first waits
@@ -8,12 +9,13 @@
 //! A failure is a negative errno, as the interface wants it. Exceptions are only what somebody raised in the
 //! fiber meanwhile.
 
-use std::ffi::c_void;
+use std::{ffi::c_void, time::Duration};
 
 use magnus::{
-    Error, Integer, RArray, RModule, Ruby, Value, function,
+    Error, Integer, RArray, RModule, Ruby, Value, function, method,
     prelude::*,
     rb_sys::{AsRawValue, protect},
+    typed_data::Obj,
 };
 use polyphony_core::op::{Op, POSITION};
 use rb_sys::VALUE;
@@ -26,6 +28,7 @@ use crate::{
     },
     open_file::OpenFile,
     roots::{Keep, NIL},
+    ruby_api,
     scheduler::{Performed, Scheduler, Woken},
     socket::{hidden, set_len},
     time,
@@ -36,6 +39,100 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
     module.define_singleton_method("io_read", function!(io_read, 6))?;
     module.define_singleton_method("io_write", function!(io_write, 6))?;
     module.define_singleton_method("poll_any", function!(poll_any, 2))
+}
+
+/// Defines the hooks that Ruby calls most.
+pub(crate) fn define_class(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
+    let class = polyphony.define_class("FiberScheduler", ruby.class_object())?;
+    class.define_method("block", method!(hook_block, -1))?;
+    class.define_method("unblock", method!(hook_unblock, 2))?;
+    class.define_method("kernel_sleep", method!(hook_sleep, -1))?;
+    class.define_method("io_wait", method!(hook_wait, -1))?;
+    class.define_method("io_read", method!(hook_read, -1))?;
+    class.define_method("io_write", method!(hook_write, -1))
+}
+
+/// The thread's scheduler, made when a hook is first called. A trap handler has it, too, in the middle of a
+/// fiber's wait.
+fn with_scheduler<R>(this: Value, hook: impl FnOnce(&Scheduler) -> Result<R, Error>) -> Result<R, Error> {
+    if let Some(scheduler) = Scheduler::current() {
+        return hook(scheduler);
+    }
+    let scheduler: Obj<Scheduler> = this.funcall("here", ())?;
+    hook(&scheduler)
+}
+
+fn hook_block(ruby: &Ruby, this: Value, args: &[Value]) -> Result<bool, Error> {
+    let (blocker, limit) = one_or_two(ruby, args)?;
+    with_scheduler(this, |scheduler| ruby_api::block(ruby, scheduler, blocker, limit))
+}
+
+fn hook_unblock(_this: Value, blocker: Value, fiber: Value) {
+    ruby_api::unblock(blocker, fiber);
+}
+
+fn hook_sleep(ruby: &Ruby, this: Value, args: &[Value]) -> Result<bool, Error> {
+    let span = match args {
+        [] => None,
+        [span] => time::span(ruby, *span)?,
+        _ => return Err(wrong_number(ruby, args, "0..1")),
+    };
+    with_scheduler(this, |scheduler| match span {
+        Some(Duration::ZERO) => scheduler.pass(),
+        span => scheduler.block(ruby.to_symbol("sleep").as_value(), true, span).map(drop),
+    })?;
+    Ok(true)
+}
+
+fn hook_wait(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
+    let (io, events, limit) = match *args {
+        [io, events] => (io, events, ruby.qnil().as_value()),
+        [io, events, limit] => (io, events, limit),
+        _ => return Err(wrong_number(ruby, args, "2..3")),
+    };
+    let limit = if limit.is_nil() { timeout_of(ruby, io)? } else { limit };
+    with_scheduler(this, |scheduler| ruby_api::poll_for(ruby, scheduler, io, events, limit))
+}
+
+/// What Ruby 3.2 and later have as `IO#timeout`.
+fn timeout_of(ruby: &Ruby, io: Value) -> Result<Value, Error> {
+    io.check_funcall("timeout", ()).unwrap_or_else(|| Ok(ruby.qnil().as_value()))
+}
+
+fn hook_read(ruby: &Ruby, this: Value, args: &[Value]) -> Result<i64, Error> {
+    let (io, buffer, least, offset) = lent_to(ruby, args)?;
+    with_scheduler(this, |_| io_read(ruby, io, buffer, ruby.qnil().as_value(), offset, least, None))
+}
+
+fn hook_write(ruby: &Ruby, this: Value, args: &[Value]) -> Result<i64, Error> {
+    let (io, buffer, least, offset) = lent_to(ruby, args)?;
+    let least = least.max(1);
+    with_scheduler(this, |_| io_write(ruby, io, buffer, ruby.qnil().as_value(), offset, least, None))
+}
+
+/// An IO, a buffer, how many bytes at least, and from where on in the buffer.
+fn lent_to(ruby: &Ruby, args: &[Value]) -> Result<(Value, Value, usize, usize), Error> {
+    match *args {
+        [io, buffer, least] => Ok((io, buffer, usize::try_convert(least)?, 0)),
+        [io, buffer, least, offset] => {
+            Ok((io, buffer, usize::try_convert(least)?, usize::try_convert(offset)?))
+        }
+        _ => Err(wrong_number(ruby, args, "3..4")),
+    }
+}
+
+fn one_or_two(ruby: &Ruby, args: &[Value]) -> Result<(Value, Value), Error> {
+    match *args {
+        [first] => Ok((first, ruby.qnil().as_value())),
+        [first, second] => Ok((first, second)),
+        _ => Err(wrong_number(ruby, args, "1..2")),
+    }
+}
+
+#[cold]
+fn wrong_number(ruby: &Ruby, args: &[Value], expected: &str) -> Error {
+    let message = format!("wrong number of arguments (given {}, expected {expected})", args.len());
+    Error::new(ruby.exception_arg_error(), message)
 }
 
 /// Reads into an `IO::Buffer` from `offset` on, at least `least` bytes unless the stream ends, and at most

@@ -37,6 +37,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     socket::define(native)?;
     process::define(native)?;
     hooks::define(native)?;
+    hooks::define_class(ruby, polyphony)?;
     io::splice::define(native)?;
     let extensions = polyphony.define_module("Extensions")?;
     recall::define(ruby, polyphony)?;

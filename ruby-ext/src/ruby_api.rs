@@ -45,7 +45,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("adopt_raw", method!(adopt_raw, 1))?;
     class.define_method("enter", method!(enter, 0))?;
     class.define_method("leave", method!(leave, 0))?;
-    class.define_method("block", method!(block, 2))?;
+    class.define_method("block", method!(block_here, 2))?;
     class.define_method("poll", method!(poll_io, -1))?;
     class.define_method("alarm", method!(alarm, 3))?;
     class.define_method("rearm", method!(rearm, 2))?;
@@ -270,7 +270,7 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
 }
 
 /// Ends a `block`. What comes too early for a fiber that nobody spun is kept for it.
-fn unblock(blocker: Value, fiber: Value) {
+pub(crate) fn unblock(blocker: Value, fiber: Value) {
     let unblocked = known(fiber).is_some_and(|(name, scheduler)| scheduler.unblock(blocker, name));
     if !unblocked {
         unblock_early(fiber, blocker);
@@ -361,11 +361,15 @@ fn reads_stdin(ruby: &Ruby) -> Result<bool, Error> {
     Ok(argf.funcall::<_, _, String>("filename", ())? == "-")
 }
 
-fn block(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Result<bool, Error> {
+pub(crate) fn block(ruby: &Ruby, scheduler: &Scheduler, blocker: Value, limit: Value) -> Result<bool, Error> {
     let limit = time::span(ruby, limit)?;
     let is_stock = !is_hidden(blocker)
         && (magnus::Thread::from_value(blocker).is_some() || magnus::Symbol::from_value(blocker).is_some());
-    this.block(blocker, is_stock, limit)
+    scheduler.block(blocker, is_stock, limit)
+}
+
+fn block_here(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -> Result<bool, Error> {
+    block(ruby, &this, blocker, limit)
 }
 
 /// Whether Ruby keeps an object from programs, as it does the lock of a file that `require` loads (from 3.2 on).
@@ -387,13 +391,23 @@ fn poll_io(ruby: &Ruby, this: Obj<Scheduler>, args: &[Value]) -> Result<Value, E
         };
         return Ok(this.as_value());
     };
+    poll_for(ruby, &this, io, events, limit)
+}
+
+pub(crate) fn poll_for(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    events: Value,
+    limit: Value,
+) -> Result<Value, Error> {
     let events = u32::try_convert(events)?;
     let limit = time::span(ruby, limit)?;
     let fd = match Integer::from_value(io) {
         Some(fd) => fd.to_i32()?,
         None => OpenFile::expect(ruby, io)?.fd(),
     };
-    let polled = match poll(ruby, &this, fd, events, limit) {
+    let polled = match poll(ruby, scheduler, fd, events, limit) {
         // Closed before the kernel heard of the wait.
         Err(_) if Integer::from_value(io).is_none() && OpenFile::of(io).is_none() => {
             return Err(errors::io(ruby, "stream closed in another thread"));

@@ -17,7 +17,27 @@ module Polyphony
   #
   # A hook that another fiber ends by raising raises that. A hook of Ruby's that wants a negative errno gets it.
   #
+  # The hooks that Ruby calls most are Rust.
+  #
   # @see https://docs.ruby-lang.org/en/master/Fiber/Scheduler.html
+  #
+  # @!method block(blocker, timeout = nil)
+  #   Waits until `unblock` names this blocker, or the time is up.
+  #   @return [Boolean] whether it was unblocked
+  # @!method unblock(blocker, fiber)
+  #   Ends a `block`; from any thread; never raises. One that comes before its `block` is not lost.
+  # @!method kernel_sleep(duration = nil)
+  #   @param duration [Numeric, nil] seconds; nil is for ever, and 0 lets the others run once
+  #   @return [true]
+  # @!method io_wait(io, events, timeout = nil)
+  #   @return [Integer, false] the events that are ready, false when the time is up
+  # @!method io_read(io, buffer, length, offset = 0)
+  #   @param length [Integer] how many bytes are wanted at least; 0 for what there is
+  #   @return [Integer] how many were read, 0 at the end, or a negative errno (`-EAGAIN` where none is there)
+  # @!method io_write(io, buffer, length, offset = 0)
+  #   @param length [Integer] how many bytes are to be written at least. With 0 it waits for room for some, too:
+  #     `syswrite` does not ask again, and `write_nonblock` never comes here.
+  #   @return [Integer] how many bytes were written, or a negative errno
   class FiberScheduler
     def initialize
       @scheduled = 0
@@ -25,44 +45,9 @@ module Polyphony
       @process = ::Process.pid
     end
 
-    # Waits until `unblock` names this blocker, or the time is up.
-    # @return [Boolean] whether it was unblocked
-    def block(blocker, timeout = nil) = here.block(blocker, timeout)
-
-    # Ends a `block`; from any thread; never raises. One that comes before its `block` is not lost.
-    def unblock(blocker, fiber) = Polyphony.unblock(blocker, fiber)
-
-    # @param duration [Numeric, nil] seconds; nil is for ever, and 0 lets the others run once
-    # @return [true]
-    def kernel_sleep(duration = nil)
-      here.block(:sleep, duration)
-      true
-    end
-
     # Lets the others run once (Ruby 4.0).
     # @return [true]
     def yield = kernel_sleep(0)
-
-    # @return [Integer, false] the events that are ready, false when the time is up
-    def io_wait(io, events, timeout = nil)
-      timeout ||= io.timeout if io.respond_to?(:timeout)
-      here.poll(io, events, timeout)
-    end
-
-    # @param length [Integer] how many bytes are wanted at least; 0 for what there is
-    # @return [Integer] how many were read, 0 at the end, or a negative errno (`-EAGAIN` where none is there)
-    def io_read(io, buffer, length, offset = 0)
-      here
-      Native.io_read(io, buffer, nil, offset, length, nil)
-    end
-
-    # @param length [Integer] how many bytes are to be written at least. With 0 it waits for room for some, too:
-    #   `syswrite` does not ask again, and `write_nonblock` never comes here.
-    # @return [Integer] how many bytes were written, or a negative errno
-    def io_write(io, buffer, length, offset = 0)
-      here
-      Native.io_write(io, buffer, nil, offset, [length, 1].max, nil)
-    end
 
     # @param from [Integer] where in the file
     # @see #io_read

@@ -109,6 +109,16 @@ impl Scheduler {
         value_of(rested)
     }
 
+    /// To the tail of the queue, as [`snooze`](Self::snooze), where no value is wanted: one that comes meanwhile
+    /// is kept for a wait that returns it.
+    pub(crate) fn pass(&self) -> Result<(), Error> {
+        let me = self.me();
+        self.with(|shard| shard.yielded(me.name));
+        let held = self.hold(me.name, |_| true);
+        self.done(me);
+        held
+    }
+
     /// `suspend`: until somebody schedules the fiber. In the main fiber also until nothing can happen.
     ///
     /// Nothing else ends it, whatever else wakes the fiber.
