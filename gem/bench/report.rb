@@ -55,7 +55,8 @@ PAGES = {
 
     Of Ruby 3.3, because Debian builds the C parts of io-event and pg for its default Ruby only; that io-event is built
     without io_uring. A drop-in's `Queue#pop` lets others run, also where an item is there, as Polyphony 1's does;
-    with the scheduler alone it is Ruby's own.
+    with the scheduler alone it is Ruby's own. A write to a file goes to a thread of the kernel's and others run
+    meanwhile, which makes them queue up for the lock; Async holds the thread for it.
   ABOUT
 }.freeze
 PAGE = PAGES.fetch(ARGV.shift)

@@ -167,6 +167,21 @@ impl Line {
         standing.spare > 0 && standing.waiting.is_empty()
     }
 
+    /// Lets a newcomer help itself to one, where something is there that nobody was promised, and nobody waits.
+    #[inline]
+    pub(crate) fn help(&self) -> bool {
+        let mut standing = self.standing();
+        let free = standing.spare > 0 && standing.waiting.is_empty();
+        standing.spare -= usize::from(free);
+        free
+    }
+
+    /// Whether somebody was called who has yet to run.
+    #[inline]
+    pub(crate) fn has_called(&self) -> bool {
+        !self.standing().called.is_empty()
+    }
+
     /// Ends a wait; says whether it was called.
     #[inline]
     pub(crate) fn leave(&self, place: Place) -> bool {

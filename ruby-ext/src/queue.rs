@@ -103,6 +103,19 @@ impl End {
         Ok(())
     }
 
+    /// Whether a newcomer may take one of what is there, which then is promised to it. It takes no item before those
+    /// who were called: they came first, and get what came first.
+    #[inline]
+    fn helps(self, queue: Value, line: &Line) -> Result<bool, Error> {
+        if line.must_count() {
+            line.count(self.there(queue)?);
+        }
+        Ok(match self {
+            End::Poppers => !line.has_called() && line.help(),
+            End::Pushers => line.help(),
+        })
+    }
+
     /// The line at this end, where there is one. It lives as long as the queue, which the caller holds.
     #[inline]
     fn line<'a>(self, queue: Value) -> Option<&'a Line> {
@@ -234,12 +247,16 @@ fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Va
         return Ok(taken::<SIZED>(this, End::Poppers.line(this), pop_now()?));
     }
     let Some(line) = End::Poppers.line_for(ruby, this)? else { return original(ruby, args) };
+    // The original's queue gives the others a turn each time; a SizedQueue it left to Ruby.
+    let mut turn = SIZED && End::Poppers.helps(this, line)?;
     let mut first = false;
     loop {
-        match wait(scheduler, (End::Poppers, line, this), first, asked.deadline)? {
-            Turn::Called => {}
-            Turn::Late => break,
-            Turn::Dismissed(answer) => return answered(answer),
+        if !std::mem::take(&mut turn) {
+            match wait(scheduler, (End::Poppers, line, this), first, asked.deadline)? {
+                Turn::Called => {}
+                Turn::Late => break,
+                Turn::Dismissed(answer) => return answered(answer),
+            }
         }
         if line.is_closed() && End::Poppers.there(this)? == 0 {
             break;
@@ -311,15 +328,20 @@ fn push_capped_id() -> ID {
 
 fn push_sized(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else { return added(this, original(ruby, args)?) };
-    let given = scan_args::<(Value,), (Option<Value>,), (), (), RHash, ()>(args)?;
-    let (item,) = given.required;
-    let asked = Asked::new(ruby, scheduler, given.optional.0, given.keywords)?;
+    let (item, asked) = match *args {
+        [item] if RHash::from_value(item).is_none() => (item, Asked { non_block: false, deadline: None }),
+        _ => {
+            let given = scan_args::<(Value,), (Option<Value>,), (), (), RHash, ()>(args)?;
+            let asked = Asked::new(ruby, scheduler, given.optional.0, given.keywords)?;
+            (given.required.0, asked)
+        }
+    };
     if asked.non_block {
         return added(this, push_now(item)?);
     }
     let Some(line) = End::Pushers.line_for(ruby, this)? else { return added(this, original(ruby, args)?) };
     let mut first = false;
-    let mut turn = line.is_free(End::Pushers.there(this)?);
+    let mut turn = End::Pushers.helps(this, line)?;
     loop {
         if line.is_closed() {
             return Err(Error::new(ruby.class_object().const_get("ClosedQueueError")?, "queue closed"));

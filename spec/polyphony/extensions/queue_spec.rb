@@ -156,6 +156,22 @@ RSpec.describe Thread::SizedQueue do
     expect([queue.push(1, timeout: 1), queue.push(2, timeout: 0.002), queue.size]).to eq [queue, nil, 1]
   end
 
+  it "gives what is there without a turn of the others', but not before those who wait" do
+    queue = SizedQueue.new(2)
+    order = []
+    waiting = spin { order << [:waited, queue.pop] }
+    snooze
+    queue << 1 << 2
+    spin { order << :other }
+    order << [:second, queue.pop]
+    waiting.await
+    queue << 3
+    spin { order << :another }
+    order << [:at_once, queue.pop]
+    snooze
+    expect(order).to eq [[:waited, 1], :other, [:second, 2], [:at_once, 3], :another]
+  end
+
   it "has the cap that it was made with, always" do
     queue = SizedQueue.new(2)
     expect([queue.capped?, queue.cap(3).max, queue.capped?]).to eq [2, 3, 3]

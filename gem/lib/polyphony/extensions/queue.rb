@@ -67,10 +67,12 @@ module Polyphony
     #   @see #push
     # @!method pop(non_block = false, timeout: nil)
     #   @see Queue#pop
+    #   @note Suspends the calling fiber where nothing is there, or others wait for it already. A fiber that is
+    #     cancelled there leaves the item to the next one.
     # @!method shift(non_block = false, timeout: nil)
-    #   @see Queue#pop
+    #   @see #pop
     # @!method deq(non_block = false, timeout: nil)
-    #   @see Queue#pop
+    #   @see #pop
     # @!method clear
     #   Makes room for whoever waits to push.
     #   @return [self]
