@@ -35,7 +35,7 @@ PAGES = {
     Written by `bin/bench`: bare fibers, bare rings and peers. What is asked of the Ruby API beside the original is in
     [contract.md](contract.md).
   ABOUT
-  "contract" => Page.new("contract.md", "contract.svg", "Benchmarks beside the original", <<~ABOUT)
+  "contract" => Page.new("contract.md", "contract.svg", "Benchmarks beside the original", <<~ABOUT),
     Written by `bin/bench contract`, which wants a machine that does nothing else for five minutes. The rows use what
     Polyphony 1 has and nothing else. The reference is bare Ruby: a switch between two fibers, a fiber made and resumed,
     a fiber's memory. Polyphony 1.6 was measured once, beside its own bare Ruby, and those ratios are the goals
