@@ -49,6 +49,8 @@ PAGES = {
     `Polyphony::FiberScheduler`), and as spun fibers (drop-in). What is measured is the CPU time, user and system, of
     the process in which they run, but for lateness, and for system calls, which strace counts.
 
+    With five pairs the interval is from the least to the most: a goal that the median misses is met by luck, if at all.
+
     The goals are of the ratio to Async on epoll: two thirds for pipes and five sixths of what a peer's low-level API
     takes there, the best peer's ratio for socketpairs, no more for queues and locks, 1 / 1.65 for HTTP and echo with the
     drop-in; 0.2 system calls a request, and 2 ms for the p99 lateness.
