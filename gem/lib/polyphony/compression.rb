@@ -7,6 +7,9 @@ module Polyphony
   # answers `call` with the next piece and nil at the end; it may take how much is asked for. A destination is
   # a String that is appended to, or whatever answers `write` or `call`. What is truncated or damaged raises Zlib's own errors.
   #
+  # A String keeps its encoding. `Zlib.gunzip` misreads bytes that are marked as text, so give a binary one to what it is
+  # to read: `"".b`.
+  #
   # Zlib lets go of Ruby's lock while it works; between two pieces of a String other fibers run.
   module Compression
     # Bytes that are asked for at once.
