@@ -48,6 +48,16 @@ pub(crate) fn is_interrupted() -> bool {
     unsafe { rb_sys::rb_thread_interrupted(rb_sys::rb_thread_current()) != 0 }
 }
 
+/// Lets another thread of Ruby's have the GVL, where one waits for it. Hears of interrupts, too.
+pub(crate) fn pass() -> Result<(), Error> {
+    protect(|| {
+        // SAFETY: under protect: whatever it raises is caught.
+        unsafe { rb_sys::rb_thread_schedule() };
+        super::roots::NIL
+    })
+    .map(drop)
+}
+
 /// Runs trap handlers and hears of exceptions from other threads and of `Thread#kill`.
 pub(crate) fn check_interrupts() -> Result<(), Error> {
     protect(|| {

@@ -12,6 +12,7 @@ mod close;
 mod flow;
 mod lines;
 mod litter;
+mod places;
 mod poll;
 mod read;
 pub(crate) mod splice;
@@ -36,6 +37,7 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
     read::define(module)?;
     lines::define(module)?;
     write::define(module)?;
+    places::define(module)?;
     poll::define(module)?;
     close::define(module)
 }

@@ -8,6 +8,7 @@ use std::ffi::c_char;
 
 use magnus::{
     Error, RString, Ruby, Value,
+    prelude::*,
     rb_sys::{AsRawValue, FromRawValue},
 };
 use rb_sys::{OnigEncodingTypeST, VALUE, rb_io_buffer_t, rb_io_t};
@@ -17,6 +18,7 @@ use crate::errors;
 const READABLE: i32 = 0x0000_0001;
 const WRITABLE: i32 = 0x0000_0002;
 const SYNC: i32 = 0x0000_0008;
+const TERMINAL: i32 = 0x0000_0010;
 const DUPLEX: i32 = 0x0000_0020;
 /// `FMODE_TEXTMODE`: line ends are converted as they are read.
 const TEXT: i32 = 0x0000_1000;
@@ -92,10 +94,14 @@ impl OpenFile {
     /// that was read ahead of its position has to go back first.
     pub(crate) fn writes_straight(self) -> bool {
         let file = self.get();
+        self.writes_plainly() && file.mode & SYNC != 0 && file.wbuf.len == 0
+    }
+
+    /// Whether what is to be written goes to the kernel as it is, behind what is buffered.
+    pub(crate) fn writes_plainly(self) -> bool {
+        let file = self.get();
         let mode = file.mode;
         mode & WRITABLE != 0
-            && mode & SYNC != 0
-            && file.wbuf.len == 0
             && (file.rbuf.len == 0 || mode & DUPLEX != 0)
             && file.writeconv.is_null()
             && file.encs.enc2.is_null()
@@ -170,8 +176,45 @@ impl OpenFile {
         len + (self.get().wbuf.len.max(0) as usize) < SIZE
     }
 
+    /// Whether a write may stay in Ruby's buffer, which a terminal's does for a line at most.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.get().mode & TERMINAL != 0
+    }
+
     pub(crate) fn has_unwritten(self) -> bool {
         self.get().wbuf.len > 0
+    }
+
+    /// The bytes written and not yet out.
+    pub(crate) fn unwritten(&self) -> &[u8] {
+        let buffer = &self.get().wbuf;
+        if buffer.len <= 0 {
+            return &[];
+        }
+        // SAFETY: Ruby's invariant: `len` bytes stand at `off`.
+        unsafe { std::slice::from_raw_parts(buffer.ptr.add(buffer.off as usize).cast(), buffer.len as usize) }
+    }
+
+    /// So many of them are out.
+    pub(crate) fn went_out(self, count: usize) {
+        let buffer = &mut self.get().wbuf;
+        let count = (count as i32).min(buffer.len);
+        buffer.off += count;
+        buffer.len -= count;
+        if buffer.len == 0 {
+            buffer.off = 0;
+        }
+    }
+
+    /// Ruby's lock of the bytes that are not out yet, which whoever takes some of them holds.
+    pub(crate) fn write_lock(self) -> Option<Value> {
+        let lock = self.get().write_lock;
+        // SAFETY: nothing yet, or a lock that the record keeps alive.
+        (lock != 0).then(|| unsafe { Value::from_raw(lock) }).filter(|lock| !lock.is_nil())
+    }
+
+    pub(crate) fn is_writable(self) -> bool {
+        self.get().mode & WRITABLE != 0
     }
 
     /// The bytes read and not yet taken.

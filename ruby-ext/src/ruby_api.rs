@@ -60,6 +60,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("shield", method!(shield, 1))?;
     class.define_method("unshield", method!(unshield, 3))?;
     class.define_method("wake", method!(wake, 0))?;
+    class.define_method("waits_elsewhere", method!(waits_elsewhere, 1))?;
     class.define_method("signalled", method!(signalled, 0))?;
     class.define_method("trace_hook=", method!(set_trace_hook, 1))?;
     class.define_method("idle_hook=", method!(set_idle_hook, 1))?;
@@ -221,6 +222,11 @@ fn unshield(this: Obj<Scheduler>, timer: Option<u64>, finished: bool, unwinding:
 
 fn wake(this: Obj<Scheduler>) {
     this.wake_up();
+}
+
+/// One fiber more waits for another thread of Ruby's, or one less.
+fn waits_elsewhere(this: Obj<Scheduler>, more: isize) {
+    this.waits_elsewhere(more);
 }
 
 /// Handlers of signals wait to be given fibers.

@@ -116,6 +116,11 @@ pub(crate) struct Scheduler {
     litter: RefCell<Litter>,
     /// How many transfers there were without the ring since it was last asked for one.
     straight: Cell<u32>,
+    /// Bytes that were written to files in place since a write last went through the ring.
+    in_place: Cell<usize>,
+    /// How many fibers wait for what another thread of Ruby's does for them, and the parks meanwhile.
+    elsewhere: Cell<usize>,
+    parks: Cell<u32>,
     /// When the running fiber got its turn, while somebody watches.
     began: Cell<Time>,
     /// How many switches there had been when the process was last asked whether it can go on.
@@ -218,6 +223,9 @@ impl Scheduler {
             flow: RefCell::default(),
             litter: RefCell::default(),
             straight: Cell::default(),
+            in_place: Cell::default(),
+            elsewhere: Cell::default(),
+            parks: Cell::default(),
             began: Cell::default(),
             idled: Cell::default(),
             blocked: Cell::default(),
@@ -318,6 +326,7 @@ impl Scheduler {
         self.interrupted.set(false);
         self.turns.take();
         self.told.take();
+        self.elsewhere.take(); // the threads stayed in the parent
         // SAFETY: the fiber is the running one.
         let this = unsafe { rb_sys::rb_ivar_get(self.thread, scheduler_id()) };
         // SAFETY: as above.

@@ -51,11 +51,10 @@ module Polyphony
     #
     # @note Suspends the calling fiber. One that is cancelled does not wait for the block, which ends as soon as
     #   Ruby can end it.
-    # @param pause [Numeric, nil] see {Polyphony.elsewhere}
-    def run(block, pause)
+    def run(block)
       call = Call.new(block)
       @calls << call
-      call.value(pause)
+      call.value
     ensure
       stop unless call&.over?
     end
@@ -98,10 +97,15 @@ module Polyphony
         Polyphony.unblock(self, @waiting)
       end
 
-      # Waits for the end of the block, and lets its thread run each time the pause is over.
-      def value(pause)
+      # Waits for the end of the block. Meanwhile fibers that never rest let the thread have Ruby's lock.
+      def value
         scheduler = Polyphony.scheduler
-        scheduler.block(self, pause) || ::Thread.pass until @over
+        scheduler.waits_elsewhere(1)
+        begin
+          scheduler.block(self, nil) until @over
+        ensure
+          scheduler.waits_elsewhere(-1)
+        end
         ::Kernel.raise @error if @error
         @value
       end
@@ -109,18 +113,21 @@ module Polyphony
     private_constant :Call
   end
 
+  # Lets others run once, in the middle of what takes long and waits for nothing.
+  #
+  # @return [void]
+  # @api private
+  def self.breathe = scheduler&.block(:breathe, 0)
+
   # Runs the block in a thread that runs no fibers.
   #
   # @note Suspends the calling fiber until the block has ended.
-  # @param pause [Numeric, nil] seconds after which the block's thread gets a turn, again and again, for a block that
-  #   computes in many steps, each of which needs Ruby's lock: beside fibers that are always ready it would have it for
-  #   a moment in each of Ruby's slices of 100 ms
   # @return [Object] what the block returned
   # @raise what the block raised
   # @api private
-  def self.elsewhere(pause: nil, &block)
+  def self.elsewhere(&block)
     return yield unless scheduler
 
-    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block, pause)
+    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block)
   end
 end

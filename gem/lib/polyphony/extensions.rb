@@ -49,6 +49,8 @@ module Polyphony
     require_relative "extensions/process"
     require_relative "extensions/timeout"
     require_relative "extensions/zlib"
+    require_relative "extensions/dir"
+    require_relative "extensions/ractor"
     require_relative "original_names"
 
     INSTANCES = {
@@ -61,7 +63,11 @@ module Polyphony
       ::UDPSocket => Extensions::UDPSocket, ::IPSocket => Extensions::IPSocket,
       ::Thread::Queue => Extensions::Queue, ::Thread::SizedQueue => Extensions::SizedQueue,
       ::Thread::Mutex => Extensions::Mutex, ::Thread::ConditionVariable => Extensions::ConditionVariable,
-      ::Monitor => Extensions::Monitor, ::Thread => Extensions::Thread
+      ::Monitor => Extensions::Monitor, ::Thread => Extensions::Thread, ::Dir => Extensions::Dir,
+      ::Ractor => Extensions::Ractor,
+      **(defined?(::Zlib) ? { ::Zlib::Deflate => Extensions::Zlib::Deflate, ::Zlib::Inflate => Extensions::Zlib::Inflate,
+                              ::Zlib::GzipWriter => Extensions::Zlib::GzipWriter,
+                              ::Zlib::GzipReader => Extensions::Zlib::GzipReader } : {})
     }.freeze
 
     SINGLETONS = {
@@ -71,7 +77,10 @@ module Polyphony
       ::Process => Extensions::Process, ::Timeout => Extensions::Timeout,
       ::Socket => Extensions::Resolving::OfSocket, ::Addrinfo => Extensions::Resolving::OfAddrinfo,
       ::IPSocket => Extensions::Resolving::OfIPSocket,
-      **(defined?(::Zlib) ? { ::Zlib => Extensions::Zlib } : {})
+      ::TCPSocket => Extensions::Resolving::OfTCPSocket, ::Dir => Extensions::Dir::Singleton,
+      ::Ractor => Extensions::Ractor::Singleton,
+      **(defined?(::Zlib) ? { ::Zlib => Extensions::Zlib, ::Zlib::Deflate => Extensions::Zlib::Deflate::Singleton,
+                              ::Zlib::Inflate => Extensions::Zlib::Inflate::Singleton } : {})
     }.freeze
 
     private_constant :INSTANCES, :SINGLETONS

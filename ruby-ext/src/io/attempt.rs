@@ -101,6 +101,16 @@ fn at_once(result: isize) -> Option<isize> {
     (!matches!(-result, EAGAIN | ENOTSUP)).then_some(result)
 }
 
+/// write(2), of what is sure to be taken at once.
+///
+/// # Safety
+///
+/// `len` bytes stand at `buf`.
+pub(crate) unsafe fn write_in_place(fd: RawFd, buf: *const u8, len: usize) -> isize {
+    // SAFETY: by the contract above.
+    call(|| unsafe { libc::write(fd, buf.cast(), len) })
+}
+
 fn finish(fd: RawFd, now: isize, events: i16, asked: impl FnOnce() -> isize) -> Attempt {
     match -now {
         // Terminals and the like do not take RWF_NOWAIT, and are asked first whether they are ready.
@@ -126,6 +136,17 @@ fn is_slow(fd: RawFd) -> bool {
         (libc::fstat(fd, &mut stat), stat)
     };
     failed == 0 && matches!(stat.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK)
+}
+
+/// Whether a write goes to memory, and to the disk later: to a plain file that nobody opened for more than that.
+pub(crate) fn is_cached(fd: RawFd) -> bool {
+    // SAFETY: `stat` is plain data, alive for the call that fills it; the other call takes no pointer.
+    let (failed, stat, flags) = unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        (libc::fstat(fd, &mut stat), stat, libc::fcntl(fd, libc::F_GETFL))
+    };
+    let at_once = libc::O_SYNC | libc::O_DSYNC | libc::O_DIRECT;
+    failed == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFREG && flags & at_once == 0
 }
 
 fn is_ready(fd: RawFd, events: i16) -> bool {

@@ -7,13 +7,9 @@
 //! Before all that, what Ruby has buffered is written, which may take as long as somebody else likes. A
 //! close that is cancelled there leaves the IO open, with the bytes that are not out yet.
 
-use magnus::{
-    Error, ExceptionClass, RModule, Ruby, Value, method,
-    prelude::*,
-    rb_sys::{AsRawValue, FromRawValue},
-};
+use magnus::{Error, ExceptionClass, RModule, Ruby, Value, method, prelude::*};
 
-use super::original;
+use super::{original, write::written_through};
 use crate::{
     errors,
     open_file::OpenFile,
@@ -41,11 +37,7 @@ fn close_write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 /// Writes what Ruby has buffered of an IO, or of the one that it writes through. What the kernel refuses is
 /// for the original to say, which closes all the same.
 fn write_out(ruby: &Ruby, io: Value) -> Result<(), Error> {
-    if Scheduler::current().is_none() || OpenFile::of(io).is_none() {
-        return Ok(());
-    }
-    // SAFETY: `io` is the receiver, and open; the answer is it or the IO that it writes through.
-    let target = unsafe { Value::from_raw(rb_sys::rb_io_get_write_io(io.as_raw())) };
+    let (Some(_), Some(target)) = (Scheduler::current(), written_through(io)) else { return Ok(()) };
     if !OpenFile::of(target).is_some_and(OpenFile::has_unwritten) {
         return Ok(());
     }
@@ -67,6 +59,9 @@ pub(crate) fn let_go(ruby: &Ruby, fd: i32) -> Result<(), Error> {
     let Some(scheduler) = Scheduler::current() else { return Ok(()) };
     while scheduler.in_flight_on(fd) > 0 {
         scheduler.snooze()?;
+    }
+    if scheduler.is_writing(fd) {
+        scheduler.snooze()?; // whoever wrote has been woken before us, and lets go of Ruby's lock
     }
     scheduler.end_writing(fd);
     Ok(())

@@ -14,6 +14,7 @@ use magnus::{
     rb_sys::{AsRawValue, FromRawValue},
 };
 use polyphony_core::op::{Op, Outcome, POSITION};
+use rb_sys::VALUE;
 
 use super::{attempt, litter, original, string_bytes, text::Text};
 use crate::{
@@ -93,13 +94,13 @@ impl Room {
 
 /// A new string that the kernel fills. While it is locked nobody who finds it can change it.
 #[derive(Clone, Copy)]
-struct Piece {
+pub(super) struct Piece {
     string: RString,
     len: u32,
 }
 
 impl Piece {
-    fn new(len: u32) -> Self {
+    pub(super) fn new(len: u32) -> Self {
         // SAFETY: called with the GVL; a string with room for so many bytes, which is not embedded in its
         // object, so that they stay where they are.
         let string = unsafe {
@@ -109,8 +110,17 @@ impl Piece {
         Piece { string: RString::from_value(string).expect("a new string is a string"), len }
     }
 
-    fn start(&self) -> *mut u8 {
+    pub(super) fn start(&self) -> *mut u8 {
         string_bytes(self.string.as_raw()).0.cast_mut()
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The string, for who keeps it while the kernel writes to it.
+    pub(super) fn raw(&self) -> VALUE {
+        self.string.as_raw()
     }
 
     /// The first `len` bytes, which the kernel has written.
@@ -120,7 +130,7 @@ impl Piece {
     }
 
     /// The string, as long as what came, and no larger.
-    fn cut(self, len: usize) -> RString {
+    pub(super) fn cut(self, len: usize) -> RString {
         let string = self.string.as_raw();
         // SAFETY: a live string that was locked when it was made, with room for so many bytes, which the
         // kernel has written and let go of.

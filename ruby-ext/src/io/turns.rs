@@ -25,6 +25,12 @@ impl Turns {
         free
     }
 
+    /// Whether somebody has the turn.
+    pub(crate) fn is_busy(&self, fd: i32) -> bool {
+        let (word, bit) = place(fd);
+        self.busy.get(word).is_some_and(|word| word & bit != 0)
+    }
+
     /// Ends the turn: the first who waits for it, to be woken.
     pub(crate) fn end(&mut self, fd: i32) -> Option<Name> {
         let (word, bit) = place(fd);
@@ -36,8 +42,7 @@ impl Turns {
 
     /// The first who waits, where the turn is free: whoever was woken and left without it asks.
     pub(crate) fn next(&mut self, fd: i32) -> Option<Name> {
-        let (word, bit) = place(fd);
-        if self.waiting.is_empty() || self.busy.get(word).is_some_and(|word| word & bit != 0) {
+        if self.waiting.is_empty() || self.is_busy(fd) {
             return None;
         }
         let first = self.waiting.iter().position(|&(waits_for, _)| waits_for == fd)?;

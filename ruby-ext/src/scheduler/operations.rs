@@ -44,6 +44,13 @@ impl Woken {
     }
 }
 
+/// From so many bytes on a write takes longer than what it costs to have the ring do it.
+const MOST_IN_PLACE: usize = 64 * 1024;
+/// What a small write counts as: the call costs as much as copying this.
+const LEAST_IN_PLACE: usize = 1024;
+/// So much is written in place before a write goes through the ring.
+const PAUSE_IN_PLACE: usize = 128 * 1024;
+
 impl Scheduler {
     /// Performs an operation: parks until its last completion, whatever happens meanwhile.
     ///
@@ -171,6 +178,25 @@ impl Scheduler {
             });
         self.straight.set(before + u32::from(may));
         may
+    }
+
+    /// Whether so many bytes may be written to a file's place in the page cache at once. Now and then they may not:
+    /// a fiber that writes small pieces for a long time lets others run, and a slow disk is waited for elsewhere.
+    pub(crate) fn may_write_in_place(&self, len: usize) -> bool {
+        let written = self.in_place.get() + len.max(LEAST_IN_PLACE);
+        let may = len < MOST_IN_PLACE && written <= PAUSE_IN_PLACE;
+        self.in_place.set(if may { written } else { 0 });
+        may
+    }
+
+    /// Whether a write is under way.
+    pub(crate) fn is_writing(&self, fd: i32) -> bool {
+        self.turns.borrow().is_busy(fd)
+    }
+
+    /// One fiber more waits for another thread of Ruby's, or one less.
+    pub(crate) fn waits_elsewhere(&self, more: isize) {
+        self.elsewhere.set(self.elsewhere.get().saturating_add_signed(more));
     }
 
     /// How large the next piece from a descriptor may be, where it is large.

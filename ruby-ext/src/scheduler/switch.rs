@@ -37,6 +37,9 @@ enum Step {
 /// How long a process may do nothing, with nothing in flight, before it is asked whether anything ever will.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How many fibers get their turns before another thread may, where one is waited for.
+const PARKS_A_PASS: u32 = 64;
+
 impl Scheduler {
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     pub(super) fn park(&self, me: Name) -> Result<(), Error> {
@@ -67,6 +70,9 @@ impl Scheduler {
         loop {
             if self.signalled.get() {
                 self.begin_handlers(me)?;
+            }
+            if self.elsewhere.get() > 0 {
+                self.pass_now_and_then(me)?;
             }
             let step = self.with(|shard| {
                 let roots = shard.host_mut();
@@ -267,10 +273,27 @@ impl Scheduler {
     }
 
     pub(super) fn check_interrupts(&self) -> Result<(), Error> {
+        self.hearing(gvl::check_interrupts)
+    }
+
+    /// Runs what may run trap handlers: for them every override is the original.
+    fn hearing(&self, hear: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         self.interrupted.set(true);
-        let checked = gvl::check_interrupts();
+        let heard = hear();
         self.interrupted.set(false);
-        checked
+        heard
+    }
+
+    /// A fiber waits for another thread, which may want the GVL. Fibers that always have something to do would
+    /// keep it until their time slice is over: a tenth of a second to begin a call, and another to end it.
+    #[cold]
+    fn pass_now_and_then(&self, me: Name) -> Result<(), Error> {
+        let parks = self.parks.get().wrapping_add(1);
+        self.parks.set(parks);
+        if parks % PARKS_A_PASS != 0 {
+            return Ok(());
+        }
+        self.hearing(gvl::pass).or_else(|error| self.end_wait(error, me))
     }
 
     /// An interrupt ends a wait.

@@ -57,17 +57,36 @@ module Polyphony
     # @!method syswrite(string)
     #   @see ::IO#syswrite
     #   @note Suspends the calling fiber until the kernel has taken something.
+    # @!method flush
+    #   @see ::IO#flush
+    #   @note Suspends the calling fiber until what is buffered is out; one that is cancelled leaves the rest there.
+    # @!method pos
+    #   @see ::IO#pos
+    #   @note Suspends like {#flush}.
+    # @!method tell
+    #   @see #pos
+    # @!method pos=(position)
+    #   @see ::IO#pos=
+    #   @note Suspends like {#flush}.
+    # @!method seek(offset, whence = IO::SEEK_SET)
+    #   @see ::IO#seek
+    #   @note Suspends like {#flush}.
+    # @!method rewind
+    #   @see ::IO#rewind
+    #   @note Suspends like {#flush}.
+    # @!method fsync
+    #   @see ::IO#fsync
+    #   @note Suspends the calling fiber until the disk has everything.
+    # @!method fdatasync
+    #   @see ::IO#fdatasync
+    #   @note Suspends like {#fsync}.
+    # @!method pread(length, offset, buffer = nil)
+    #   @see ::IO#pread
+    #   @note Suspends the calling fiber where the disk is to be asked, and between large pieces.
+    # @!method pwrite(string, offset)
+    #   @see ::IO#pwrite
+    #   @note Suspends the calling fiber where the string is large.
     module IO
-      # @see ::IO#flush
-      # @note Suspends the calling fiber until every byte is out.
-      def flush
-        return super if sync || !Extensions.main?
-
-        Polyphony.aside { super() }
-      rescue FiberError
-        super # Ruby can start no other fiber: then it holds the thread
-      end
-
       # @see ::IO#wait
       # @note Suspends the calling fiber until the IO is ready, or the time is up.
       def wait(...) = Polyphony.aside { super }
@@ -145,8 +164,12 @@ module Polyphony
       # `IO.copy_stream` and `IO.select`.
       module Singleton
         # @note Suspends the calling fiber until everything is copied.
-        def copy_stream(...)
-          Polyphony.aside { super(...) }
+        def copy_stream(*arguments)
+          return super unless Polyphony.scheduler
+          # The kernel copies between files, and some share the blocks: that is Ruby's own call, in another thread.
+          return Polyphony.elsewhere { super } if Files.copies?(*arguments)
+
+          Polyphony.aside { super }
         end
 
         # @note Suspends the calling fiber until one is ready, or the time is up.

@@ -106,11 +106,14 @@ module Polyphony
       include Accepting
 
       # @note Suspends the calling fiber until there is a connection.
-      # @return [TCPSocket] where a scheduler runs; `[Socket, Addrinfo]` where none does
+      # @return [TCPSocket] where a scheduler runs, which is a Socket and an Addrinfo to who asks for two
+      #   (`socket, address = server.accept`); `[Socket, Addrinfo]` where none does
       def accept
         return super unless Polyphony.scheduler
 
-        Accepting.wrap(Native.accept(self), ::TCPSocket)
+        accepted = Accepting.wrap(Native.accept(self), ::TCPSocket)
+        accepted.instance_variable_set(:@__pair__, false) if accepted.is_a?(::TCPSocket)
+        accepted
       end
 
       # @note Suspends the calling fiber until the connection stands.
@@ -180,9 +183,41 @@ module Polyphony
       private :__take_over__
     end
 
+    # What `Socket#accept` gives is a TCPSocket, as in Polyphony 1, and a pair, as in stock Ruby, to who takes it
+    # apart: code that never heard of Polyphony does.
+    #
+    # @api private
+    module Pair
+      private
+
+      # The same descriptor as a Socket, and whose it is; nothing for every other socket.
+      def to_ary
+        return unless defined?(@__pair__)
+
+        @__pair__ ||= begin
+          socket = ::Socket.for_fd(fileno)
+          self.autoclose = false # one of the two closes it
+          socket.instance_variable_set(:@__accepted__, self)
+          [socket, __peer__]
+        end
+      end
+
+      def __peer__
+        remote_address
+      rescue ::Errno::ENOTCONN # it has gone already
+        ::Addrinfo.tcp(local_address.ipv6? ? "::" : "0.0.0.0", 0)
+      end
+
+      # `server.accept[0]`
+      def method_missing(name, *arguments)
+        name == :[] && (pair = to_ary) ? pair[*arguments] : super
+      end
+    end
+
     # @see ::TCPSocket
     module TCPSocket
       include Connecting
+      include Pair
 
       # @return [self] what Polyphony 1 kept behind a TCPSocket, which is a socket itself here
       def io = self

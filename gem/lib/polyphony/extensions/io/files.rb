@@ -5,12 +5,13 @@ module Polyphony
     module IO
       # Reading and writing what a path names.
       #
-      # A file is there at once, and Ruby's own methods take it at once: nothing is gained by waiting. A FIFO
-      # or a device may hold the thread, from open(2) on; such a call is made in a thread of its own.
+      # A small file is there at once, and Ruby's own methods take it at once: nothing is gained by waiting. A FIFO
+      # or a device may hold the thread, from open(2) on, and a large file takes its time; such a call is made in a
+      # thread of its own.
       module Files
         # @!method read(path, length = nil, offset = 0, **options)
         #   @see ::IO.read
-        #   @note Suspends the calling fiber where the path names a FIFO, a device or a command.
+        #   @note Suspends the calling fiber where the path names a FIFO, a device, a command or a large file.
         # @!method binread(path, length = nil, offset = 0)
         #   @see ::IO.binread
         #   @note Suspends as {#read} does.
@@ -23,24 +24,38 @@ module Polyphony
         # @!method binwrite(path, data, offset = nil)
         #   @see ::IO.binwrite
         #   @note Suspends as {#read} does.
-        %i[read binread readlines write binwrite].each do |name|
-          define_method(name) do |*arguments, **options|
-            next super(*arguments, **options) unless Polyphony.scheduler && Files.waits?(arguments.first)
-            # Whose end `$?` tells: another thread's is another.
-            next Polyphony.aside { super(*arguments, **options) } if Files.command?(arguments.first)
+        %i[read binread readlines].each do |name|
+          # A block of define_method's would belong to one Ractor.
+          class_eval <<~RUBY, __FILE__, __LINE__ + 1
+            def #{name}(*arguments, **options)
+              return super unless Polyphony.scheduler && Files.takes_long?(*arguments)
+              # Whose end `$?` tells: another thread's is another.
+              return Polyphony.aside { super } if Files.command?(arguments.first)
 
-            Polyphony.elsewhere { super(*arguments, **options) }
-          end
+              Polyphony.elsewhere { super }
+            end
+          RUBY
+        end
+
+        %i[write binwrite].each do |name|
+          class_eval <<~RUBY, __FILE__, __LINE__ + 1
+            def #{name}(*arguments, **options)
+              return super unless Polyphony.scheduler && (Files.large?(arguments[1]) || Files.waits?(arguments.first))
+              return Polyphony.aside { super } if Files.command?(arguments.first)
+
+              Polyphony.elsewhere { super }
+            end
+          RUBY
         end
 
         # @see ::IO.foreach
-        # @note Suspends the calling fiber where the path names a FIFO, a device or a command.
+        # @note Suspends the calling fiber where the path names a FIFO, a device, a command or a large file.
         def foreach(*arguments, **options, &block)
           path, *rest = arguments
           return super unless block && Polyphony.scheduler
 
           Looping.check_limit(rest.last, :foreach) # Ruby 3.1 goes round for ever
-          return super unless Files.waits?(path)
+          return super unless Files.takes_long?(path)
 
           chomp = options.key?(:chomp) ? { chomp: options.delete(:chomp) } : {}
           io = Polyphony.elsewhere { ::Kernel.open(path, **options) }
@@ -64,6 +79,37 @@ module Polyphony
             io.close
           end
         end
+
+        # Bytes from which a file is large: copying them takes ten times as long as asking a thread.
+        LARGE = 512 * 1024
+
+        # Whether reading a path may take as long as somebody else likes, or as long as a large file does.
+        # @api private
+        def self.takes_long?(path = nil, length = nil, *)
+          return true if waits?(path)
+
+          !(length.is_a?(::Integer) && length < LARGE) && (::File.size?(path) || 0) >= LARGE
+        rescue ::SystemCallError, ::ArgumentError, ::TypeError
+          false # for the original to refuse
+        end
+
+        # Whether much is to be copied from a file to a file.
+        # @api private
+        def self.copies?(source = nil, target = nil, length = nil, *)
+          return false if length.is_a?(::Integer) && length < LARGE
+
+          plain?(source) && (plain?(target) || path?(target)) && ::File.size(source) >= LARGE
+        rescue ::SystemCallError, ::IOError, ::ArgumentError, ::TypeError
+          false # for the original to refuse
+        end
+
+        def self.plain?(file) = (file.is_a?(::File) || path?(file)) && ::File.file?(file)
+
+        def self.path?(file) = file.is_a?(::String) || !file.is_a?(::IO) && file.respond_to?(:to_path)
+        private_class_method :plain?, :path?
+
+        # @api private
+        def self.large?(data) = data.is_a?(::String) && data.bytesize >= LARGE
 
         # Whether opening or reading a path may take as long as somebody else likes.
         # @api private
@@ -111,6 +157,20 @@ module Polyphony
       module FileMethods
         include Opening
 
+        # @see ::File#size
+        # @note Suspends the calling fiber until what is buffered is out.
+        def size
+          flush if Polyphony.scheduler && !closed?
+          super
+        end
+
+        # @see ::File#truncate
+        # @note Suspends like {#size}.
+        def truncate(length)
+          flush if Polyphony.scheduler && !closed?
+          super
+        end
+
         # @see ::File#flock
         # @note Suspends the calling fiber while another has the lock.
         def flock(operation)
@@ -119,14 +179,6 @@ module Polyphony
           super(operation | ::File::LOCK_NB) || Polyphony.elsewhere { super(operation) }
         end
       end
-
-      # @see ::IO#fsync
-      # @note Suspends the calling fiber until the disk has everything.
-      def fsync = Polyphony.elsewhere { super() }
-
-      # @see ::IO#fdatasync
-      # @note Suspends like {#fsync}.
-      def fdatasync = Polyphony.elsewhere { super() }
 
       # Commands that an IO runs.
       module Commands

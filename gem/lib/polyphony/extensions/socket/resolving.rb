@@ -7,6 +7,9 @@ module Polyphony
     #
     # @api private
     module Resolving
+      # Names that Ruby knows by itself.
+      RESERVED = ["<any>", "<broadcast>"].freeze
+
       class << self
         # Where a TCP connection to a host may go.
         #
@@ -23,7 +26,26 @@ module Polyphony
 
         # Runs a look-up elsewhere, unless it is no more than reading numbers.
         def apart(host, service = nil, &lookup)
-          Polyphony.scheduler.nil? || numeric?(host) && number?(service) ? lookup.call : Polyphony.elsewhere(&lookup)
+          at_hand?(host, service) ? lookup.call : Polyphony.elsewhere(&lookup)
+        end
+
+        # Whether there is nothing to look up.
+        def at_hand?(host, service = nil)
+          Polyphony.scheduler.nil? || numeric?(host) && number?(service)
+        end
+
+        # The first address of a name; the name where it has none, for the original to say so.
+        def address(host, service, family = nil, kind = :STREAM)
+          ::Addrinfo.getaddrinfo(host, service, family, kind).first.ip_address
+        rescue ::SocketError
+          host
+        end
+
+        # The address for a socket of datagrams.
+        def of_datagrams(socket, host, port)
+          return host if at_hand?(host, port) || RESERVED.include?(host)
+
+          address(host, port, socket.local_address.afamily, :DGRAM)
         end
 
         # Whether a service is no name that is to be looked up.
@@ -55,6 +77,50 @@ module Polyphony
         # @note Suspends the calling fiber until a name is resolved.
         def gethostbyname(host)
           Resolving.apart(host) { super }
+        end
+
+        # @note Suspends the calling fiber until a name is resolved.
+        def sockaddr_in(port, host)
+          Resolving.apart(host, port) { super }
+        end
+
+        # @note Suspends the calling fiber until a name is resolved.
+        def pack_sockaddr_in(port, host)
+          Resolving.apart(host, port) { super }
+        end
+      end
+
+      # @see ::TCPSocket
+      module OfTCPSocket
+        # @note Suspends the calling fiber until a name is resolved.
+        def gethostbyname(host)
+          Resolving.apart(host) { super }
+        end
+      end
+
+      # What is given a name to listen on.
+      #
+      # @see ::TCPServer
+      module Listening
+        # @note Suspends the calling fiber until a name is resolved.
+        def initialize(*arguments)
+          host, service = arguments
+          return super unless Polyphony.scheduler && arguments.size == 2 && !Resolving.at_hand?(host, service)
+
+          super(Resolving.address(host, service), service)
+        end
+      end
+
+      # @see ::UDPSocket
+      module Naming
+        # @note Suspends the calling fiber until a name is resolved.
+        def bind(host, port)
+          super(Resolving.of_datagrams(self, host, port), port)
+        end
+
+        # @note Suspends the calling fiber until a name is resolved.
+        def connect(host, port)
+          super(Resolving.of_datagrams(self, host, port), port)
         end
       end
 
@@ -88,6 +154,14 @@ module Polyphony
           Resolving.apart(host) { super }
         end
       end
+    end
+
+    module TCPServer
+      include Resolving::Listening
+    end
+
+    module UDPSocket
+      include Resolving::Naming
     end
   end
 end
