@@ -31,6 +31,23 @@ RSpec.describe "polyphony" do
     expect(out).to eq %([\"line\\n\", \"command\\n\", 1, 2, 3, nil]\n)
   end
 
+  # A method that define_method makes of a block belongs to the Ractor that made it.
+  it "leaves a Ractor what reads and writes files, lists directories and compresses" do
+    out = Child.ruby!(<<~RUBY)
+      require "tmpdir"
+      Warning[:experimental] = false
+      Polyphony.scheduler!
+      did = Dir.mktmpdir do |directory|
+        Ractor.new(directory + "/file") do |path|
+          [File.write(path, "x"), File.read(path), File.readlines(path), Dir.children(File.dirname(path)).size,
+           Zlib.inflate(Zlib.deflate("y")), Zlib.crc32("z").positive?, Ractor.new { 5 }.then { |it| it.respond_to?(:take) ? it.take : it.value }]
+        end.then { |it| it.respond_to?(:take) ? it.take : it.value }
+      end
+      p did
+    RUBY
+    expect(out).to eq %([1, "x", ["x"], 1, "y", true, 5]\n)
+  end
+
   it "runs the fibers of each Ractor by a scheduler of its own" do
     out = Child.ruby!(<<~RUBY)
       Warning[:experimental] = false

@@ -35,6 +35,42 @@ RSpec.describe BasicSocket do
       File.unlink(path)
     end
 
+    describe "a Socket's accept" do
+      let(:server) { closing(Socket.new(:INET, :STREAM)).tap { |socket| socket.bind(Addrinfo.tcp("127.0.0.1", 0)); socket.listen(9) } }
+      let!(:client) { closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port)) }
+
+      before { Polyphony.scheduler! }
+
+      it "gives a TCPSocket, which answers as one" do
+        accepted = closing(server.accept)
+        expect([accepted.class, accepted.respond_to?(:to_ary)]).to eq [TCPSocket, false]
+        client << "line\n"
+        expect(accepted.gets).to eq "line\n"
+        expect { accepted.unheard_of }.to raise_error NoMethodError
+      end
+
+      it "gives a Socket and an Addrinfo to who asks for two, and one of them closes" do
+        socket, address = server.accept
+        expect([socket.class, address.inspect_sockaddr]).to eq [Socket, client.local_address.inspect_sockaddr]
+        GC.start
+        client << "line\n"
+        expect(socket.gets).to eq "line\n"
+        socket.close
+        expect(client.read).to eq ""
+      end
+
+      it "gives one of the two to who names it" do
+        expect(server.accept[1]).to be_an_instance_of(Addrinfo)
+      end
+    end
+
+    it "leaves a connection that a TCPServer accepted in one piece" do
+      server = listen
+      closing(TCPSocket.new("127.0.0.1", server.addr[1]))
+      first, second = server.accept
+      expect([closing(first).class, second]).to eq [TCPSocket, nil]
+    end
+
     it "has connections wait that nobody has accepted yet" do
       server = listen
       clients = Array.new(100) { closing(Socket.new(:INET, :STREAM)) }
