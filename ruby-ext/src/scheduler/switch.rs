@@ -290,7 +290,7 @@ impl Scheduler {
     fn pass_now_and_then(&self, me: Name) -> Result<(), Error> {
         let parks = self.parks.get().wrapping_add(1);
         self.parks.set(parks);
-        if parks % PARKS_A_PASS != 0 {
+        if !parks.is_multiple_of(PARKS_A_PASS) {
             return Ok(());
         }
         self.hearing(gvl::pass).or_else(|error| self.end_wait(error, me))
@@ -388,13 +388,13 @@ impl Scheduler {
     }
 
     /// How long nothing may happen before somebody asks whether anything can: nothing where nobody need ask,
-    /// because the main fiber sleeps, or they have asked since the last switch.
+    /// because the main fiber sleeps, another thread works for a fiber, or they have asked since the last switch.
     fn patience(&self) -> Option<Duration> {
         let switches = self.with(|shard| shard.stats().switches);
         let asked = self.idled.get() == Some(switches);
         // SAFETY: called with the GVL.
         let is_main = self.thread == unsafe { rb_sys::rb_thread_main() };
-        (is_main && !asked && !self.asleep.get()).then_some(PATIENCE)
+        (is_main && !asked && !self.asleep.get() && self.elsewhere.get() == 0).then_some(PATIENCE)
     }
 
     /// Whether nothing has happened for so long; asked once until the next switch.
