@@ -35,7 +35,7 @@ class Fuzz
   # What a call may end with, and what may come to the main fiber: anything but a signal.
   EXPECTED = [Polyphony::BaseException, StandardError, SystemExit, UncaughtThrowError].freeze
   # What is nobody's to call but the gem's.
-  INSIDE = /\A(#<Class:)?Polyphony::(Native|Signals|Origin|Gathering|Elsewhere|Selecting|Report|Supervision::Monitoring|FiberScheduler::F|Extensions::OpenSSL::Handshakes)|Arrival\z|#<Class:Polyphony::(Extensions|Scheduler)/.freeze
+  INSIDE = /\A(#<Class:)?Polyphony::(Native|Signals|Origin|Gathering|Elsewhere|Selecting|Report|Supervision::Monitoring|FiberScheduler::F|Extensions::(OpenSSL::Handshakes|ConditionVariable::Pause|Ractor))|Arrival\z|#<Class:Polyphony::(Extensions|Scheduler)/.freeze
   RING = /anon_inode:\[(io_uring|eventfd|eventpoll)\]/.freeze
   MOST_RINGS = 12
   private_constant :PRIVATE, :EXPECTED, :RING, :MOST_RINGS, :INSIDE

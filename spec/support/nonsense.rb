@@ -3,6 +3,7 @@
 require "openssl"
 require "socket"
 require "tempfile"
+require "zlib"
 
 # What no method expects, and what has methods: for the program that throws the one at the other.
 #
@@ -29,6 +30,7 @@ module Nonsense
 
   # Descriptors that a call was given or has made, to be closed after it.
   OPEN = [] # rubocop:disable Style/MutableConstant
+  DIRECTORIES = [] # rubocop:disable Style/MutableConstant
 
   class << self
     def pipe = IO.pipe.tap { |ends| OPEN.concat(ends) }
@@ -64,11 +66,12 @@ module Nonsense
 
     def release
       OPEN.each { |io| io.close unless io.closed? }
+      DIRECTORIES.each(&:close)
       THREADS.each(&:kill).each { |thread| finish(thread) }
       ELSEWHERE.each { END_OF_THREADS << true }.each { |thread| finish(thread) }
       Polyphony::ThreadPool.instance_variable_set(:@default, nil)
       (Thread.list - NEEDED).each { |thread| finish(thread.kill) }
-      [OPEN, THREADS, ELSEWHERE, END_OF_THREADS].each(&:clear)
+      [OPEN, DIRECTORIES, THREADS, ELSEWHERE, END_OF_THREADS].each(&:clear)
     end
   end
 
@@ -127,6 +130,7 @@ module Nonsense
     "reader" => -> { pipe.tap { |_, writer| writer << "line\nrest" }.first }, "empty reader" => -> { pipe.first }, "writer" => -> { pipe.last },
     "ended reader" => -> { pipe.tap { |_, writer| writer.close }.first }, "broken writer" => -> { pipe.tap { |reader, _| reader.close }.last },
     "closed IO" => -> { IO.pipe.each(&:close).first }, "File" => -> { File.open(PATH, "r+").tap { |file| OPEN << file } },
+    "Dir" => -> { Dir.new(".").tap { |directory| DIRECTORIES << directory } },
     "UNIXSocket" => -> { UNIXSocket.pair.tap { |pair| OPEN.concat(pair) }.first },
     "UNIXServer" => -> { UNIXServer.new("\0nonsense#{Process.pid}").tap { |server| OPEN << server } },
     "UDPSocket" => -> { UDPSocket.new.tap { |socket| OPEN << socket; socket.bind("127.0.0.1", 0) } },
@@ -145,5 +149,5 @@ module Nonsense
   }.freeze
 
   # Classes of Ruby's that learn something, by themselves: their functions.
-  CLASSES = [IO, Fiber, Thread, Process, Timeout, Socket, Addrinfo, IPSocket, TCPSocket, Exception, Process::Status, Kernel].freeze
+  CLASSES = [IO, Fiber, Thread, Process, Timeout, Socket, Addrinfo, IPSocket, TCPSocket, Exception, Process::Status, Kernel, Dir, Zlib].freeze
 end

@@ -163,7 +163,7 @@ RSpec.describe "While something takes long, other fibers run:" do
       "Zlib::Inflate#<<" => ->(_) { (Zlib::Inflate.new << bare).finish.bytesize == 200_000 },
       "Zlib::Inflate#inflate with a block" => ->(_) { size = 0; Zlib::Inflate.new.inflate(bare) { |piece| size += piece.bytesize }; size == 200_000 },
       "Zlib::Inflate.inflate" => ->(_) { Zlib::Inflate.inflate(bare).bytesize == 200_000 },
-      "Zlib::GzipWriter#write" => ->(data) { out = StringIO.new; Zlib::GzipWriter.wrap(out) { |file| [file.write(data), file.finish].first == data.bytesize } && Zlib.gunzip(out.string) == data },
+      "Zlib::GzipWriter#write" => ->(data) { out = StringIO.new; Zlib::GzipWriter.wrap(out) { |file| [file.write(data), file.finish].first == data.bytesize } && Zlib.gunzip(out.string.b) == data },
       "Zlib::GzipReader#read" => ->(_) { Zlib::GzipReader.new(StringIO.new(packed)).read.bytesize == 200_000 },
       "Zlib::GzipReader#read of so many bytes" => ->(_) { Zlib::GzipReader.new(StringIO.new(packed)).read(150_000).bytesize == 150_000 },
       "Zlib::GzipReader#readlines" => ->(_) { Zlib::GzipReader.new(StringIO.new(packed)).readlines.sum(&:bytesize) == 200_000 },

@@ -17,7 +17,7 @@ module Polyphony
       # @return [Elsewhere] one that has nothing to do
       def take
         while (waiting = idle.pop)
-          return waiting if waiting.thread.alive? # a fork leaves the threads behind
+          return waiting if waiting.usable?
         end
         new
       end
@@ -43,6 +43,7 @@ module Polyphony
 
     def initialize
       @calls = ::Thread::Queue.new
+      @stopped = false
       @thread = ::Thread.new { work }
       @thread.name = "polyphony elsewhere"
     end
@@ -54,15 +55,19 @@ module Polyphony
     def run(block)
       call = Call.new(block)
       @calls << call
-      call.value
+      call.value(@thread)
     ensure
       stop unless call&.over?
     end
 
-    # Ends the thread, and what it runs.
+    # Ends the thread, and what it runs. It may hear of that only when it waits for its next call.
     def stop
+      @stopped = true
       @thread.kill
     end
+
+    # Whether it may be called: it was not stopped, and no fork has left its thread behind.
+    def usable? = !@stopped && @thread.alive?
 
     private
 
@@ -77,8 +82,13 @@ module Polyphony
 
     # A block that runs in another thread, and the fiber that waits for it.
     class Call
+      # Seconds after which it looks whether the thread is alive: whoever kills all threads kills that one, too.
+      LOOK = 0.1
+      private_constant :LOOK
+
       def initialize(block)
         @block = block
+        @begun = false
         @waiting = ::Fiber.current
         @over = false
       end
@@ -87,6 +97,7 @@ module Polyphony
       def over? = @over
 
       def run
+        @begun = true
         @error = ::ThreadError.new("the thread that ran the call was killed") # unless there is an end to it
         @value = @block.call
         @error = nil
@@ -97,17 +108,24 @@ module Polyphony
         Polyphony.unblock(self, @waiting)
       end
 
-      # Waits for the end of the block. Meanwhile fibers that never rest let the thread have Ruby's lock.
-      def value
-        scheduler = Polyphony.scheduler
-        scheduler.waits_elsewhere(1)
-        begin
-          scheduler.block(self, nil) until @over
-        ensure
-          scheduler.waits_elsewhere(-1)
-        end
+      # Waits for the end of the block, which another thread runs if somebody has killed that one before it began.
+      def value(thread)
+        wait(thread)
+        return Elsewhere.take.run(@block) unless @begun
+
         ::Kernel.raise @error if @error
         @value
+      end
+
+      private
+
+      # Meanwhile fibers that never rest let the thread have Ruby's lock.
+      def wait(thread)
+        scheduler = Polyphony.scheduler
+        scheduler.waits_elsewhere(1)
+        scheduler.block(self, LOOK) until @over || !thread.alive?
+      ensure
+        scheduler.waits_elsewhere(-1)
       end
     end
     private_constant :Call
