@@ -87,6 +87,14 @@ RSpec.describe "What Ruby buffers of what is written" do
     expect(File.size(@path)).to eq 3_005_001
   end
 
+  it "has no places in a stream" do
+    reader, writer = pipe
+    expect { writer.pwrite("x", 1) }.to raise_error Errno::ESPIPE
+    writer << "x"
+    [1, 1_000_000].each { |length| expect { reader.pread(length, 0) }.to raise_error Errno::ESPIPE }
+    expect(reader.readpartial(9)).to eq "x"
+  end
+
   # Operations of the kernel's that fibers waited for.
   def operations
     Thread.current.backend.stats # it counts from here

@@ -43,6 +43,11 @@ module Polyphony
   # @!method signalled
   #   Says that handlers of signals wait to be given fibers.
   #   @api private
+  # @!method waits_elsewhere(more)
+  #   Says that one fiber more waits for what another thread does for it, or one less.
+  #   @param more [Integer] 1 or -1
+  #   @return [void]
+  #   @api private
   # @!method close
   #   Ends the scheduler of a thread that ends.
   #   @api private

@@ -129,7 +129,7 @@ const ENOTSUP: isize = libc::EOPNOTSUPP as isize;
 const EAGAIN: isize = libc::EAGAIN as isize;
 
 /// Whether a descriptor never says that it is not ready.
-fn is_slow(fd: RawFd) -> bool {
+pub(crate) fn is_slow(fd: RawFd) -> bool {
     // SAFETY: `stat` is plain data, alive for the call that fills it.
     let (failed, stat) = unsafe {
         let mut stat: libc::stat = std::mem::zeroed();

@@ -81,6 +81,9 @@ fn read_some(scheduler: &Scheduler, fd: i32, piece: Piece, done: u32, from: u64)
             Attempt::Slow => {}
         }
     }
+    if !attempt::is_slow(fd) {
+        return Ok(-libc::ESPIPE); // a stream has no places, and the ring would read where it stands
+    }
     let op = Op::Read { fd, buf, len: len.min(PIECE), offset };
     told(scheduler, scheduler.perform(op, |roots| Keep::Value(roots.keep(piece.raw()))))
 }
@@ -96,7 +99,7 @@ fn pwrite(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
             return original(ruby, args);
         };
         let fd = file.fd();
-        if attempt::is_cached(fd) && scheduler.may_write_in_place(string.len()) {
+        if !attempt::is_slow(fd) || attempt::is_cached(fd) && scheduler.may_write_in_place(string.len()) {
             return original(ruby, args);
         }
         let raw = string.as_raw();

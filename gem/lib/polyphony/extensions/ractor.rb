@@ -8,6 +8,7 @@ module Polyphony
     # other, as in one thread.
     #
     # @see ::Ractor
+    # @api private
     module Ractor
       # What this Ruby has of the methods that wait.
       WAITING = %i[take value join].select { |name| ::Ractor.method_defined?(name) }.freeze
