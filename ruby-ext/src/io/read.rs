@@ -207,34 +207,71 @@ pub(crate) fn when(
             return original(ruby, args);
         }
         match fill(ruby, scheduler, io, len, function)? {
-            Filled::More => take_what_is_at_hand(io, len as usize),
+            Filled::More => {
+                if let Filled::Woken(value) = go_on(ruby, scheduler, io, len as usize, function)? {
+                    return Ok(value);
+                }
+            }
             Filled::End => return at_the_end(ruby, io, args),
             Filled::Woken(value) => return Ok(value),
         }
     }
 }
 
-/// Goes on where a fill brought as much as one can, and more is wanted.
-fn take_what_is_at_hand(io: Value, wanted: usize) {
-    let Some(file) = OpenFile::of(io) else { return };
-    let held = file.buffered().len();
-    if held >= CHUNK as usize && held < wanted {
-        at_hand(file.fd(), wanted - held, |bytes| file.append(bytes));
+/// Goes on where a fill brought as much as one can, and more is wanted: with what is at hand, and with what the
+/// disk has still to give of a file, for which stock Ruby waits.
+fn go_on(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    wanted: usize,
+    function: &'static str,
+) -> Result<Filled, Error> {
+    loop {
+        let Some(file) = OpenFile::of(io) else { return Ok(Filled::More) };
+        let held = file.buffered().len();
+        if held < CHUNK as usize || held >= wanted {
+            return Ok(Filled::More);
+        }
+        match at_hand(file.fd(), wanted - held, |bytes| file.append(bytes)) {
+            Stopped::ByTheDisk => {}
+            Stopped::AtTheLast => return Ok(Filled::More),
+        }
+        let left = wanted.saturating_sub(file.buffered().len());
+        match fill(ruby, scheduler, io, left as u32, function)? {
+            Filled::More => {}
+            ended @ (Filled::End | Filled::Woken(_)) => return Ok(ended),
+        }
     }
 }
 
+/// Why there is no more at hand.
+enum Stopped {
+    /// Here is all that was wanted, or all that there is now.
+    AtTheLast,
+    /// The rest of a file is not in memory, or its file system does not tell.
+    ByTheDisk,
+}
+
 /// Takes what can be had without waiting.
-fn at_hand(fd: i32, mut wanted: usize, mut take: impl FnMut(&[u8])) {
+fn at_hand(fd: i32, mut wanted: usize, mut take: impl FnMut(&[u8])) -> Stopped {
     let mut room = Vec::<u8>::with_capacity(wanted.min(4 * CHUNK as usize));
     while wanted > 0 {
         // SAFETY: room of ours.
         let read = unsafe { attempt::read_now(fd, room.as_mut_ptr(), room.capacity().min(wanted)) };
-        let Some(read @ 1..) = read.and_then(|read| usize::try_from(read).ok()) else { return };
-        // SAFETY: the kernel has filled so many bytes.
-        unsafe { room.set_len(read) };
-        take(&room);
-        wanted -= read;
+        match read {
+            Some(read @ 1..) => {
+                let read = read as usize;
+                // SAFETY: the kernel has filled so many bytes.
+                unsafe { room.set_len(read) };
+                take(&room);
+                wanted -= read;
+            }
+            None if attempt::is_slow(fd) => return Stopped::ByTheDisk,
+            Some(_) | None => return Stopped::AtTheLast,
+        }
     }
+    Stopped::AtTheLast
 }
 
 /// The original, where the stream has just ended. A terminal or a FIFO says so once, and would keep whoever
@@ -365,9 +402,13 @@ fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Erro
     litter::collect(ruby, scheduler)?;
     let holds_nothing = |file: &OpenFile| file.is_readable() && !has_any(*file);
     let Some(file) = OpenFile::of(io).filter(holds_nothing) else { return original(ruby, args) };
-    if let Some(piece) = large_piece(ruby, scheduler, io, file, len)? {
-        scheduler.litter().grow(piece.len());
-        return Ok(piece.as_value());
+    if let Some((piece, left)) = large_piece(ruby, scheduler, io, file, len)? {
+        let is_whole = left == 0 || !attempt::is_slow(file.fd());
+        return if is_whole {
+            Ok(dropped_soon(scheduler, piece))
+        } else {
+            longer(ruby, scheduler, io, args, piece, len)
+        };
     }
     let fd = file.fd();
     let room = Room::for_piece(scheduler, fd, len);
@@ -396,33 +437,61 @@ fn piece(ruby: &Ruby, io: Value, args: &[Value], len: u32) -> Result<Value, Erro
     })?;
     match (filled, piece) {
         (Filled::Woken(value), _) => Ok(value),
-        (Filled::More, Some(piece)) => {
-            if let (Some(file), true) = (OpenFile::of(io), piece.len() == room.size() as usize) {
-                at_hand(file.fd(), (len - room.size()) as usize, |bytes| piece.cat(bytes));
-            }
-            if matches!(room, Room::Own(_)) {
-                scheduler.litter().grow(piece.len());
-            }
-            Ok(piece.as_value())
+        (Filled::More, Some(piece)) if room.size() < len && piece.len() == room.size() as usize => {
+            longer(ruby, scheduler, io, args, piece, len)
         }
+        (Filled::More, Some(piece)) => match room {
+            Room::Own(_) => Ok(dropped_soon(scheduler, piece)),
+            Room::Shared(_) => Ok(piece.as_value()),
+        },
         (Filled::More, None) => original(ruby, args),
         (Filled::End, _) => at_the_end(ruby, io, args),
     }
 }
 
-/// The next piece of a stream of large ones, where one is there already: a string no larger than it.
+/// A piece that had no room for more, with what there is besides, up to `len` bytes. Where the disk is to be waited
+/// for, all of it goes through Ruby's read buffer: there it stays if the fiber is woken by something else.
+fn longer(
+    ruby: &Ruby,
+    scheduler: &Scheduler,
+    io: Value,
+    args: &[Value],
+    piece: RString,
+    len: u32,
+) -> Result<Value, Error> {
+    let Some(file) = OpenFile::of(io) else { return Ok(piece.as_value()) };
+    match at_hand(file.fd(), len as usize - piece.len(), |bytes| piece.cat(bytes)) {
+        Stopped::AtTheLast => return Ok(dropped_soon(scheduler, piece)),
+        // SAFETY: the string is on this stack, and nobody changes it while its bytes are copied.
+        Stopped::ByTheDisk => file.append(unsafe { piece.as_slice() }),
+    }
+    match go_on(ruby, scheduler, io, len as usize, "io_getpartial")? {
+        Filled::Woken(value) => Ok(value),
+        Filled::More | Filled::End => original(ruby, args),
+    }
+}
+
+/// A string for the caller, who will most likely drop it before long.
+fn dropped_soon(scheduler: &Scheduler, piece: RString) -> Value {
+    scheduler.litter().grow(piece.len());
+    piece.as_value()
+}
+
+/// The next piece of a stream of large ones, where one is there already: a string no larger than it, and how many
+/// bytes that are wanted were there besides.
 fn large_piece(
     ruby: &Ruby,
     scheduler: &Scheduler,
     io: Value,
     file: OpenFile,
     len: u32,
-) -> Result<Option<RString>, Error> {
+) -> Result<Option<(RString, usize)>, Error> {
     let fd = file.fd();
     if scheduler.expected_piece(fd).is_none() || file.has_unwritten() {
         return Ok(None);
     }
-    let len = len.min(attempt::at_hand(fd)).min(LARGEST);
+    let there = len.min(attempt::at_hand(fd));
+    let len = there.min(LARGEST);
     if len < CHUNK / 2 || !scheduler.goes_straight(fd) {
         return Ok(None);
     }
@@ -434,7 +503,7 @@ fn large_piece(
         return Err(errors::of_io(ruby, io, -read as i32, "io_fread"));
     }
     // Nothing: another process was faster.
-    Ok((read > 0).then_some(piece))
+    Ok((read > 0).then(|| (piece, (there as usize).saturating_sub(piece.len()))))
 }
 
 /// The most that is read without letting others run.

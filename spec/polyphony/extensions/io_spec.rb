@@ -139,6 +139,21 @@ RSpec.describe IO do
     end
   end
 
+  # The rest of a file that was not in memory was left to the next read.
+  it "waits for the disk rather than give less of a file, as stock Ruby does" do
+    data = random.bytes(2_000_000)
+    in_directory do |directory|
+      path = File.join(directory, "file")
+      [->(io, size) { io.readpartial(size) }, ->(io, size) { io.sysread(size) }, ->(io, size) { io.readpartial(size, +"") }].each do |read|
+        File.open(path, "wb") { |file| file.write(data); file.fsync; file.advise(:dontneed) }
+        file = closing(File.open(path))
+        sizes = [900_000, 300_000, 20_000, 10, 900_000]
+        pieces = sizes.map { |size| read.call(file, size).b }
+        expect([pieces.map(&:bytesize), pieces.join == data]).to eq [[900_000, 300_000, 20_000, 10, 779_990], true]
+      end
+    end
+  end
+
   it "reads and writes files" do
     in_directory do |directory|
       path = File.join(directory, "file")
