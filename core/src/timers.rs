@@ -365,6 +365,16 @@ mod tests {
     }
 
     #[test]
+    fn disarmed_timers_take_no_memory() {
+        let mut timers = Timers::new(Time(0));
+        for _ in 0..10_000 {
+            let key = timers.arm(Time(1 << 40), 1);
+            assert!(timers.disarm(key));
+        }
+        assert_eq!((timers.nodes.len(), timers.len()), (1, 0));
+    }
+
+    #[test]
     fn a_rearmed_timer_fires_once_at_its_new_deadline() {
         let mut timers = Timers::new(Time(0));
         let key = timers.arm(Time(100), 1);

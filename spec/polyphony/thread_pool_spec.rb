@@ -78,8 +78,9 @@ RSpec.describe Polyphony::ThreadPool do
   it "keeps a result from whoever did not ask for it" do
     with_pool(1) do |pool|
       go = Thread::Queue.new
-      fiber = spin { move_on_after(0.001) { pool.process { go.pop; :first } }; pool.process { :second } }
-      sleep 0.005
+      late = false
+      fiber = spin { move_on_after(0.001) { pool.process { go.pop; :first } }; late = true; pool.process { :second } }
+      sleep 0.001 until late
       go << true
       expect(fiber.await).to eq :second
     end

@@ -19,6 +19,33 @@ RSpec.describe "What others had to fix" do
       expect(Process.waitall.map { |_, status| status.exitstatus }).to contain_exactly(0, 1, 2)
     end
 
+    it "looks once for a child that is to be waited for, whichever is meant" do
+      own = Process.getpgrp
+      { -1 => :alone, 0 => :mine, :group => :other }.each do |who, group|
+        reader, writer = pipe
+        leader = fork { Process.setpgid(0, 0); writer.close; reader.read; exit!(1) } if group == :other
+        Process.setpgid(leader, leader) if leader
+        child = fork { writer.close; reader.read; exit!(2) }
+        Process.setpgid(child, { alone: 0, mine: own, other: leader }[group])
+        if leader
+          Process.kill(:KILL, leader)
+          Process.wait(leader)
+        end
+        spin { 20.times { snooze }; writer.close }
+        before = Thread.current.backend.stats[:op_count]
+        expect([Process.wait(who == :group ? -leader : who), $?.exitstatus]).to eq [child, 2]
+        expect(Thread.current.backend.stats[:op_count] - before).to be <= 1
+      end
+    end
+
+    # Whoever is told of the end only, and not that it is over, waits for ever.
+    it "waits for a child that has ended already" do
+      pids = Array.new(3) { |number| fork { exit!(number) } }
+      pids.each { |pid| snooze until File.read("/proc/#{pid}/stat").include?(") Z ") }
+      waits = pids.map { |pid| spin { Process.wait2(pid).last.exitstatus } }
+      expect(waits.map(&:await)).to eq [0, 1, 2]
+    end
+
     it "tells a child that lives from none, where it may not wait, and which signal ended one" do
       pid = fork { sleep }
       expect(Process.wait(pid, Process::WNOHANG)).to be_nil
@@ -51,8 +78,9 @@ RSpec.describe "What others had to fix" do
       lock = Mutex.new
       lock.lock
       reader, = pipe
-      fiber = spin { [move_on_after(0.001, with_value: :late) { lock.lock }, reader.wait_readable(0.01)] }
-      sleep 0.005
+      late = nil
+      fiber = spin { [late = move_on_after(0.001, with_value: :late) { lock.lock }, reader.wait_readable(0.01)] }
+      sleep 0.001 until late
       lock.unlock
       expect(fiber.await).to eq [:late, nil]
     end
@@ -69,16 +97,19 @@ RSpec.describe "What others had to fix" do
     it "has its lock again after a sleep with it was interrupted" do
       lock = Mutex.new
       lock.synchronize do
+        other = spin { lock.synchronize { sleep 0.001 until Thread.current.backend.stats[:timers].zero?; 3.times { snooze } } }
         expect { Timeout.timeout(0.001) { lock.sleep } }.to raise_error Timeout::Error
         expect(lock).to be_owned
+        other.await
       end
     end
 
     it "wakes nobody by a signal whose waiter's time was up" do
       lock = Mutex.new
       condition = ConditionVariable.new
-      fiber = spin { [lock.synchronize { condition.wait(lock, 0.001) }, suspend] }
-      sleep 0.005
+      waited = false
+      fiber = spin { [lock.synchronize { condition.wait(lock, 0.001).tap { waited = true } }, suspend] }
+      sleep 0.001 until waited
       condition.signal
       snooze
       fiber.schedule(:scheduled)

@@ -118,6 +118,17 @@ RSpec.describe "What a fiber was woken for" do
     end
 
     waits.each do |name, make|
+      it "is nobody's who waits for #{name} behind one that is cancelled before anything came" do
+        wait, wake = make.call
+        first, second = waiting(wait)
+        first.cancel
+        expect([first.await, got_by(second)]).to eq %i[cancelled nothing]
+        second.stop
+        second.await
+        wake.call
+        2.times { snooze }
+      end
+
       # Both timers are due when they are looked at: the one that wakes goes off first.
       it "goes to the next who waits for #{name}, where the time of the first is up in the same turn" do
         wait, wake = make.call

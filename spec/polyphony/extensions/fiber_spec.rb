@@ -585,7 +585,7 @@ RSpec.describe Fiber do
     fiber = spin { log << sleep(0.001); log << suspend }
     snooze
     fiber.__park__
-    sleep 0.005
+    sleep 0.001 until Thread.current.backend.stats[:timers].zero?
     fiber.schedule(:early)
     2.times { snooze }
     expect([log, fiber.__parked__?]).to eq [[], true]
@@ -813,7 +813,7 @@ RSpec.describe Fiber do
       it "forgets it where the block ends in time" do
         fiber = Fiber.new { [move_on_after(0.001) { Fiber.yield; :in_time }, sleep(0.001)] }
         fiber.resume
-        sleep 0.005
+        sleep 0.001 until Thread.current.backend.stats[:timers].zero?
         expect(fiber.resume).to eq [:in_time, nil]
       end
 
