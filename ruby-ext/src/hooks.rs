@@ -231,6 +231,9 @@ impl Transfer<'_> {
             let fd = file.fd();
             let at = if self.from == POSITION { POSITION } else { self.from + done as u64 };
             let (attempt, room) = now(fd, done, at)?;
+            if !matches!(attempt, Attempt::Done(_)) {
+                file.tell_who_waits();
+            }
             let moved = match (attempt, Scheduler::current()) {
                 (Attempt::Done(moved), _) => moved as i64,
                 (Attempt::Slow, Some(scheduler)) => slowly(scheduler, fd, done, at)?,

@@ -9,6 +9,7 @@
 
 pub(crate) mod attempt;
 mod close;
+mod closing;
 mod flow;
 mod lines;
 mod litter;

@@ -51,7 +51,7 @@ impl OpenFile {
     }
 
     /// Ruby's record, until the next switch.
-    fn get<'a>(self) -> &'a mut rb_io_t {
+    pub(crate) fn get<'a>(self) -> &'a mut rb_io_t {
         // SAFETY: found by `of` since the last switch; only this thread has the GVL.
         unsafe { &mut *self.0 }
     }

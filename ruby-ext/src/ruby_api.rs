@@ -411,7 +411,11 @@ pub(crate) fn poll_for(
     let limit = time::span(ruby, limit)?;
     let fd = match Integer::from_value(io) {
         Some(fd) => fd.to_i32()?,
-        None => OpenFile::expect(ruby, io)?.fd(),
+        None => {
+            let file = OpenFile::expect(ruby, io)?;
+            file.tell_who_waits();
+            file.fd()
+        }
     };
     let polled = match poll(ruby, scheduler, fd, events, limit) {
         // Closed before the kernel heard of the wait.

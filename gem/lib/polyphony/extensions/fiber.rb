@@ -687,7 +687,7 @@ module Polyphony
         def set_scheduler(scheduler)
           return super if scheduler.is_a?(FiberScheduler) || !::Fiber.scheduler.is_a?(FiberScheduler) || Polyphony.scheduler.nil?
 
-          alive = ::Thread.current.main_fiber.children
+          alive = ::Thread.current.main_fiber&.children || []
           unless alive.empty?
             ::Kernel.raise FiberError, "#{alive.size} fibers of this thread are alive (#{alive.first.inspect}), and only " \
                                        "Polyphony's scheduler can run them: await or stop them first, or use another thread"
