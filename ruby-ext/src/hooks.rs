@@ -150,10 +150,10 @@ fn io_read(
     let room = |done| Ok::<_, Error>(lent(writable(buffer)?, offset, most, done));
     transfer.run(
         libc::POLLIN,
-        |fd, done, at| {
+        |fd, done, at, slowly| {
             let (base, len) = room(done)?;
             // SAFETY: Ruby lends so many bytes to this call, and nothing else runs before it returns.
-            Ok((unsafe { attempt::read(fd, base, len, at) }, len))
+            Ok((unsafe { attempt::read(fd, base, len, at, slowly) }, len))
         },
         |scheduler, fd, done, at| {
             let len = room(done)?.1.min(MOST);
@@ -187,10 +187,10 @@ fn io_write(
     let bytes = |done| Ok::<_, Error>(lent(readable(buffer)?, offset, most, done));
     transfer.run(
         libc::POLLOUT,
-        |fd, done, at| {
+        |fd, done, at, slowly| {
             let (base, len) = bytes(done)?;
             // SAFETY: as in `io_read`.
-            Ok((unsafe { attempt::write(fd, base, len, at) }, len))
+            Ok((unsafe { attempt::write(fd, base, len, at, slowly) }, len))
         },
         |scheduler, fd, done, at| {
             let (base, len) = bytes(done)?;
@@ -222,7 +222,7 @@ impl Transfer<'_> {
     fn run(
         &self,
         events: i16,
-        now: impl Fn(i32, usize, u64) -> Result<(Attempt, usize), Error>,
+        now: impl Fn(i32, usize, u64, bool) -> Result<(Attempt, usize), Error>,
         slowly: impl Fn(&Scheduler, i32, usize, u64) -> Result<i64, Error>,
     ) -> Result<i64, Error> {
         let mut done = 0;
@@ -230,7 +230,8 @@ impl Transfer<'_> {
             let Some(file) = OpenFile::of(self.io) else { return Ok(-i64::from(libc::EBADF)) };
             let fd = file.fd();
             let at = if self.from == POSITION { POSITION } else { self.from + done as u64 };
-            let (attempt, room) = now(fd, done, at)?;
+            // A trap handler in the middle of a wait has nobody who does it for it: it takes its time, as in stock Ruby.
+            let (attempt, room) = now(fd, done, at, Scheduler::current().is_none())?;
             if !matches!(attempt, Attempt::Done(_)) {
                 file.tell_who_waits();
             }

@@ -297,6 +297,30 @@ RSpec.describe "In hard times" do
         RUBY
       end
 
+      # The handler runs in the middle of a fiber's wait, where nobody can write to a file in its stead: it tried for ever.
+      it "a signal handler, and what SIGQUIT tells, writes to a file, though a fiber waits" do
+        expect(log_of(<<~RUBY)).to match [:slept, /fibers|told/]
+          require "tempfile"
+          file = Tempfile.new
+          errors = $stderr.dup
+          $stderr.reopen(file.path, "w")
+          $stderr.sync = true
+          Signal.trap(:QUIT) { $stderr.write("told") } unless defined?(spin)
+          queue = Queue.new
+          go { sleep 0.001; LOG << queue.pop }
+          watcher = Thread.new do
+            Thread.pass until Thread.main.stop?
+            Process.kill(:QUIT, $$)
+            Thread.pass while File.empty?(file.path)
+            queue << :slept
+          end
+          finish
+          watcher.join
+          $stderr.reopen(errors)
+          LOG << File.read(file.path)
+        RUBY
+      end
+
       it "a deadlock is an error that says who waits where, and no hang" do
         expect(log_of(<<~RUBY)).to match [/\APolyphony::Deadlock: no fiber can go on: .*main thread.*3 fibers.* waiting for .* at -e:\d+:in .*\n.* at -e:\d+:in /m, :held, :held_too]
           lock = Mutex.new

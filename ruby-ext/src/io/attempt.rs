@@ -18,12 +18,13 @@ pub(crate) enum Attempt {
     Slow,
 }
 
-/// read(2), or pread(2) where `offset` is not [`POSITION`].
+/// read(2), or pread(2) where `offset` is not [`POSITION`]. What is slow is done all the same where nobody can do it
+/// otherwise.
 ///
 /// # Safety
 ///
 /// `buf` is room for `len` bytes.
-pub(crate) unsafe fn read(fd: RawFd, buf: *mut u8, len: usize, offset: u64) -> Attempt {
+pub(crate) unsafe fn read(fd: RawFd, buf: *mut u8, len: usize, offset: u64, slowly: bool) -> Attempt {
     let part = libc::iovec { iov_base: buf.cast(), iov_len: len };
     // SAFETY: by the contract above; the vector is alive for the calls.
     let (now, asked) = unsafe {
@@ -37,15 +38,15 @@ pub(crate) unsafe fn read(fd: RawFd, buf: *mut u8, len: usize, offset: u64) -> A
             })
         })
     };
-    finish(fd, now, libc::POLLIN, asked)
+    finish(fd, now, libc::POLLIN, slowly, asked)
 }
 
-/// write(2), or pwrite(2) where `offset` is not [`POSITION`].
+/// write(2), or pwrite(2) where `offset` is not [`POSITION`]; `slowly` as in [`read`].
 ///
 /// # Safety
 ///
 /// `len` bytes stand at `buf`.
-pub(crate) unsafe fn write(fd: RawFd, buf: *const u8, len: usize, offset: u64) -> Attempt {
+pub(crate) unsafe fn write(fd: RawFd, buf: *const u8, len: usize, offset: u64, slowly: bool) -> Attempt {
     if len == 0 {
         // What takes a vector looks at its length first, and never at who reads.
         // SAFETY: no byte is looked at.
@@ -64,7 +65,7 @@ pub(crate) unsafe fn write(fd: RawFd, buf: *const u8, len: usize, offset: u64) -
             })
         })
     };
-    finish(fd, now, libc::POLLOUT, asked)
+    finish(fd, now, libc::POLLOUT, slowly, asked)
 }
 
 /// [`read`], where whatever keeps it from being done at once is all the same.
@@ -111,8 +112,9 @@ pub(crate) unsafe fn write_in_place(fd: RawFd, buf: *const u8, len: usize) -> is
     call(|| unsafe { libc::write(fd, buf.cast(), len) })
 }
 
-fn finish(fd: RawFd, now: isize, events: i16, asked: impl FnOnce() -> isize) -> Attempt {
+fn finish(fd: RawFd, now: isize, events: i16, slowly: bool, asked: impl FnOnce() -> isize) -> Attempt {
     match -now {
+        ENOTSUP | EAGAIN if slowly && is_slow(fd) => Attempt::Done(asked()),
         // Terminals and the like do not take RWF_NOWAIT, and are asked first whether they are ready.
         ENOTSUP if is_slow(fd) => Attempt::Slow,
         ENOTSUP if !is_ready(fd, events) => Attempt::Early,
