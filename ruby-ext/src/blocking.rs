@@ -8,17 +8,21 @@
 //! Nothing that Ruby exports puts that right, so the word is looked for: the one behind the thread's
 //! scheduler. It is changed only where Ruby then says of itself that the running fiber blocks.
 
-use magnus::{Value, prelude::*, rb_sys::FromRawValue};
+use magnus::{Error, Value, prelude::*, rb_sys::FromRawValue};
 use rb_sys::{VALUE, macros::RTYPEDDATA_GET_DATA};
 
 use crate::roots::NIL;
 
-/// Counts the running fiber again, where it blocks and Ruby says that it does not.
+/// Counts the running fiber again, where it blocks and Ruby says that it does not. An error is an interrupt.
 #[cold]
-pub(crate) fn mend() {
-    if seems_to_block() || !blocks() {
-        return;
+pub(crate) fn mend() -> Result<(), Error> {
+    if !seems_to_block() && blocks()? {
+        count_again();
     }
+    Ok(())
+}
+
+fn count_again() {
     // SAFETY: called with the GVL.
     let (scheduler, thread) = unsafe { (rb_sys::rb_fiber_scheduler_get(), rb_sys::rb_thread_current()) };
     // SAFETY: a thread is a typed object of Ruby's.
@@ -56,8 +60,8 @@ fn seems_to_block() -> bool {
     unsafe { rb_sys::rb_fiber_scheduler_current() == NIL }
 }
 
-fn blocks() -> bool {
+fn blocks() -> Result<bool, Error> {
     // SAFETY: called with the GVL, from a fiber.
     let fiber = unsafe { Value::from_raw(rb_sys::rb_fiber_current()) };
-    fiber.funcall("blocking?", ()).unwrap_or(false)
+    fiber.funcall("blocking?", ())
 }

@@ -297,6 +297,47 @@ RSpec.describe "In hard times" do
         RUBY
       end
 
+      it "a signal goes to the next who waits where the first is cancelled while it waits for the lock again" do
+        expect(log_of(<<~RUBY)).to eq [:first_is_over, :second]
+          lock, condition = Mutex.new, ConditionVariable.new
+          cancelled = Class.new(Exception)
+          first = go do
+            lock.synchronize { condition.wait(lock) }
+            LOG << :first
+          rescue cancelled, ThreadError
+            LOG << :first_is_over
+          end
+          go { lock.synchronize { condition.wait(lock); LOG << :second } }
+          go do
+            lock.synchronize do
+              condition.signal
+              5.times { sleep 0 }
+              interrupt(first, cancelled.new)
+              5.times { sleep 0 }
+            end
+          end
+          finish
+        RUBY
+      end
+
+      # Ruby code of ours that asks something in the middle of a switch hears interrupts.
+      it "Thread#kill is heard also where a timeout looks for its fiber" do
+        expect(log_of(<<~RUBY)).to eq [:ended, nil]
+          Polyphony.singleton_class.prepend(Module.new { def yielded?(*) = (Thread.current.kill; super) })
+          thread = serving do
+            go do
+              Fiber.new { Timeout.timeout(0.001) { Fiber.yield } }.resume
+              sleep 0.01
+              LOG << :not_killed
+            end
+            finish
+          ensure
+            LOG << :ended
+          end
+          LOG << thread.value
+        RUBY
+      end
+
       # The handler runs in the middle of a fiber's wait, where nobody can write to a file in its stead: it tried for ever.
       it "a signal handler, and what SIGQUIT tells, writes to a file, though a fiber waits" do
         expect(log_of(<<~RUBY)).to match [:slept, /fibers|told/]

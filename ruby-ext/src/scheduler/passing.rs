@@ -17,14 +17,20 @@ use rb_sys::{VALUE, rb_debug_inspector_t};
 use super::ruby;
 use crate::roots::NIL;
 
-/// Wakes the next who waits for what a fiber was blocked for and woken from, and which an exception ends now.
+/// Wakes the next who waits for what a fiber was blocked for, which an exception ends now, if it had been woken.
+///
+/// Who waits for a lock in `ConditionVariable#wait` was woken before, by a signal: that goes on, too. Whether it was
+/// rather its time that was up is not known here; then one of the others looks for nothing.
 ///
 /// What goes wrong here is nobody's concern: the caller is about to hear of that exception.
 #[cold]
-pub(super) fn pass_on(blocker: Value) {
+pub(super) fn pass_on(blocker: Value, woken: bool) {
     let is_a = |name| class(name).is_ok_and(|class| blocker.is_kind_of(class));
     let passed = if is_a("Mutex") {
-        pass_lock(blocker)
+        let passed = if woken { pass_lock(blocker) } else { Ok(()) };
+        passed.and_then(|()| pass_signal())
+    } else if !woken {
+        Ok(())
     } else if is_a("SizedQueue") {
         pass_item(blocker).and_then(|()| pass_room(blocker))
     } else if is_a("Queue") {
@@ -50,7 +56,8 @@ fn pass_lock(lock: Value) -> Result<(), Error> {
     Ok(())
 }
 
-/// Every item is put in anew, which wakes one for each, and leaves their order as it was.
+/// Every item is put in anew, which wakes one for each, and leaves their order as it was: unless another thread has
+/// its turn in between, which only Ruby 3.3 and later allow, where `pop` is no C function.
 fn pass_item(queue: Value) -> Result<(), Error> {
     let mut left: usize = queue.funcall("size", ())?;
     while left > 0 && !is_over(queue)? {

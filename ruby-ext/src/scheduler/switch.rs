@@ -114,7 +114,7 @@ impl Scheduler {
         name: Name,
         me: Name,
     ) -> Result<(), Error> {
-        if self.is_full() && self.refuses(fiber, name) {
+        if self.is_full() && self.refuses(fiber, name, me)? {
             return Ok(());
         }
         self.running.set(name);
@@ -140,13 +140,13 @@ impl Scheduler {
         // SAFETY: the record kept the fiber alive.
         let (alive, fiber) =
             unsafe { (rb_sys::rb_fiber_alive_p(fiber) == rb_sys::Qtrue as VALUE, Value::from_raw(fiber)) };
-        blocking::mend();
+        blocking::mend().or_else(|heard| self.interrupt(heard, me))?;
         if alive && self.frees_stacks() {
             self.with(|shard| shard.ready_first(name));
             return Ok(());
         }
         if alive {
-            if refuse(fiber, Some(error)) {
+            if self.tell_refused(fiber, Some(error), me)? {
                 self.full.set(Some(collections()));
                 self.with(|shard| shard.host_mut().forget(name));
             }
@@ -192,14 +192,28 @@ impl Scheduler {
 
     /// Ends a fiber that has not begun, in Ruby's place.
     #[cold]
-    fn refuses(&self, fiber: VALUE, name: Name) -> bool {
+    fn refuses(&self, fiber: VALUE, name: Name, me: Name) -> Result<bool, Error> {
         let fresh = self.with(|shard| shard.host_mut().record(name).is_some_and(|record| record.fresh));
         // SAFETY: the record keeps the fiber alive.
-        let refused = fresh && refuse(unsafe { Value::from_raw(fiber) }, None);
+        let refused = fresh && self.tell_refused(unsafe { Value::from_raw(fiber) }, None, me)?;
         if refused {
             self.with(|shard| shard.host_mut().forget(name));
         }
-        refused
+        Ok(refused)
+    }
+
+    /// Tells a spun fiber that Ruby would not start it, or would not now, which ends it. False where it has started
+    /// already.
+    ///
+    /// An interrupt that is heard meanwhile goes where it belongs; asked again, the fiber says the same.
+    #[cold]
+    fn tell_refused(&self, fiber: Value, error: Option<Error>, me: Name) -> Result<bool, Error> {
+        let error = error.map(|error| errors::exception(&ruby(), error)).transpose();
+        let told = error.and_then(|error| fiber.funcall("__refused__", (error,)));
+        told.or_else(|heard| {
+            self.interrupt(heard, me)?;
+            fiber.funcall("__refused__", ((),))
+        })
     }
 
     /// An error came to us after somebody transferred back. Where nobody granted us a turn it is `Fiber#raise`
@@ -476,13 +490,6 @@ pub(super) fn end_children(kill: Tag) -> Result<(), Error> {
 pub(super) fn call(block: VALUE, arguments: &[Value]) -> Result<Value, Error> {
     // SAFETY: a hook or an interjection, which is kept alive by who holds it, or by this stack.
     unsafe { Value::from_raw(block) }.funcall("call", arguments)
-}
-
-/// Tells a spun fiber that Ruby would not start it, or would not now, which ends it. False where it has started
-/// already.
-pub(super) fn refuse(fiber: Value, error: Option<Error>) -> bool {
-    let error = error.map(|error| errors::exception(&ruby(), error)).transpose();
-    error.and_then(|error| fiber.funcall("__refused__", (error,))).unwrap_or(false)
 }
 
 /// How often the collector has run.

@@ -57,32 +57,34 @@ impl Scheduler {
         if !scheduled.raises {
             return Some(Woken::Value(value));
         }
-        if self.is_astray(value) {
-            return None;
+        match self.is_astray(value, me) {
+            Ok(true) => return None,
+            Ok(false) => {}
+            Err(heard) => return Some(Woken::Error(heard)),
         }
         let exception = Exception::from_value(value).expect("only exceptions are scheduled to be raised");
         Some(Woken::Error(exception.into()))
     }
 
     /// Whether a timeout means a fiber that nobody spun and that has yielded since: then that fiber finds it
-    /// when it waits again, and who resumed it does not.
+    /// when it waits again, and who resumed it does not. An error is what was heard meanwhile and is to be raised here.
     #[cold]
-    pub(super) fn is_astray(&self, exception: Value) -> bool {
+    pub(super) fn is_astray(&self, exception: Value, me: Name) -> Result<bool, Error> {
         // SAFETY: a live object; a variable that is not set reads as nil.
         let owner = unsafe { Value::from_raw(rb_sys::rb_ivar_get(exception.as_raw(), owner_id())) };
         // SAFETY: called with the GVL, from a fiber.
         if owner.is_nil() || owner.as_raw() == unsafe { rb_sys::rb_fiber_current() } {
-            return false;
+            return Ok(false);
         }
         let earlier = self.interrupted.replace(true);
         let polyphony: Result<magnus::RModule, Error> = ruby().class_object().const_get("Polyphony");
         let yielded = polyphony.and_then(|polyphony| polyphony.funcall("yielded?", (owner,)));
         self.interrupted.set(earlier);
-        if yielded.unwrap_or(false) {
+        let astray = yielded.or_else(|heard| self.interrupt(heard, me).map(|()| false));
+        if !matches!(astray, Ok(false)) {
             schedule_early(owner, exception);
-            return true;
         }
-        false
+        astray
     }
 
     /// Parks once and says what for.
@@ -233,8 +235,8 @@ impl Scheduler {
             record.unblocked.take()
         });
         self.done(me);
-        if held.is_err() && unblocked.is_some() {
-            passing::pass_on(blocker);
+        if held.is_err() {
+            passing::pass_on(blocker, unblocked.is_some());
         }
         held.map(|()| unblocked.is_some())
     }

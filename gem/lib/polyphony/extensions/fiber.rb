@@ -401,13 +401,18 @@ module Polyphony
       end
 
       # Ruby has refused to start the fiber, or another one just now: it ends as if its block had raised that.
+      #
+      # No interrupt comes in between, and asked again it says the same.
       # @api private
       def __refused__(error)
+        return true if @refused
         return false if @running || @ended || !@thread
 
         reason = error ? error.message : "no stack is free"
-        __end__(FiberError.new("#{reason}: Ruby cannot start another fiber. #{LIMIT}"), true)
-        true
+        ::Thread.handle_interrupt(::Object => :never) do
+          __end__(FiberError.new("#{reason}: Ruby cannot start another fiber. #{LIMIT}"), true)
+          @refused = true
+        end
       end
 
       LIMIT = "Each takes two mappings of the vm.max_map_count (65,530 by default) that a process may have: " \
