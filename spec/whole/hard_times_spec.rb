@@ -280,14 +280,13 @@ RSpec.describe "In hard times" do
         RUBY
       end
 
-      it "collections at every allocation, and compactions, change nothing of what is read and written" do
-        expect(log_of(<<~RUBY).sort_by(&:to_s)).to eq [100_000, :late, "line 0\n", "line 1\n", "line 2\n", "said\n", :item].sort_by(&:to_s)
+      it "collections at every allocation, and compactions, change nothing of what is read and written", limit: 40 do
+        expect(log_of(<<~RUBY).sort_by(&:to_s)).to eq [100_000, :late, "line 0\n", "line 1\n", "said\n", :item].sort_by(&:to_s)
           a, b = UNIXSocket.pair
           r, w = IO.pipe
           queue = Queue.new
-          GC.auto_compact = true
           GC.stress = true
-          go { 3.times { |round| b.puts "line \#{round}"; LOG << a.gets; GC.compact } }
+          go { 2.times { |round| b.puts "line \#{round}"; LOG << a.gets; GC.compact } }
           go { w.write("x" * 100_000); w.close; queue << :item }
           go { LOG << r.read.bytesize << queue.pop }
           go { LOG << `echo said` }
