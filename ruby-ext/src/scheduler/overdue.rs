@@ -76,9 +76,12 @@ pub(super) fn look_at(due: Time, now: Time) -> Result<(), Error> {
 
 #[cold]
 fn call_for(due: Time, anew: bool) -> Result<(), Error> {
+    // First: should the thread get its turn now, what it says itself is newer.
+    let before = LOOKS_AT.swap(due.0, Ordering::Relaxed);
     if overdue()?.funcall("look", (anew,))? {
-        LOOKS_AT.store(due.0, Ordering::Relaxed);
         PROCESS.store(fork::generation(), Ordering::Relaxed);
+    } else {
+        LOOKS_AT.store(before, Ordering::Relaxed);
     }
     Ok(())
 }
