@@ -75,7 +75,7 @@ fn read_some(scheduler: &Scheduler, fd: i32, piece: Piece, done: u32, from: u64)
     let len = piece.len() - done;
     if done == 0 && len <= AT_ONCE {
         // SAFETY: the piece has room for so many bytes, and nobody else has it.
-        match unsafe { attempt::read(fd, buf, len as usize, offset) } {
+        match unsafe { attempt::read(fd, buf, len as usize, offset, false) } {
             Attempt::Done(read) => return Ok(read as i32),
             Attempt::Early => return Ok(-libc::EAGAIN),
             Attempt::Slow => {}
