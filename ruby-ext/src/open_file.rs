@@ -108,13 +108,18 @@ impl OpenFile {
             && file.encs.ecflags & NEWLINES == 0
     }
 
+    /// Whether characters are converted as they are read.
+    pub(crate) fn converts(self) -> bool {
+        let file = self.get();
+        !file.encs.enc2.is_null() || file.mode & TEXT != 0
+    }
+
     /// How characters are converted as they are read; nothing where they are not.
     pub(crate) fn conversion(self) -> Option<Conversion> {
-        let file = self.get();
-        let encodings = &file.encs;
-        if encodings.enc2.is_null() && file.mode & TEXT == 0 {
+        if !self.converts() {
             return None;
         }
+        let encodings = &self.get().encs;
         // SAFETY: encodings of Ruby's, where they are not null.
         let name = |encoding: *const OnigEncodingTypeST| match unsafe { encoding.as_ref() } {
             Some(encoding) if !encodings.enc2.is_null() => encoding.name,
@@ -313,6 +318,9 @@ impl Encoding {
 
     /// Whether the first character is whole; one that is invalid is.
     pub(crate) fn has_character(self, bytes: &[u8]) -> bool {
+        if bytes.first().is_some_and(u8::is_ascii) && self.has_ascii() {
+            return true; // without asking Ruby, which takes as long as the rest
+        }
         let range = bytes.as_ptr_range();
         // SAFETY: a slice.
         !bytes.is_empty()

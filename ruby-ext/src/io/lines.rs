@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use magnus::{
-    Error, RModule, RString, Ruby, Value, method,
+    Error, Fixnum, RModule, RString, Ruby, Value, method,
     prelude::*,
     rb_sys::{AsRawValue, FromRawValue},
 };
@@ -32,11 +32,11 @@ pub(super) fn define(module: RModule) -> Result<(), Error> {
 }
 
 fn gets(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    if Scheduler::current().is_none() {
-        return original(ruby, args);
-    }
     let Some(file) = OpenFile::of(io) else { return original(ruby, args) };
-    if args.is_empty() && has_plain_newline(file) && is_default_separator() {
+    if names_no_separator(args) && has_plain_newline(file) && is_default_separator() {
+        return original(ruby, args); // which waits for nothing, whoever asks
+    }
+    if Scheduler::current().is_none() {
         return original(ruby, args);
     }
     // Arguments that make no sense are for the original to refuse, before anything is waited for.
@@ -49,12 +49,28 @@ fn gets(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     read::when(ruby, io, args, read::CHUNK, read::FILLING, enough)
 }
 
+/// Whether a line ends with `$/`, or before at a limit.
+fn names_no_separator(args: &[Value]) -> bool {
+    match positional(args) {
+        [] => true,
+        [only] => Fixnum::from_value(*only).is_some(),
+        _ => false,
+    }
+}
+
+/// The arguments without the keywords.
+fn positional(args: &[Value]) -> &[Value] {
+    let Some((_, rest)) = args.split_last() else { return args };
+    // SAFETY: called from a method that Ruby called with these arguments.
+    if unsafe { rb_sys::rb_keyword_given_p() } == 0 { args } else { rest }
+}
+
 fn has_plain_newline(file: OpenFile) -> bool {
-    memchr(b'\n', file.buffered()).is_some() && file.conversion().is_none() && file.encoding().has_ascii()
+    memchr(b'\n', file.buffered()).is_some() && !file.converts() && file.encoding().has_ascii()
 }
 
 fn is_default_separator() -> bool {
-    separator().and_then(bytes).is_some_and(|separator| separator == b"\n")
+    separator().is_some_and(|ends| is_everybodys(ends) || bytes(ends).is_some_and(|ends| ends == b"\n"))
 }
 
 /// `$/`, nothing where it is nil.
@@ -78,10 +94,7 @@ fn bytes(string: RString) -> Option<Vec<u8>> {
 /// Reads the arguments of `gets(sep = $/, limit = nil, chomp: false)` in all their forms. Nothing where the
 /// original will refuse them.
 fn until(ruby: &Ruby, file: OpenFile, args: &[Value]) -> Option<Until> {
-    // SAFETY: called from a method that Ruby called with these arguments.
-    let keywords = unsafe { rb_sys::rb_keyword_given_p() } != 0;
-    let positional = args.split_last().filter(|_| keywords).map_or(args, |(_, rest)| rest);
-    let (ends, limit) = match *positional {
+    let (ends, limit) = match *positional(args) {
         [] => (separator(), None),
         [only] if only.is_nil() => (None, None),
         [only] => match RString::from_value(only) {

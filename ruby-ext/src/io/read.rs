@@ -519,6 +519,9 @@ fn sysread(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 }
 
 fn character(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
+    if OpenFile::of(io).is_some_and(has_plain_character) {
+        return original(ruby, args); // which waits for nothing, whoever asks
+    }
     let Some(file) = OpenFile::of(io).filter(|_| args.is_empty() && Scheduler::current().is_some()) else {
         return original(ruby, args);
     };
@@ -532,6 +535,11 @@ fn byte(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
         return original(ruby, args);
     }
     when(ruby, io, args, CHUNK, FILLING, has_any)
+}
+
+/// Whether a whole character is there and stays as it is: what nearly every call finds.
+fn has_plain_character(file: OpenFile) -> bool {
+    !file.converts() && file.encoding().has_character(file.buffered())
 }
 
 /// Whether anything is there; of characters, readers of bytes say that they cannot have them.
