@@ -9,7 +9,7 @@ use std::ffi::c_char;
 use magnus::{
     Error, RString, Ruby, Value,
     prelude::*,
-    rb_sys::{AsRawValue, FromRawValue},
+    rb_sys::{AsRawValue, FromRawValue, protect},
 };
 use rb_sys::{OnigEncodingTypeST, VALUE, rb_io_buffer_t, rb_io_t};
 
@@ -225,6 +225,20 @@ impl OpenFile {
     /// The bytes read and not yet taken.
     pub(crate) fn buffered(&self) -> &[u8] {
         held(&self.get().rbuf)
+    }
+
+    /// Makes the file's position that of its reader, and forgets what was read ahead, as every write does first. A
+    /// socket has no position, and keeps its bytes.
+    pub(crate) fn go_back(self) -> Result<(), Error> {
+        if self.buffered().is_empty() {
+            return Ok(());
+        }
+        // SAFETY: a live record, by `of`; what Ruby raises is caught.
+        protect(|| unsafe {
+            rb_sys::rb_io_check_writable(self.0);
+            rb_sys::Qnil as VALUE
+        })?;
+        Ok(())
     }
 
     /// Puts bytes behind those that wait to be taken.

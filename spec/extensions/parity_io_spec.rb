@@ -56,7 +56,12 @@ RSpec.describe "Parity with stock Ruby, of functions" do
       %q(system("exit 3"); Process.detach(spawn("exit 4")).join; $?.exitstatus),
       %q(system("exit 3"); [Process.detach(spawn("exit 4")).value.exitstatus, $?.exitstatus]),
       %q(pid = spawn("exit 4"); Process.wait(pid); Process.detach(pid).value),
-      %q(system("exit 3"); [Process.waitall, $?])
+      %q(system("exit 3"); [Process.waitall, $?]),
+      %q(file("abc\n", "r+") { |io| [io.getc, io.ungetc("x"), io.wait_writable.equal?(io), io.read] }),
+      %q(file("a\xFFbc\xE2\x82", "r") { |io| [(io.each_codepoint { } rescue $!.message), io.pos, io.getc, (io.each_codepoint { } rescue $!.message), io.pos] }),
+      %q(unix { |a, b| a.close_read; [a.recvfrom(0), a.recvfrom(5)] }), %q(tcp { |a, b| b.close_read; [b.recvfrom(0), b.recvfrom(5)] }),
+      %q(u, v = UDPSocket.new, UDPSocket.new; u.bind("127.0.0.1", 0); v.connect("127.0.0.1", u.addr[1]); v.send("ab", 0); [u.recvfrom(9, 0, kept = +"kept").first, kept]),
+      %q(UDPSocket.new.recvfrom), %q(UDPSocket.new.recvfrom(1, 2, 3, 4)), %q(UDPSocket.new.send), %q(UDPSocket.new.send("x")), %q(UDPSocket.new.send(1, 2, 3, 4, 5)), %q(open)
     ],
     "names" => [
       %q(Addrinfo.tcp("127.0.0.1", 80)), %q(Addrinfo.tcp("localhost", 80).ip_port), %q(Addrinfo.udp("::1", "53")), %q(Addrinfo.tcp(nil, 80).ip_port),

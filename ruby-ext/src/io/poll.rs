@@ -37,6 +37,9 @@ fn wait(ruby: &Ruby, io: Value, args: &[Value], events: i16) -> Result<Value, Er
     if events == libc::POLLIN && !file.buffered().is_empty() {
         return Ok(io);
     }
+    if events == libc::POLLOUT {
+        file.go_back()?;
+    }
     let limit = args.first().map(|limit| time::span(ruby, *limit)).transpose()?.flatten();
     match poll(ruby, scheduler, file.fd(), events as u32, limit)? {
         Polled::Ready(_) => Ok(io),

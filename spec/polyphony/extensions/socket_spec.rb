@@ -133,6 +133,17 @@ RSpec.describe BasicSocket do
     end
   end
 
+  # Where something was buffered, `recv` with MSG_PEEK took it.
+  everywhere do
+    it "leaves what earlier reads have buffered to who peeks" do
+      left, right = closing(*UNIXSocket.pair)
+      right << "abcd"
+      left.getc
+      peeked = [left.recv(2, Socket::MSG_PEEK), left.recv_nonblock(2, Socket::MSG_PEEK), left.recvfrom(2, Socket::MSG_PEEK).first]
+      expect([peeked, left.recv(9)]).to eq [%w[bc bc bc], "bcd"]
+    end
+  end
+
   it "is itself what Polyphony 1 kept behind a TCPSocket" do
     expect(tcp_pair).to all(satisfy { |socket| socket.io.equal?(socket) })
   end

@@ -158,7 +158,16 @@ module Polyphony
         return super unless Polyphony.scheduler
         return to_enum(:each_codepoint) unless block_given?
 
-        each_char { |char| yield char.ord }
+        while (char = getc)
+          code = begin
+            char.ord
+          rescue ::ArgumentError # what is no character stays, or goes, as the original has it
+            ungetc(char)
+            return super
+          end
+          yield code
+        end
+        self
       end
 
       # `IO.copy_stream` and `IO.select`.

@@ -50,10 +50,10 @@ module Polyphony
 
       # @see ::Kernel#open
       # @note Suspends the calling fiber where the path names a FIFO or a device that may wait for somebody.
-      def open(path, *arguments, **options, &block)
-        return super unless Polyphony.scheduler && IO::Files.opens_late?(path)
+      def open(*arguments, **options, &block)
+        return super unless Polyphony.scheduler && IO::Files.opens_late?(arguments.first)
 
-        ::File.open(path, *arguments, **options, &block)
+        ::File.open(*arguments, **options, &block)
       end
 
       # @see ::Kernel#system

@@ -22,7 +22,7 @@ module Polyphony
         end
         return __nothing__(buffer) if maxlen.zero?
 
-        data = __buffered__(maxlen) || Native.recv(self, maxlen, flags)
+        data = __buffered__(maxlen, flags) || Native.recv(self, maxlen, flags)
         return data unless data.is_a?(::String)
 
         data = nil if data.empty? && Extensions::BasicSocket.nil_at_end?
@@ -32,9 +32,9 @@ module Polyphony
       # What earlier reads left comes first, where stock Ruby refuses.
       # @see ::BasicSocket#recv_nonblock
       def recv_nonblock(maxlen, flags = 0, buffer = nil, exception: true)
-        plain = Polyphony.scheduler && flags == 0 && LENGTHS === maxlen && !maxlen.zero? # rubocop:disable Style/CaseEquality, Style/NumericPredicate
+        plain = Polyphony.scheduler && ::Integer === flags && LENGTHS === maxlen && !maxlen.zero? # rubocop:disable Style/CaseEquality
         buffer << "" if plain && buffer
-        data = __buffered__(maxlen) if plain
+        data = __buffered__(maxlen, flags) if plain
         return super unless data
 
         buffer ? buffer.replace(data.force_encoding(buffer.encoding)) : data
@@ -60,10 +60,16 @@ module Polyphony
         message
       end
 
-      # What earlier reads left, so that `recv` and `gets` see one stream.
-      def __buffered__(maxlen)
-        data = read_nonblock(maxlen, exception: false) if Polyphony::Native.buffered?(self)
-        data if data.is_a?(::String)
+      # What earlier reads left, so that `recv` and `gets` see one stream. Who peeks leaves it there; what is
+      # urgent is not part of it.
+      def __buffered__(maxlen, flags = 0)
+        return if flags.anybits?(::Socket::MSG_OOB) || !Polyphony::Native.buffered?(self)
+
+        data = read_nonblock(maxlen, exception: false)
+        return unless data.is_a?(::String)
+
+        ungetbyte(data) if flags.anybits?(::Socket::MSG_PEEK)
+        data
       end
 
       def __nothing__(buffer)
@@ -136,10 +142,10 @@ module Polyphony
 
       # @note Suspends the calling fiber until there is a message.
       # @return [Array(String, Addrinfo)]
-      def recvfrom(maxlen, flags = 0)
+      def recvfrom(maxlen, flags = 0, buffer = nil)
         return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
-        __message__ { recvfrom_nonblock(maxlen, flags, exception: false) }
+        __message__ { recvfrom_nonblock(maxlen, flags, buffer, exception: false) }
       end
     end
 
@@ -329,10 +335,11 @@ module Polyphony
     module UDPSocket
       # @note Suspends the calling fiber until the kernel has taken the message.
       # @return [Integer] bytes sent
-      def send(message, flags, *destination)
-        return super if Polyphony.scheduler.nil? || destination.size > 2 || ::String.try_convert(message).nil?
+      def send(*arguments)
+        message, flags, host, port = arguments
+        refused = !arguments.size.between?(2, 4) || ::String.try_convert(message).nil?
+        return super if Polyphony.scheduler.nil? || refused
 
-        host, port = destination
         address = host
         if port
           family = local_address.ipv6? ? :INET6 : :INET
@@ -349,10 +356,10 @@ module Polyphony
 
       # @note Suspends the calling fiber until there is a message.
       # @return [Array(String, Array)] the message, and the sender as `addr` tells it
-      def recvfrom(maxlen, flags = 0)
+      def recvfrom(maxlen, flags = 0, buffer = nil)
         return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
-        __message__ { recvfrom_nonblock(maxlen, flags, exception: false) }
+        __message__ { recvfrom_nonblock(maxlen, flags, buffer, exception: false) }
       end
     end
   end

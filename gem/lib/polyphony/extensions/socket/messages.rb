@@ -70,6 +70,16 @@ module Polyphony
           return woken unless woken.equal?(self)
           return yield if ::IO.select([self], nil, nil, 0) # nobody was faster
         end
+      rescue ::IOError
+        raise if closed?
+
+        yield # closed for reading, where nothing is waited for, or for the original to refuse
+      end
+
+      # What earlier reads left, in the buffer where one is given.
+      def __buffered_message__(maxlen, flags = 0, buffer = nil)
+        data = __buffered__(maxlen, flags)
+        data && buffer ? buffer.replace(data) : data
       end
     end
 
@@ -80,7 +90,7 @@ module Polyphony
       def recvfrom(*arguments)
         return super unless Polyphony.scheduler && LENGTHS === arguments.first # rubocop:disable Style/CaseEquality
 
-        data = __buffered__(arguments.first)
+        data = __buffered_message__(*arguments)
         data ? [data, nil] : __await_message__ { super(*arguments) }
       end
     end
@@ -92,7 +102,7 @@ module Polyphony
       def recvfrom(*arguments)
         return super unless Polyphony.scheduler && LENGTHS === arguments.first # rubocop:disable Style/CaseEquality
 
-        data = __buffered__(arguments.first)
+        data = __buffered_message__(*arguments)
         data ? [data, ["AF_UNIX", ""]] : __await_message__ { super(*arguments) }
       end
 

@@ -48,9 +48,12 @@ module Polyphony
           address(host, port, socket.local_address.afamily, :DGRAM)
         end
 
-        # Whether a service is no name that is to be looked up.
+        # Whether a service is no name that is to be looked up. What is no port is one: the C library takes it for
+        # another, and Ruby for no number.
         def number?(service)
-          !service.is_a?(::String) || service.match?(/\A\d*\z/)
+          return service < 65_536 if service.is_a?(::Integer)
+
+          !service.is_a?(::String) || service.match?(/\A\d{0,5}\z/)
         end
 
         # Whether a host is written as an address, as far as can be seen; what is no string is not ours to
