@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
+require_relative "calls"
+
 # Sequences of calls that start programs and wait for them, and the other functions of Kernel.
-class Commands
+class Commands < Calls
   CALLS = [
     'system("exit CODE")', 'system("true")', 'system("echo hi >&2", err: File::NULL)', 'system("no such program")', 'system("no", "such program", exception: true) rescue $!.class', 'system("exit CODE", exception: true)', 'system({ "A" => "1" }, "test $A = 1")', 'system(["sh", "shell"], "-c", "exit 4")', "system", 'system("echo x > #{path}"); File.read(path)',
     'system("kill -9 $$")', 'system("kill -TERM $$")', 'system("echo in >> #{path}", chdir: "/")', 'system("true", bad: 1)',
@@ -16,36 +18,19 @@ class Commands
     "Thread.new { 5 }.value", "Thread.new { Thread.current.report_on_exception = false; raise \"in thread\" }.value", "Thread.new { Thread.stop; 6 }.then { |t| sleep 0.001 until t.stop?; t.wakeup; t.value }", "Thread.new { Thread.current[:a] = 1; Thread.current[:a] }.value", "Thread.new { sleep }.kill.join.status", "Thread.new { throw :t }.tap { |t| t.report_on_exception = false }.join", "Thread.new { sleep }.then { |t| t.report_on_exception = false; sleep 0.001 until t.stop?; t.raise(\"stop\"); t.join }", "Fiber.new { |x| Fiber.yield(x + 1) }.resume(1)", "f = Fiber.new { raise \"in fiber\" }; f.resume", "f = Fiber.new { 1 }; [f.resume, f.alive?, (f.resume rescue $!.class)]", "[1, 2].each.then { |e| [e.next, e.next, (e.next rescue $!.message)] }", "Enumerator.new { |y| y << 1 << `echo 2`; sleep 0.001; y << 3 }.then { |e| [e.next, e.next, e.next] }", "Process.pid.class", "gets", "readline", "readlines", "rand(1)", "srand(1).class", "binding.local_variables.class", "caller(0).size.class", "test(?e, path)", "open(path, \"w\") { |f| f << \"k\" }.class", 'warn("w")', "p", "p(1, 2)", "print", 'putc("x")', "puts([[], nil])", 'printf("%d", 3)', 'printf', "$stderr.write(\"\")", "syscall(-1)", "Process.clock_gettime(0).class", "Process.getpgid(0).class", "begin; exit(CODE); rescue SystemExit; $!.status; end", "begin; abort; rescue SystemExit; $!.status; end", 'begin; abort("m"); rescue SystemExit; $!.message; end', "begin; exit(false); rescue SystemExit; $!.success?; end", "raise \"plain\"", "raise ArgumentError", "raise Class", "raise \"a\" rescue raise TypeError, \"b\"", "begin; raise \"a\"; rescue; (raise \"b\" rescue $!.cause.message); end", "$!", "at_exit", "autoload(:Nope, \"nope\")", "require \"nope\""
   ].freeze
 
-  def initialize(seed, kept)
-    @random = Random.new(seed)
-    @steps = Array.new(@random.rand(2..6)) { CALLS[@random.rand(CALLS.size)].gsub("CODE", @random.rand(0..5).to_s) }
-    @steps = kept.map { |number| @steps.fetch(number) } if kept
-  end
-
   def run(transcript)
-    Dir.mktmpdir("parity") do |directory|
-      path = File.join(directory, "file")
-      File.write(path, "")
-      perform(transcript, place(path))
-      transcript.say("files", Dir.children(directory).sort.map { |name| "#{name} #{File.binread(File.join(directory, name)).inspect}" }.join("; "))
-    end
+    super
   ensure
     %w[USR1 USR2].each { |name| trap(name, "DEFAULT") }
   end
 
-  def inspect = "#<Commands>"
-
   private
-
-  # The frame whose `$_` the steps see; nothing has ended in it yet.
-  def place(path) = binding
 
   def perform(transcript, place)
     Process.wait(fork { exit!(0) })
-    @steps.each do |source|
-      transcript.doing = source
-      answer = Transcript.answer { eval(source, place, "(step)", 1) }
-      transcript.say(source, "#{answer} | $? #{$?.to_s.sub(/pid \d+ /, "")} $_ #{Transcript.word(eval("$_", place))}")
-    end
+    super
   end
+
+  # The frame whose `$_` the steps see; nothing has ended in it yet.
+  def place(path) = binding
 end

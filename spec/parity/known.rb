@@ -25,7 +25,7 @@ module Known
     Entry.new(DROP_IN, /sysread|recv/, /for buffered IO/, /=> /, "what is buffered is read first, by these too"),
     Entry.new(DROP_IN, /readpartial|read_nonblock|sysread|recv/, /=> /, /=> /, "how far earlier calls read ahead is nobody's promise, and ours read in other pieces", :same_place?),
     Entry.new(DROP_IN, /read_nonblock|recv\w*_nonblock/, //, /EAGAIN|wait_readable/, "what stock Ruby was given because it waited longer"),
-    Entry.new(DROP_IN, /recvmsg|MSG_PEEK/, //, /for buffered IO/, "what the kernel tells of a message, a buffer cannot"),
+    Entry.new(DROP_IN, /recvmsg/, //, /for buffered IO/, "what the kernel tells of a message, a buffer cannot"),
     Entry.new(DROP_IN, /nread|io\.wait\w*\(0\)|ready\?|sysseek/, //, //, "and so is how much of it is in the kernel still"),
     Entry.new(DROP_IN, /mutex.synchronize/, /recursive locking/, /=> /, "a mutex that the fiber has already is no error: the block just runs"),
     Entry.new(DROP_IN, /Queue.new\(3\)/, /TypeError/, /=> Thread::Queue/, "a queue may have a cap"),
@@ -39,13 +39,15 @@ module Known
     Entry.new(DROP_IN, /readline\(nil, \d+\)/, /EOFError/, /InvalidByteSequenceError/, "Ruby 3.4 takes for the end what cannot be converted"),
     Entry.new(EVERYWHERE, /Timeout.timeout\(-1\)/, /=> 9/, /ArgumentError/, "a newer standard library refuses it too"),
     Entry.new(BARE, /sysread/, /=> /, /EAGAIN/, "before Ruby 3.2 the hook cannot tell sysread from read_nonblock"),
+    Entry.new(DROP_IN, /s\.connect\(.* s\.connect\(/, /=> 0/, /EISCONN/, "the kernel takes a second connect only of who did not wait for the first"),
+    Entry.new(DROP_IN, /open\(.*&:gets/, /\$_ "/, /\$_ nil/, "a method of Ruby's calls the block, and has a `$_` of its own"),
+    Entry.new(BARE, /linked\.(write\(.*,|puts|print)/, /=> /, /=> /, "Ruby hands a scheduler one string after the other, and a datagram is what one write brings"),
+    Entry.new(BARE, /Socket\.tcp|TCPSocket\.new|udp\.send/, /Servname not supported|port 99999999/, /Name or service not known/, "Ruby takes no names of services where a scheduler resolves those of hosts"),
     Entry.new(BARE, /mutex.sleep/, /=> nil/, /=> 0/, "Ruby 3.1 forgets to say that the time was up where any scheduler runs")
   ].freeze
 
   # Not meant: a line here is a fault, and goes with its mending.
-  OPEN = [
-    Entry.new(DROP_IN, /recvfrom\(0\)/, /=> ""/, /not opened for reading/, "nothing is received of a socket that is closed for reading")
-  ].freeze
+  OPEN = [].freeze
 
   # After these calls nothing more of a sequence is compared, although they themselves came out the same.
   ENDS = [

@@ -9,7 +9,7 @@ require_relative "known"
 # unless asked, so that one who changes something else is not told of what others have to mend.
 RSpec.describe "Sequences of calls, as in stock Ruby", limit: 600 do
   # Sequences of a family; those of `commands` start programs, which takes its time.
-  BOUNDS = { "streams" => 200, "locks" => 100, "commands" => 40 }.freeze
+  BOUNDS = { "streams" => 200, "locks" => 100, "commands" => 40, "connections" => 60, "compression" => 60 }.freeze
   SHOWN = 3
 
   BOUNDS.each do |family, bound|

@@ -16,6 +16,8 @@ require "timeout"
 require "tmpdir"
 require_relative "transcript"
 require_relative "commands"
+require_relative "compression"
+require_relative "connections"
 require_relative "locks"
 require_relative "streams"
 
@@ -64,7 +66,7 @@ module Mode
   end
 end
 
-FAMILIES = { "streams" => Streams, "locks" => Locks, "commands" => Commands }.freeze
+FAMILIES = { "streams" => Streams, "locks" => Locks, "commands" => Commands, "connections" => Connections, "compression" => Compression }.freeze
 
 family = FAMILIES.fetch(ARGV.shift)
 first = Integer(ARGV.shift)

@@ -5,7 +5,7 @@ class Transcript
   # Seconds after which a sequence is said to hang.
   PATIENCE = 8
   # What differs from run to run: addresses, processes, ports, places.
-  CHANGING = %r{0x\h{6,}|#{Regexp.escape(Dir.tmpdir)}/[\w./-]+|\bpid \d+|fd:? ?\d+|(?<=:|, )\d{4,5}\b}.freeze
+  CHANGING = %r{0x\h{6,}|#{Regexp.escape(Dir.tmpdir)}/[\w./-]+|\bpid \d+|\bport \d{4,5}\b|fd:? ?\d+|(?<=:|, )\d{4,5}\b}.freeze
 
   def initialize(out)
     @out = out
