@@ -43,7 +43,7 @@ module Known
     Entry.new(DROP_IN, /open\(.*&:gets/, /\$_ "/, /\$_ nil/, "a method of Ruby's calls the block, and has a `$_` of its own"),
     Entry.new(BARE, /linked\.(write\(.*,|puts|print)/, /=> /, /=> /, "Ruby hands a scheduler one string after the other, and a datagram is what one write brings"),
     Entry.new(BARE, /Socket\.tcp|TCPSocket\.new|udp\.send/, /Servname not supported|port 99999999/, /Name or service not known/, "Ruby takes no names of services where a scheduler resolves those of hosts"),
-    Entry.new(BARE, /mutex.sleep/, /=> nil/, /=> 0/, "Ruby 3.1 forgets to say that the time was up where any scheduler runs")
+    Entry.new(BARE, /mutex.sleep|condition.wait\(mutex, 0\)/, /=> nil/, /=> 0/, "Ruby 3.1 forgets to say that the time was up where any scheduler runs")
   ].freeze
 
   # Not meant: a line here is a fault, and goes with its mending.
