@@ -33,7 +33,7 @@ module Known
     Entry.new(DROP_IN, /each_byte/, /=> |EBADF/, /IOError/, "stock Ruby forgets to look whether it may read"),
     Entry.new(DROP_IN, /each_codepoint/, /=> \d+/, /=> \d+|invalid byte/, "stock Ruby takes bytes for characters where line ends are converted and no encoding is set"),
     Entry.new(DROP_IN, /read\(nil, buffer\)/, /ECONNRESET/, /ECONNRESET/, "what came before a reset is left for the next who reads"),
-    Entry.new(DROP_IN, /\$stdin = io; (gets|readline)/, /\\x0A" UTF-16/, /UTF-16/, "stock Ruby cuts the line's end in two"),
+    Entry.new(DROP_IN, /\$stdin = io; (gets|readline)/, /(\\x0A"|\d*[13579]\/\d+) UTF-16/, /UTF-16/, "stock Ruby cuts the line's end in two"),
     Entry.new(DROP_IN, /sleep\(0(\.001|r)?\)/, /=> 0/, /=> nil/, "sleep returns what the fiber was scheduled with"),
     Entry.new(DROP_IN, /kill\.join\.status/, /=> false/, /NoMethodError/, "joining a thread gives its value"),
     Entry.new(DROP_IN, /readline\(nil, \d+\)/, /EOFError/, /InvalidByteSequenceError/, "Ruby 3.4 takes for the end what cannot be converted"),

@@ -144,6 +144,8 @@ impl Until {
             return true;
         }
         match self {
+            // Ruby looks for the separator -1 where there is none but a limit, and finds it in this byte.
+            Until::End(limit) if limit.is_some() && memchr(0xff, text).is_some() => true,
             Until::End(_) => limited(text, encoding, *limit).is_some(),
             Until::Separator(ends, _) => {
                 let from = scanned.get().min(text.len());
