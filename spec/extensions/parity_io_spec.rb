@@ -58,6 +58,7 @@ RSpec.describe "Parity with stock Ruby, of functions" do
       %q(pid = spawn("exit 4"); Process.wait(pid); Process.detach(pid).value),
       %q(system("exit 3"); [Process.waitall, $?]),
       %q(r, w = IO.pipe; w << "a\xFFb"; Timeout.timeout(5) { r.gets(nil, 9) }),
+      %q(r, w = IO.pipe("utf-8", "utf-16le"); w << "\n\na\nb\n\nc"; Timeout.timeout(5) { r.gets("") }),
       %q(file("abc\n", "r+") { |io| [io.getc, io.ungetc("x"), io.wait_writable.equal?(io), io.read] }),
       %q(file("a\xFFbc\xE2\x82", "r") { |io| [(io.each_codepoint { } rescue $!.message), io.pos, io.getc, (io.each_codepoint { } rescue $!.message), io.pos] }),
       %q(unix { |a, b| a.close_read; [a.recvfrom(0), a.recvfrom(5)] }), %q(tcp { |a, b| b.close_read; [b.recvfrom(0), b.recvfrom(5)] }),

@@ -18,8 +18,8 @@ use crate::{
 enum Until {
     /// The separator, or so many bytes.
     Separator(Vec<u8>, Option<usize>),
-    /// An empty line, and the lines behind it that are empty too.
-    Paragraph(Option<usize>),
+    /// An empty line, and the lines behind it that are empty too; with a newline as it is read.
+    Paragraph(Vec<u8>, Option<usize>),
     /// The end of the stream, or so many bytes.
     End(Option<usize>),
 }
@@ -114,7 +114,11 @@ fn until(ruby: &Ruby, file: OpenFile, args: &[Value]) -> Option<Until> {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let Some(ends) = ends else { return Some(Until::End(limit)) };
     let ends = fitting(ruby, file, ends)?;
-    Some(if ends.is_empty() { Until::Paragraph(limit) } else { Until::Separator(ends, limit) })
+    if ends.is_empty() {
+        let newline = encoded(ruby.str_new("\n"), file.encoding())?;
+        return Some(Until::Paragraph(newline, limit));
+    }
+    Some(Until::Separator(ends, limit))
 }
 
 /// The bytes of a separator, in the encoding that is read; nothing where it has none there.
@@ -124,8 +128,15 @@ fn fitting(ruby: &Ruby, file: OpenFile, ends: RString) -> Option<Vec<u8>> {
     if fits {
         return bytes(ends);
     }
-    let newline = is_everybodys(ends).then(|| ruby.str_new("\n"))?;
-    bytes(newline.funcall("encode", (encoding.object(),)).ok()?)
+    encoded(is_everybodys(ends).then(|| ruby.str_new("\n"))?, encoding)
+}
+
+/// The bytes of an ASCII string in an encoding; nothing where it has none there.
+fn encoded(ascii: RString, encoding: Encoding) -> Option<Vec<u8>> {
+    if encoding.has_ascii() {
+        return bytes(ascii);
+    }
+    bytes(ascii.funcall("encode", (encoding.object(),)).ok()?)
 }
 
 fn is_ascii(string: RString) -> bool {
@@ -139,7 +150,7 @@ const MOST_CUT: usize = 16;
 impl Until {
     /// Whether the original finds a line in `text`. `scanned` remembers what need not be looked at again.
     fn is_met(&self, text: &[u8], encoding: Encoding, scanned: &Cell<usize>) -> bool {
-        let (Until::Separator(_, limit) | Until::Paragraph(limit) | Until::End(limit)) = self;
+        let (Until::Separator(_, limit) | Until::Paragraph(_, limit) | Until::End(limit)) = self;
         if *limit == Some(0) {
             return true;
         }
@@ -152,15 +163,24 @@ impl Until {
                 scanned.set(text.len().saturating_sub(ends.len() - 1));
                 find(text, from, ends, encoding) || limited(text, encoding, *limit).is_some()
             }
-            Until::Paragraph(_) => {
-                let begin = text.iter().position(|&byte| byte != b'\n').unwrap_or(text.len());
-                let text = &text[begin..];
-                let end = text.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2);
+            Until::Paragraph(newline, _) => {
+                let text = behind(newline, text);
+                let empty = newline.repeat(2);
+                let ends = (0..text.len()).step_by(newline.len()).find(|&at| text[at..].starts_with(&empty));
+                let end = ends.map(|at| at + empty.len());
                 let end = end.into_iter().chain(limited(text, encoding, *limit)).min();
-                end.is_some_and(|end| text[end..].iter().any(|&byte| byte != b'\n'))
+                end.is_some_and(|end| behind(newline, &text[end..]).len() >= newline.len())
             }
         }
     }
+}
+
+/// What stands behind the newlines that a text begins with.
+fn behind<'a>(newline: &[u8], mut text: &'a [u8]) -> &'a [u8] {
+    while let Some(rest) = text.strip_prefix(newline) {
+        text = rest;
+    }
+    text
 }
 
 /// Where a limit ends a line, with the rest of the character that it would cut.
