@@ -148,6 +148,12 @@ RSpec.describe "Polyphony::FiberScheduler" do
     end
   end
 
+  # Ruby hands on what it was given, and no more: `IO.select([io])` was an ArgumentError.
+  it "selects by as many arguments as IO.select was given" do
+    body = "r, w = IO.pipe; w << 'x'; [IO.select([r]), IO.select([r], [w]), IO.select([r], nil, nil)].map { |sets| sets.map(&:size) }"
+    expect(in_scheduler(body)).to eq "[[1, 0, 0], [1, 1, 0], [1, 0, 0]]"
+  end
+
   describe "in the order of later Rubies" do
     it "takes the fourth version's arguments: offset, then the most" do
       body = "s = Class.new(Polyphony::FiberScheduler) { prepend Polyphony::FiberScheduler::FourthOrder }.new; r, w = IO.pipe; b = IO::Buffer.new(16); " \

@@ -67,8 +67,10 @@ module Polyphony
 
     include FromFour if ::RUBY_VERSION >= "4.0"
 
+    # Ruby hands on as many arguments as the caller of IO.select gave.
+    #
     # @return [Array(Array, Array, Array), nil] as of IO.select
-    def io_select(reading, writing, failing, timeout)
+    def io_select(reading, writing = nil, failing = nil, timeout = nil)
       here
       Selecting.select(reading, writing, failing, timeout) { |*sets| ::Fiber.blocking { ::IO.select(*sets) } }
     end
