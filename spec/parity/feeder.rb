@@ -18,7 +18,8 @@ class Feeder
     @pieces = pieces.dup
     @work = Thread::Queue.new
     @call = "/proc/self/task/#{Process.pid}/syscall"
-    @thread = Thread.new { watch while @work.pop }
+    @idle = Thread::Queue.new
+    @thread = Thread.new { @idle << watch while @work.pop }
   end
 
   # Writes the next piece; where nobody wants it any more, it is gone.
@@ -29,13 +30,15 @@ class Feeder
     nil
   end
 
-  # Feeds what the block waits for.
+  # Feeds what the block waits for. After it nobody looks at the stream any more: who closes one that another thread
+  # uses has to wait for that thread.
   def during
     @running = true
     @work << true
     yield
   ensure
     @running = false
+    @idle.pop
   end
 
   def stop
