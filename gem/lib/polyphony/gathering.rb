@@ -20,6 +20,7 @@ module Polyphony
       end
       @waiter = ::Fiber.current
       @fibers = fibers
+      @left = 0 # a fiber may end before all are counted, where a signal comes in between
       @left = fibers.count { |fiber| fiber.__watch__(self, self) } # one that is there twice counts once
     end
 
