@@ -58,9 +58,9 @@ RSpec.describe "Any way of reading" do
     left.start_with?(got.b) ? got.bytesize : raise(Disorder, got.inspect)
   end
 
-  # The empty lines before and behind a paragraph belong to it.
+  # The empty lines before and behind a paragraph belong to it, and it ends with one of them (a newer StringIO's has all).
   def paragraph(io, left)
-    taken = exactly(io.gets(""), left) { |model| model.gets("") }
+    taken = exactly(io.gets(""), left) { |model| model.gets("")&.b&.sub(/\n{3,}\z/, "\n\n") }
     taken += 1 while left.getbyte(taken) == 10
     taken
   end

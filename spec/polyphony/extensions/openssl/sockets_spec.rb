@@ -58,8 +58,14 @@ RSpec.describe "TLS" do
     let(:server) { listener[0] }
     let(:port) { listener[1] }
 
+    def shout(socket)
+      socket.gets_loop { |line| socket << line.upcase }
+    ensure
+      socket.close
+    end
+
     def over(server, **options)
-      serving = spin { server.accept_loop(**options) { |socket| spin { socket.gets_loop { |line| socket << line.upcase }; socket.close } } }
+      serving = spin { server.accept_loop(**options) { |socket| spin { shout(socket) } } }
       yield
     ensure
       serving.stop
