@@ -34,7 +34,8 @@ module Polyphony
         # A block of define_method's would belong to one Ractor. A copy shares the bytes: others may change theirs.
         class_eval <<~RUBY, __FILE__, __LINE__ + 1
           def #{name}(string = (missing = true), *rest, **options)
-            return super if missing || Polyphony.scheduler.nil? || !Zlib.large?(string, #{large})
+            return super(**options) if missing
+            return super if Polyphony.scheduler.nil? || !Zlib.large?(string, #{large})
 
             Polyphony.elsewhere { super(string.dup, *rest, **options) }
           end
