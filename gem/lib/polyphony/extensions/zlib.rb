@@ -151,6 +151,12 @@ module Polyphony
       #
       # @see ::Zlib::GzipWriter
       module GzipWriter
+        # @see ::Zlib::GzipWriter#initialize
+        def initialize(*arguments, **options)
+          super
+          @__options__ = true unless options.empty? # of encodings: they may convert
+        end
+
         # @see ::Zlib::GzipWriter#write
         # @note Lets other fibers run while a large string is compressed.
         def write(*strings)
@@ -172,7 +178,7 @@ module Polyphony
 
         # What is to be converted first is given in one piece.
         def __write_in_pieces__(string, &write)
-          return write.call(string) unless Zlib.large?(string, LARGE) && Extensions::Zlib.as_it_is?(self, string)
+          return write.call(string) unless Zlib.large?(string, LARGE) && (!@__options__ || string.encoding == ::Encoding::BINARY)
 
           Zlib.pieces(string, PIECE, &write)
           string.bytesize
@@ -195,12 +201,13 @@ module Polyphony
           return super unless Polyphony.scheduler && rest.empty? && __in_pieces__?(length)
 
           whole = ::String.new
-          while length.nil? || whole.bytesize < length
+          # Ruby judges the footer when it is asked again behind the end, which is for the next call.
+          until whole.bytesize == length || (!whole.empty? && eof?)
             piece = super(length ? [PIECE, length - whole.bytesize].min : PIECE) or break
             whole << piece
             Polyphony.breathe
           end
-          return length ? nil : "".dup.force_encoding(external_encoding) if whole.empty?
+          return length ? nil : whole if whole.empty?
 
           length ? whole : whole.force_encoding(external_encoding)
         end
@@ -225,12 +232,6 @@ module Polyphony
 
           !@__options__ && ::Encoding.default_internal.nil?
         end
-      end
-
-      # Whether a string goes into a file of gzip's without being converted.
-      # @api private
-      def self.as_it_is?(writer, string)
-        string.encoding == ::Encoding::BINARY || writer.external_encoding.nil? || writer.external_encoding == string.encoding
       end
     end
   end
