@@ -36,6 +36,8 @@
 
 pub mod backend;
 pub mod buffers;
+#[cfg(feature = "native")]
+pub mod crew;
 pub mod error;
 pub mod host;
 pub mod inbox;

@@ -19,8 +19,10 @@
 //! are read anew after every suspension (N2); a fiber never resumes while the kernel can still write to
 //! its buffers (N3); a fiber that has run stays on its worker (N4).
 
+mod armed;
 mod cancel;
 mod current;
+mod descriptors;
 mod errno;
 mod fiber;
 mod foresight;
@@ -35,10 +37,12 @@ pub mod sync;
 mod worker;
 
 use std::{
-    fmt, process, ptr,
+    fmt,
+    num::NonZero,
+    process, ptr,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -51,14 +55,24 @@ pub use self::{
     fiber::FiberId,
     plain::KeepErrno,
     scope::{FOREVER, Scope, check, lower_shield, raise_shield, shielded, until, within},
-    spawn::{JoinHandle, detach, join, myself, sleep, sleep_until, spawn, spawn_raw, yield_now},
+    spawn::{
+        JoinHandle, Placement, detach, join, myself, sleep, sleep_until, spawn, spawn_placed, spawn_raw,
+        spawn_raw_placed, worker, yield_now,
+    },
 };
-use self::{fiber::Stage, stack::Slab, worker::Worker};
+use self::{
+    fiber::{FiberRef, Roams, Stage},
+    park::push,
+    spawn::Place,
+    stack::Slab,
+    worker::Worker,
+};
 use crate::{
     backend::{
         any::{Any, Choice},
         uring::UringOptions,
     },
+    crew::{self, Crew, Roaming},
     error::Error,
     op::Op,
     stats::Stats,
@@ -73,11 +87,31 @@ pub struct Options {
     pub uring: UringOptions,
     /// How many bytes of stack a fiber has at least.
     pub stack_size: usize,
+    /// How many threads run fibers, [`Options::MOST_WORKERS`] at most; 0 is as many as may run at once.
+    pub workers: usize,
+}
+
+impl Options {
+    /// No runtime has more workers.
+    pub const MOST_WORKERS: usize = crew::MOST;
+
+    /// The default, with that many workers.
+    pub fn with_workers(workers: usize) -> Self {
+        Options { workers, ..Options::default() }
+    }
+
+    fn count(&self) -> std::result::Result<usize, StartError> {
+        match self.workers {
+            0 => Ok(thread::available_parallelism().map_or(1, NonZero::get).min(Self::MOST_WORKERS)),
+            workers if workers <= Self::MOST_WORKERS => Ok(workers),
+            _ => Err(StartError::Workers),
+        }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { backend: Choice::Auto, uring: UringOptions::default(), stack_size: 64 * 1024 }
+        Options { backend: Choice::Auto, uring: UringOptions::default(), stack_size: 64 * 1024, workers: 0 }
     }
 }
 
@@ -88,6 +122,8 @@ pub struct Runtime {
     shared: Arc<Shared>,
     workers: Vec<Arc<Worker>>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    /// Which worker's turn it is to get a fiber that is to stay on one.
+    next: AtomicUsize,
     forks: u32,
 }
 
@@ -99,7 +135,21 @@ pub(crate) struct Shared {
     gate: Mutex<()>,
     ended: Mutex<Ended>,
     all_ended: Condvar,
+    /// What the workers share their fibers through, where there are several.
+    crew: Option<Arc<Crew<FiberRef>>>,
+    /// Fibers that no worker has begun.
+    from_outside: AtomicU64,
+    /// Set before the first fiber is. They live until all their threads have ended.
+    workers: OnceLock<Box<[WorkerPtr]>>,
 }
+
+#[derive(Clone, Copy)]
+struct WorkerPtr(*const Worker);
+
+// SAFETY: a worker says itself what others may touch.
+unsafe impl Send for WorkerPtr {}
+// SAFETY: as above.
+unsafe impl Sync for WorkerPtr {}
 
 #[derive(Default)]
 struct Ended {
@@ -128,7 +178,42 @@ impl Shared {
 
     /// A worker ends, having done this much.
     fn count(&self, stats: Stats) {
-        lock(&self.ended).stats = stats;
+        let mut ended = lock(&self.ended);
+        ended.stats = ended.stats.plus(stats);
+    }
+
+    /// How many fibers have not ended. 0 is certain once nobody spawns from outside; else it is a moment ago.
+    fn live(&self) -> usize {
+        // First those that ended: each of them is among those that began, read afterwards.
+        // SAFETY: workers live until all their threads have ended and the runtime is dropped.
+        let workers = || self.workers().iter().map(|worker| unsafe { &*worker.0 });
+        let ended: u64 = workers().map(|worker| worker.ended()).sum();
+        let began: u64 = workers().map(|worker| worker.began()).sum();
+        (began + self.from_outside.load(Ordering::SeqCst)).saturating_sub(ended) as usize
+    }
+
+    fn workers(&self) -> &[WorkerPtr] {
+        self.workers.get().map_or(&[], |workers| workers)
+    }
+
+    fn worker(&self, index: usize) -> Result<*const Worker> {
+        self.workers().get(index).map(|worker| worker.0).ok_or(Errno::new(libc::EINVAL))
+    }
+
+    /// Whether a fiber is one of this runtime's and has not ended.
+    fn owns(&self, fiber: FiberRef) -> bool {
+        let is_ours = || {
+            let home = fiber.home.load(Ordering::SeqCst).cast_const();
+            self.workers().iter().any(|worker| ptr::eq(worker.0, home))
+        };
+        is_ours() && matches!(fiber.end.lock().stage.get(), Stage::Live { .. }) && is_ours()
+    }
+
+    fn wake_all(&self) {
+        for worker in self.workers() {
+            // SAFETY: they live until all their threads have ended, and who calls has not.
+            unsafe { &*worker.0 }.inbox().wake();
+        }
     }
 }
 
@@ -140,17 +225,38 @@ impl Runtime {
             Choice::Auto => Choice::from_env().map_err(|unknown| StartError::Choice(unknown.to_string()))?,
             chosen => chosen,
         };
+        let count = options.count()?;
         let class = stack::class_of(options.stack_size).map_err(StartError::Memory)?;
+        // A worker alone has nobody to share with, and pays for nothing.
+        let (crew, places) = Crew::new(count);
         let shared = Arc::new(Shared {
             slab: stack::slab(class).map_err(StartError::Memory)?,
             stopping: AtomicBool::new(false),
             gate: Mutex::default(),
             ended: Mutex::default(),
             all_ended: Condvar::new(),
+            crew: (count > 1).then_some(crew),
+            from_outside: AtomicU64::new(0),
+            workers: OnceLock::new(),
         });
-        let (worker, thread) = start(choice, options.uring, shared.clone())?;
-        let forks = current::forks();
-        Ok(Runtime { shared, workers: vec![worker], threads: Mutex::new(vec![thread]), forks })
+        let mut runtime = Runtime {
+            shared,
+            workers: Vec::new(),
+            threads: Mutex::default(),
+            next: AtomicUsize::new(0),
+            forks: current::forks(),
+        };
+        for (index, place) in places.into_iter().enumerate() {
+            // If this fails, the runtime goes, and with it the workers that have started.
+            let place = (count > 1).then_some(place);
+            let (worker, thread) = start(choice, options.uring, runtime.shared.clone(), index, place)?;
+            runtime.workers.push(worker);
+            lock(&runtime.threads).push(thread);
+        }
+        let workers = runtime.workers.iter().map(|worker| WorkerPtr(Arc::as_ptr(worker))).collect();
+        let known = runtime.shared.workers.set(workers);
+        debug_assert!(known.is_ok(), "a runtime is made once");
+        Ok(runtime)
     }
 
     /// Starts a fiber. Any thread, and fibers of other runtimes.
@@ -162,19 +268,46 @@ impl Runtime {
         self.spawn_raw(function, false).map(JoinHandle::new)
     }
 
+    /// [`spawn`](Self::spawn) that says where the fiber may run.
+    pub fn spawn_placed<F, T>(&self, function: F, placement: Placement) -> Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_raw_placed(function, false, placement).map(JoinHandle::new)
+    }
+
     /// Starts a fiber and gives its name; unless `detached`, somebody must join or detach it.
     pub fn spawn_raw<F, T>(&self, function: F, detached: bool) -> Result<FiberId>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_raw_placed(function, detached, Placement::ANYWHERE)
+    }
+
+    /// [`spawn_raw`](Self::spawn_raw) that says where the fiber may run; `EINVAL` for a worker that there is
+    /// not.
+    pub fn spawn_raw_placed<F, T>(&self, function: F, detached: bool, placement: Placement) -> Result<FiberId>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         self.in_this_process()?;
         if let Some(worker) = self.here() {
-            return worker.spawn(function, detached);
+            return worker.spawn(function, detached, placement);
         }
         let _keep = KeepErrno::new();
         let slab = self.shared.slab;
         spawn::fits::<F, T>(slab)?;
+        let home = match placement.0 {
+            Place::On(index) => self.shared.worker(index)?,
+            Place::Pinned => {
+                let turn = self.next.fetch_add(1, Ordering::Relaxed);
+                self.shared.worker(turn % self.workers.len())?
+            }
+            Place::Anywhere | Place::Migratable => self.shared.worker(0)?,
+        };
         let _open = lock(&self.shared.gate);
         if self.shared.is_stopping() {
             return Err(Errno::SHUTDOWN);
@@ -182,10 +315,19 @@ impl Runtime {
         let mut vacant = Vec::new();
         slab.claim(&mut vacant, 1)?;
         let fiber = vacant.pop().expect("one was claimed");
-        let worker = self.workers.first().expect("a runtime has a worker");
-        let id = fiber.prepare(slab, function, detached);
-        fiber.home.store(Arc::as_ptr(worker).cast_mut(), Ordering::Release);
-        worker.inbox().push(fiber);
+        self.shared.from_outside.fetch_add(1, Ordering::SeqCst);
+        let crew = self.shared.crew.as_ref().filter(|_| placement.roams() != Roams::Nowhere);
+        let roams = if crew.is_some() { placement.roams() } else { Roams::Nowhere };
+        let id = fiber.prepare(slab, home, roams, function, detached);
+        match crew {
+            Some(crew) => {
+                fiber.parked.set(fiber::Parked::Ready);
+                fiber.exposed();
+                crew.inject(fiber);
+            }
+            // SAFETY: the runtime is alive, and with it its workers.
+            None => push(fiber, unsafe { &*home }.inbox()),
+        }
         Ok(id)
     }
 
@@ -229,19 +371,36 @@ impl Runtime {
         Ok(())
     }
 
-    /// What the runtime has done so far. Waits for the workers to tell, where they still run.
+    /// The fibers that have not ended, as far as they can be seen.
+    pub fn fibers(&self) -> Result<Vec<FiberId>> {
+        self.in_this_process()?;
+        let live = self.shared.slab.fibers().filter(|&fiber| self.shared.owns(fiber));
+        Ok(live.map(FiberRef::id).collect())
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// How many of its workers sleep, of several; for tests, and for people.
+    pub fn asleep(&self) -> usize {
+        self.shared.crew.as_ref().map_or(0, |crew| crew.asleep())
+    }
+
+    /// What the runtime has done so far. Asks each worker that still runs, and waits until it has told: of its
+    /// own, a fiber asks only the others.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        self.in_this_process()?;
         if let Some(worker) = self.here() {
-            return Ok(Snapshot::of(worker));
+            return snapshot_from(worker);
         }
-        match self.run(|| current::fiber().map(|fiber| Snapshot::of(current::worker_of(fiber)))) {
-            // The fiber that asked is none of those asked about.
-            Ok(Some(snapshot)) => Ok(Snapshot { fibers: snapshot.fibers.saturating_sub(1), ..snapshot }),
-            Ok(None) => Ok(Snapshot::default()),
+        let asked = self.run(|| snapshot().map(Snapshot::without_who_asks));
+        match asked.and_then(|told| told) {
             Err(Errno::SHUTDOWN) => {
                 Ok(Snapshot { stats: lock(&self.shared.ended).stats, ..Snapshot::default() })
             }
-            Err(errno) => Err(errno),
+            told => told,
         }
     }
 
@@ -278,7 +437,7 @@ impl Runtime {
                 continue;
             }
             let mut end = fiber.end.lock();
-            if end.stage != Stage::Done {
+            if end.stage.get() != Stage::Done {
                 continue;
             }
             fiber.vacate(&mut end);
@@ -292,11 +451,40 @@ impl Runtime {
 impl Snapshot {
     fn of(worker: &Worker) -> Self {
         let shard = worker.shard();
+        Snapshot { stats: worker.stats(), fibers: 0, in_flight: shard.in_flight(), timers: shard.timers() }
+    }
+}
+
+/// [`Runtime::snapshot`] of the calling fiber's runtime; `EPERM` outside a fiber.
+pub fn snapshot() -> Result<Snapshot> {
+    let fiber = current::fiber().ok_or(Errno::new(libc::EPERM))?;
+    snapshot_from(current::worker_of(fiber))
+}
+
+fn snapshot_from(here: &Worker) -> Result<Snapshot> {
+    let shared = here.shared().clone();
+    let mut told = Snapshot::of(here);
+    let others = (0..shared.workers().len()).filter(|&index| index != here.index());
+    let others: Vec<usize> = others.collect();
+    for index in others {
+        let answer = || current::fiber().map(|fiber| Snapshot::of(current::worker_of(fiber)));
+        let asked = spawn_placed(answer, Placement::on(index))?;
+        told = told.plus(shielded(|| asked.join())?.expect("a fiber answers"));
+    }
+    Ok(Snapshot { fibers: shared.live(), ..told })
+}
+
+impl Snapshot {
+    fn without_who_asks(self) -> Self {
+        Snapshot { fibers: self.fibers.saturating_sub(1), ..self }
+    }
+
+    fn plus(self, other: Snapshot) -> Self {
         Snapshot {
-            stats: worker.stats(),
-            fibers: worker.live(),
-            in_flight: shard.in_flight(),
-            timers: shard.timers(),
+            stats: self.stats.plus(other.stats),
+            fibers: self.fibers + other.fibers,
+            in_flight: self.in_flight + other.in_flight,
+            timers: self.timers + other.timers,
         }
     }
 }
@@ -333,13 +521,15 @@ pub enum StartError {
     Memory(Errno),
     /// The system starts no more threads.
     Thread(std::io::Error),
+    /// So many workers are too many.
+    Workers,
 }
 
 impl StartError {
     /// The error as a number.
     pub fn errno(&self) -> Errno {
         match self {
-            StartError::Choice(_) => Errno::new(libc::EINVAL),
+            StartError::Choice(_) | StartError::Workers => Errno::new(libc::EINVAL),
             StartError::Backend(error) => Errno::new(error.errno()),
             StartError::Memory(errno) => *errno,
             StartError::Thread(error) => Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)),
@@ -353,6 +543,9 @@ impl fmt::Display for StartError {
             StartError::Choice(text) => f.write_str(text),
             StartError::Backend(error) => error.fmt(f),
             StartError::Memory(errno) => write!(f, "stacks for fibers could not be reserved: {errno}"),
+            StartError::Workers => {
+                write!(f, "a runtime has {} workers at most", Options::MOST_WORKERS)
+            }
             StartError::Thread(error) => write!(f, "a worker thread could not be started: {error}"),
         }
     }
@@ -382,12 +575,13 @@ pub unsafe fn perform(op: &Op) -> i32 {
     fiber.outcome.get()
 }
 
-/// Closes a descriptor, after ending every operation on it by a fiber of the caller's worker: their calls
-/// answer `EBADF`. Fibers elsewhere, of another runtime say, go on waiting for the file that was closed
-/// until they are cancelled. It is closed also when the fiber has been cancelled.
+/// Closes a descriptor, after ending every operation on it by a fiber of the caller's runtime: their calls
+/// answer `EBADF`. Fibers of another runtime go on waiting for the file that was closed until they are
+/// cancelled. It is closed also when the fiber has been cancelled.
 pub fn close(fd: i32) -> Result<()> {
     let op = Op::Close { fd };
     if let Some(fiber) = current::fiber() {
+        cancel_elsewhere(fiber, fd);
         current::worker_of(fiber).shard().cancel_fd(fd);
     }
     // SAFETY: the operation points to nothing.
@@ -395,11 +589,29 @@ pub fn close(fd: i32) -> Result<()> {
     Errno::check(result).map(drop)
 }
 
+/// Ends the operations of other workers on a descriptor: each does so itself, before this returns.
+fn cancel_elsewhere(fiber: FiberRef, fd: i32) {
+    let here = current::worker_of(fiber);
+    let others = here.shared().workers().iter().filter(|worker| !ptr::eq(worker.0, here));
+    // SAFETY: a worker outlives the fibers of its runtime, one of which calls.
+    let waiting = others.map(|worker| unsafe { &*worker.0 }).filter(|worker| worker.waits_on(fd));
+    let indices: Vec<usize> = waiting.map(Worker::index).collect();
+    for index in indices {
+        let cancel = move || current::fiber().map(|fiber| current::worker_of(fiber).shard().cancel_fd(fd));
+        // Refused only when the runtime shuts down, which ends them all.
+        if let Ok(canceller) = spawn_placed(cancel, Placement::on(index)) {
+            let _ = shielded(|| canceller.join());
+        }
+    }
+}
+
 /// Starts a worker, and waits until it has its ring.
 fn start(
     choice: Choice,
     options: UringOptions,
     shared: Arc<Shared>,
+    index: usize,
+    place: Option<crew::Place<FiberRef>>,
 ) -> std::result::Result<(Arc<Worker>, thread::JoinHandle<()>), StartError> {
     let (tell, hear) = mpsc::sync_channel(1);
     let body = move || {
@@ -408,17 +620,18 @@ fn start(
             Ok(made) => made,
             Err(error) => return drop(tell.send(Err(error))),
         };
-        if let Some(note) = note {
+        if let Some(note) = note.filter(|_| index == 0) {
             eprintln!("{note}");
         }
-        let worker = Worker::new(backend, shared.clone());
+        let worker = Worker::new(backend, shared.clone(), index, place);
         // Whoever starts us waits for this.
         let _ = tell.send(Ok(worker.clone()));
         worker.run();
         lock(&shared.ended).workers += 1;
         shared.all_ended.notify_all();
     };
-    let thread = thread::Builder::new().name("polyphony-0".into()).spawn(body).map_err(StartError::Thread)?;
+    let thread =
+        thread::Builder::new().name(format!("polyphony-{index}")).spawn(body).map_err(StartError::Thread)?;
     match hear.recv() {
         Ok(Ok(worker)) => Ok((worker, thread)),
         Ok(Err(error)) => Err(StartError::Backend(error)),

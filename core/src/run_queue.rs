@@ -2,9 +2,9 @@
 //!
 //! Two lanes: the urgent one is emptied before the ready one. Which queue a host uses depends on
 //! whether one of its fibers can be scheduled again while it is queued: a native fiber cannot
-//! ([`Fifo`]), a Ruby fiber can ([`Moving`]).
+//! ([`Fifo`], and [`Lanes`](crate::crew::Lanes) where others may take it), a Ruby fiber can ([`Moving`]).
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 /// The order in which ready fibers run.
 pub trait RunQueue<F>: Default {
@@ -21,6 +21,21 @@ pub trait RunQueue<F>: Default {
     /// Whether no fiber is queued.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// Takes in what there is elsewhere; the shard asks now and then, and before it waits. Where there is
+    /// nothing to run, the answer is after which time to ask again even if nothing happens here.
+    #[inline]
+    fn replenish(&mut self) -> Option<Duration> {
+        None
+    }
+    /// The shard's wait is over. Says whether it is to [`replenish`](Self::replenish) before anything runs.
+    #[inline]
+    fn awake(&mut self) -> bool {
+        false
+    }
+    /// How many fibers were taken from others.
+    fn stolen(&self) -> u64 {
+        0
     }
 }
 

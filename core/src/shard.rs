@@ -236,6 +236,9 @@ impl<H: Host, B: Backend> Shard<H, B> {
     /// Takes in what has happened during a wait.
     pub fn harvest(&mut self, wait: B::Wait) {
         self.inbox.awake();
+        if self.queue.awake() {
+            self.budget = 0;
+        }
         self.reap(Some(wait));
         self.catch_up();
         // Timers wait for the next look around: it comes as soon as nothing is ready, or soon enough, and
@@ -333,7 +336,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
 
     /// What the shard has done so far.
     pub fn stats(&self) -> Stats {
-        self.stats
+        Stats { stolen: self.queue.stolen(), ..self.stats }
     }
 
     /// In the child of a fork: gives up what belongs to the parent without touching the kernel's side of
@@ -347,6 +350,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
     fn look_around(&mut self) -> Next<H::Fiber, B::Wait> {
         self.budget = BUDGET;
         self.tend();
+        let look_again = self.queue.replenish();
         if !self.queue.is_empty() {
             if self.backend.wants_turn() {
                 self.stats.turns += 1;
@@ -354,10 +358,11 @@ impl<H: Host, B: Backend> Shard<H, B> {
             }
             return self.next();
         }
-        if self.ops.len() == 0 && self.timers.is_empty() {
+        if self.ops.len() == 0 && self.timers.is_empty() && look_again.is_none() {
             return Next::Idle;
         }
-        let deadline = self.timers.earliest();
+        let look_again = look_again.map(|span| self.backend.now() + span);
+        let deadline = self.timers.earliest().into_iter().chain(look_again).min();
         Next::Wait(self.wait_for_inbox(deadline))
     }
 

@@ -20,9 +20,14 @@ pub(crate) fn per_unit(units: u64, work: impl FnOnce()) -> f64 {
     (cpu() - start).as_nanos() as f64 / units as f64
 }
 
-/// [`per_unit`] in a fiber of a fresh runtime.
+/// [`per_unit`] in a fiber of a fresh runtime of one worker.
 pub(crate) fn in_a_fiber(units: u64, work: impl FnOnce() + Send + 'static) -> f64 {
-    let runtime = Runtime::new(Options::default()).expect("a runtime");
+    in_a_fiber_of(1, units, work)
+}
+
+/// [`per_unit`] in a fiber of a fresh runtime.
+pub(crate) fn in_a_fiber_of(workers: usize, units: u64, work: impl FnOnce() + Send + 'static) -> f64 {
+    let runtime = Runtime::new(Options::with_workers(workers)).expect("a runtime");
     runtime.run(move || per_unit(units, work)).expect("the bench neither panics nor is cancelled")
 }
 

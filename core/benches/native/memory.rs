@@ -12,7 +12,7 @@ pub(crate) fn parked() -> f64 {
     if !allow_descriptors(2 * PIPES as u64 + 20) {
         missing("10,000 descriptors are not allowed here");
     }
-    let runtime = Runtime::new(Options::default()).expect("a runtime");
+    let runtime = Runtime::new(Options::with_workers(1)).expect("a runtime");
     let told = runtime.run(|| {
         let pipes: Vec<[i32; 2]> = (0..PIPES).map(|_| pipe()).collect();
         let before = resident();

@@ -39,21 +39,31 @@ use Side::{Here, Peer};
 
 /// All rows, in the order in which they are measured.
 pub(crate) const ROWS: &[Row] = &[
-    row("yield among 100 native fibers", switches::yields).against(BARE_PAIR).goal(Times(6.0)),
-    row("yield among 100 native fibers, and may's", switches::yields)
+    row("yield among 100 native fibers", || switches::yields(1)).against(BARE_PAIR).goal(Times(6.0)),
+    row("yield among 100 native fibers, and may's", || switches::yields(1))
         .against(("may", Peer("may", "yield")))
         .goal(Times(0.5)),
-    row("yield among 100 native fibers, and tokio's", switches::yields)
+    row("yield among 100 native fibers, and tokio's", || switches::yields(1))
         .against(("tokio", Peer("tokio", "yield"))),
-    row("spawn and join", switches::spawns).goal(Figure(80.0)),
-    row("spawn and join, and tokio's", switches::spawns)
+    row("spawn and join", || switches::spawns(1)).goal(Figure(80.0)),
+    row("spawn and join, and tokio's", || switches::spawns(1))
         .against(("tokio", Peer("tokio", "spawn")))
         .goal(Times(0.4)),
-    row("spawn and join, and may's", switches::spawns).against(("may", Peer("may", "spawn"))),
-    row("channel round trip", switches::channel).goal(Figure(60.0)),
-    row("channel round trip, and tokio's", switches::channel).against(("tokio", Peer("tokio", "channel"))),
-    row("channel round trip, and may's", switches::channel).against(("may", Peer("may", "channel"))),
+    row("spawn and join, and may's", || switches::spawns(1)).against(("may", Peer("may", "spawn"))),
+    row("channel round trip", || switches::channel(1)).goal(Figure(60.0)),
+    row("channel round trip, and tokio's", || switches::channel(1))
+        .against(("tokio", Peer("tokio", "channel"))),
+    row("channel round trip, and may's", || switches::channel(1)).against(("may", Peer("may", "channel"))),
     row("lock of a contended mutex", switches::mutex).against(BARE_PAIR),
+    row("yield among 100 native fibers, one of two workers", || switches::yields(2))
+        .against(("the only worker", Here(|| switches::yields(1))))
+        .goal(Times(1.2)),
+    row("spawn and join, one of two workers", || switches::spawns(2))
+        .against(("the only worker", Here(|| switches::spawns(1))))
+        .goal(Times(1.2)),
+    row("channel round trip, one of two workers", || switches::channel(2))
+        .against(("the only worker", Here(|| switches::channel(1))))
+        .goal(Times(1.2)),
     row("NOP of a native fiber, 128 at once", operations::nops)
         .against(("a bare ring", Here(operations::bare_nops)))
         .goal(Times(1.65)),

@@ -9,7 +9,7 @@ use polyphony_core::native::{
     yield_now,
 };
 
-use crate::measure::{in_a_fiber, per_unit};
+use crate::measure::{in_a_fiber, in_a_fiber_of, per_unit};
 
 /// A coroutine resumed, and suspended: the least that any switch to a fiber and back costs.
 pub(crate) fn bare_pair() -> f64 {
@@ -21,10 +21,11 @@ pub(crate) fn bare_pair() -> f64 {
 }
 
 /// A hundred fibers that let each other run.
-pub(crate) fn yields() -> f64 {
+#[inline(never)]
+pub(crate) fn yields(workers: usize) -> f64 {
     const FIBERS: u64 = 100;
     const EACH: u64 = 80_000;
-    in_a_fiber(FIBERS * EACH, || {
+    in_a_fiber_of(workers, FIBERS * EACH, || {
         let yields = || (0..EACH).for_each(|_| yield_now().unwrap());
         let fibers: Vec<_> = (0..FIBERS).map(|_| spawn(yields).unwrap()).collect();
         fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
@@ -32,9 +33,10 @@ pub(crate) fn yields() -> f64 {
 }
 
 /// One fiber after the other, each with a value.
-pub(crate) fn spawns() -> f64 {
+#[inline(never)]
+pub(crate) fn spawns(workers: usize) -> f64 {
     const FIBERS: u64 = 2_000_000;
-    in_a_fiber(FIBERS, || {
+    in_a_fiber_of(workers, FIBERS, || {
         for n in 0..FIBERS {
             assert_eq!(spawn(move || n).unwrap().join(), Ok(n));
         }
@@ -42,9 +44,10 @@ pub(crate) fn spawns() -> f64 {
 }
 
 /// There and back: two items handed over, two switches.
-pub(crate) fn channel() -> f64 {
+#[inline(never)]
+pub(crate) fn channel(workers: usize) -> f64 {
     const ROUNDS: u64 = 2_000_000;
-    in_a_fiber(ROUNDS, || {
+    in_a_fiber_of(workers, ROUNDS, || {
         let (there, back) = (Arc::new(Channel::bounded(1)), Arc::new(Channel::bounded(1)));
         let (inbound, outbound) = (there.clone(), back.clone());
         let other = spawn(move || {

@@ -49,7 +49,7 @@ pub(crate) fn run(program: &str) {
 fn turns() {
     const PAIRS: usize = 8;
     const ROUNDS: usize = 1_000;
-    let runtime = Runtime::new(Options::default()).expect("a runtime");
+    let runtime = Runtime::new(Options::with_workers(1)).expect("a runtime");
     let served = runtime.run(|| {
         let pass_on = |from: i32, to: i32| {
             for _ in 0..ROUNDS {
@@ -72,7 +72,7 @@ fn turns() {
 /// A worker whose only fiber waits for what does not come, between two marks.
 fn idle() {
     println!("{}", process::id());
-    let runtime = Runtime::new(Options::default()).expect("a runtime");
+    let runtime = Runtime::new(Options::with_workers(1)).expect("a runtime");
     let ends = pipe();
     runtime.spawn_raw(move || io::read(ends[0], &mut [0; 1]).is_ok(), true).expect("a fiber");
     // The snapshot is taken by a fiber, after the first has parked; then the worker has a while to settle.

@@ -29,16 +29,17 @@ impl FiberId {
         if fiber.id() != self {
             return Err(Errno::NO_SUCH_FIBER);
         }
-        match end.stage {
+        match end.stage.get() {
             Stage::Vacant => return Err(Errno::NO_SUCH_FIBER),
             Stage::Done => return Ok(()),
             Stage::Live { .. } => {}
         }
         let _ = fiber.latch.compare_exchange(CALM, CANCELLED, Ordering::SeqCst, Ordering::Relaxed);
-        let home = fiber.home.load(Ordering::Acquire);
+        let home = fiber.home.load(Ordering::SeqCst);
         if ptr::eq(home, current::worker()) {
             drop(end);
-            current::worker_of(fiber).interrupt(fiber, Errno::CANCELED);
+            // SAFETY: it is this thread's.
+            unsafe { &*home }.interrupt(fiber, Errno::CANCELED);
             return Ok(());
         }
         // SAFETY: the fiber is live and its lock is held, so it has not ended, and its home is alive.
@@ -52,7 +53,8 @@ impl FiberId {
 /// Where a blocking call begins: whether it may.
 #[inline]
 pub(crate) fn point(fiber: FiberRef) -> Result<()> {
-    if fiber.latch.load(Ordering::Relaxed) == CALM && fiber.scope.get().is_null() {
+    // Sequentially consistent for the sake of fibers that move: see `Roaming::taken`.
+    if fiber.latch.load(Ordering::SeqCst) == CALM && fiber.scope.get().is_null() {
         return Ok(());
     }
     point_within(fiber)
@@ -62,7 +64,7 @@ fn point_within(fiber: FiberRef) -> Result<()> {
     if fiber.shields.get() > 0 {
         return Ok(());
     }
-    if fiber.latch.load(Ordering::Relaxed) != CALM {
+    if fiber.latch.load(Ordering::SeqCst) != CALM {
         delivered(fiber, Errno::CANCELED);
         return Err(Errno::CANCELED);
     }
@@ -125,7 +127,7 @@ pub(crate) fn settle(fiber: FiberRef, result: i32) -> i32 {
 const CANCELED: i32 = -libc::ECANCELED;
 const INTERRUPTED: i32 = -libc::EINTR;
 
-/// The runtime shuts down: refuses every blocking call of the fiber from now on.
-pub(crate) fn stop(fiber: FiberRef) {
-    fiber.latch.store(STOPPED, Ordering::SeqCst);
+/// The runtime shuts down: refuses every blocking call of the fiber from now on. Says whether that is new.
+pub(crate) fn stop(fiber: FiberRef) -> bool {
+    fiber.latch.swap(STOPPED, Ordering::SeqCst) != STOPPED
 }

@@ -6,8 +6,14 @@
 //! ```
 //!
 //! A record is never unmapped, so a name can always be looked up; whether it still names anybody is
-//! decided under the record's lock. Apart from `id`, `home`, `latch` and `end`, a record is touched by
-//! the fiber's home thread only: by the fiber itself, or by its worker while the fiber is off its stack.
+//! decided under the record's lock. Apart from `id`, `latch`, `end` and what says where the fiber stands, a
+//! record is touched by the fiber's home thread only: by the fiber itself, or by its worker while the fiber is
+//! off its stack.
+//!
+//! A fiber that may move stands, while it is ready, where any worker of its crew may take it: it is *exposed*.
+//! Whoever takes it makes itself its home, then says that it is exposed no more. So a worker that finds a
+//! fiber not exposed, and then finds that it is its home, has it for itself; and one that finds it exposed
+//! leaves it alone: who takes it sees, by its next blocking call, what was latched before.
 
 use std::{
     any::{Any, TypeId},
@@ -17,7 +23,8 @@ use std::{
     mem::{ManuallyDrop, MaybeUninit},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering},
+    thread,
 };
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -31,6 +38,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    crew::Roaming,
     op::{Op, OpKey},
     timers::TimerKey,
 };
@@ -106,10 +114,62 @@ pub(crate) enum Stage {
     Done,
 }
 
+/// A stage, which is changed under the fiber's lock; but for a vacant slot's, which its only owner makes live
+/// without asking anybody.
+pub(crate) struct StageCell(AtomicU8);
+
+impl StageCell {
+    const fn vacant() -> Self {
+        StageCell(AtomicU8::new(0))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Stage {
+        match self.0.load(Ordering::Acquire) {
+            0 => Stage::Vacant,
+            1 => Stage::Live { detached: false },
+            2 => Stage::Live { detached: true },
+            _ => Stage::Done,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, stage: Stage) {
+        let number = match stage {
+            Stage::Vacant => 0,
+            Stage::Live { detached } => 1 + u8::from(detached),
+            Stage::Done => 3,
+        };
+        self.0.store(number, Ordering::Release);
+    }
+}
+
 /// What whoever joins needs to know; guarded by the fiber's lock.
 pub(crate) struct End {
-    pub(crate) stage: Stage,
+    pub(crate) stage: StageCell,
     pub(crate) joiners: Waiters,
+}
+
+/// How far a fiber may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Roams {
+    /// It runs where it is queued.
+    Nowhere,
+    /// It stays where it began to run.
+    UntilItRuns,
+    /// Wherever it is ready.
+    Always,
+}
+
+/// Where a fiber stands, as a worker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// With this worker, and nobody else touches it.
+    Here,
+    /// Where any worker may take it; this was its home last.
+    Exposed,
+    /// With another worker, or with another's exposed ones.
+    Elsewhere,
 }
 
 /// Nobody has cancelled the fiber.
@@ -128,6 +188,14 @@ pub(crate) struct Fiber {
     yielder: Cell<*const Yielder<(), ()>>,
     pub(crate) ask: Cell<Ask>,
     pub(crate) latch: AtomicU8,
+    /// Others may take it at any moment.
+    exposed: AtomicBool,
+    /// A timer of its went off while it was exposed: it looks at the clock by itself.
+    pub(crate) overdue: AtomicBool,
+    /// Whether it is exposed when it is queued next.
+    moves: Cell<bool>,
+    /// Whether it is exposed also once it has begun.
+    migratable: Cell<bool>,
     /// Why the operation in flight is being cancelled, where it is.
     pub(crate) interrupt: Cell<Option<Errno>>,
     pub(crate) outcome: Cell<i32>,
@@ -254,7 +322,11 @@ impl Fiber {
             shields: Cell::new(0),
             interrupt: Cell::new(None),
             latch: AtomicU8::new(CALM),
-            end: Guarded::new(End { stage: Stage::Vacant, joiners: Waiters::new() }),
+            exposed: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
+            moves: Cell::new(false),
+            migratable: Cell::new(false),
+            end: Guarded::new(End { stage: StageCell::vacant(), joiners: Waiters::new() }),
             id: AtomicU64::new(id),
             packet: Cell::new(ptr::null_mut()),
             kind: Cell::new(Kind::NONE),
@@ -278,8 +350,15 @@ impl FiberRef {
         self.0.as_ptr()
     }
 
-    /// Makes a vacant record a live fiber that will run `function`. Its home is set by whoever queues it.
-    pub(crate) fn prepare<F, T>(self, slab: &Slab, function: F, detached: bool) -> FiberId
+    /// Makes a vacant record a live fiber that will run `function`.
+    pub(crate) fn prepare<F, T>(
+        self,
+        slab: &Slab,
+        home: *const Worker,
+        roams: Roams,
+        function: F,
+        detached: bool,
+    ) -> FiberId
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -297,6 +376,11 @@ impl FiberRef {
         self.interrupt.set(None);
         self.parked.set(Parked::Unstarted);
         self.latch.store(CALM, Ordering::Relaxed);
+        self.overdue.store(false, Ordering::Relaxed);
+        self.moves.set(roams != Roams::Nowhere);
+        self.migratable.set(roams == Roams::Always);
+        // Before it is live: whoever finds it live may follow this.
+        self.home.store(home.cast_mut(), Ordering::Release);
         let body = Coroutine::with_stack(reach, move |yielder: &Yielder<(), ()>, ()| {
             self.yielder.set(yielder);
             // SAFETY: the packet was written above and holds the function until this call.
@@ -304,8 +388,22 @@ impl FiberRef {
         });
         // SAFETY: the record is vacant: no body runs.
         unsafe { (*self.body.get()).write(ManuallyDrop::new(body)) };
-        self.end.lock().stage = Stage::Live { detached };
+        // SAFETY: the slot is vacant and the caller's alone; whoever looks at a vacant one under the lock leaves
+        // it at that, and a stage is written in one piece.
+        unsafe { self.end.unguarded() }.stage.set(Stage::Live { detached });
         FiberId(self.id.load(Ordering::Relaxed))
+    }
+
+    /// Where it stands, seen by this worker's own thread.
+    #[inline]
+    pub(crate) fn standing(self, here: *const Worker) -> Standing {
+        // In this order: see the module's promise.
+        let exposed = self.exposed.load(Ordering::SeqCst);
+        match (ptr::eq(self.home.load(Ordering::SeqCst), here), exposed) {
+            (false, _) => Standing::Elsewhere,
+            (true, true) => Standing::Exposed,
+            (true, false) => Standing::Here,
+        }
     }
 
     /// Runs the fiber until it suspends; true once it has ended.
@@ -351,8 +449,8 @@ impl FiberRef {
             self.vacate(&mut end);
             return (true, Some(wake));
         }
-        if end.stage != (Stage::Live { detached: true }) {
-            end.stage = Stage::Done;
+        if end.stage.get() != (Stage::Live { detached: true }) {
+            end.stage.set(Stage::Done);
             return (false, None);
         }
         self.vacate(&mut end);
@@ -364,7 +462,7 @@ impl FiberRef {
     /// Nobody can name the fiber any more. Its slot may be used again once the value is gone.
     #[inline]
     pub(crate) fn vacate(self, end: &mut End) {
-        end.stage = Stage::Vacant;
+        end.stage.set(Stage::Vacant);
         let id = self.id.load(Ordering::Relaxed);
         // The highest bit stays 0: with it a number is a thread's.
         self.id.store((id + GENERATION) & (u64::MAX >> 1), Ordering::Relaxed);
@@ -416,6 +514,32 @@ impl FiberRef {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(discard)) {
             swallow(panic);
         }
+    }
+}
+
+impl Roaming for FiberRef {
+    type Worker = *const Worker;
+
+    /// A fiber that waits while it unwinds stays: how many panics there are is counted a thread.
+    #[inline]
+    fn may_move(self) -> bool {
+        self.moves.get() && !thread::panicking()
+    }
+
+    #[inline]
+    fn exposed(self) {
+        self.exposed.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn taken(self, by: *const Worker) {
+        if !ptr::eq(self.home.load(Ordering::Relaxed), by) {
+            // Sequentially consistent, as is every later look at the latch: who has latched something and then
+            // finds the old home here knows that the fiber will see it.
+            self.home.swap(by.cast_mut(), Ordering::SeqCst);
+        }
+        self.exposed.store(false, Ordering::Release);
+        self.moves.set(self.migratable.get());
     }
 }
 

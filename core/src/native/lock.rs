@@ -67,6 +67,16 @@ impl<T> Guarded<T> {
         Guarded { lock: Lock(AtomicU32::new(0)), value: UnsafeCell::new(value) }
     }
 
+    /// The value without the lock.
+    ///
+    /// # Safety
+    /// What the caller touches of it can be touched by several threads at once.
+    #[inline]
+    pub(crate) unsafe fn unguarded(&self) -> &T {
+        // SAFETY: by the caller.
+        unsafe { &*self.value.get() }
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> Held<'_, T> {
         self.lock.lock();

@@ -11,7 +11,8 @@
 //!
 //! So a waiter is either granted or cancelled, never both: what was given to it is never lost, and what
 //! was not yet given to it goes to the next. A cancellation is always carried out by the fiber's home
-//! thread, which is the one that would resume it: the waiting call cannot return meanwhile.
+//! thread, which is the one that would resume it: the waiting call cannot return meanwhile. Nor can the fiber
+//! move: it does so only when it is ready.
 
 use std::{
     cell::Cell,
@@ -26,7 +27,7 @@ use std::{
 use super::{
     cancel, current,
     errno::{Errno, Result},
-    fiber::{Ask, FiberRef, Parked},
+    fiber::{Ask, FiberRef, Parked, Stage},
     lock::{Held, Lock},
     plain::KeepErrno,
     worker::Worker,
@@ -280,6 +281,19 @@ impl Wake {
             }
         }
     }
+}
+
+/// Tells a fiber's worker that something has happened to it, wherever that is by now.
+#[cold]
+pub(crate) fn forward(fiber: FiberRef) {
+    let end = fiber.end.lock();
+    if !matches!(end.stage.get(), Stage::Live { .. }) {
+        return;
+    }
+    // SAFETY: the fiber is live and its lock is held, so it has not ended, and its home is alive.
+    let inbox = unsafe { (*fiber.home.load(Ordering::SeqCst)).inbox().clone() };
+    drop(end);
+    push(fiber, &inbox);
 }
 
 /// Tells the worker of another thread about a fiber.

@@ -2,14 +2,17 @@
 //!
 //! A scope is a deadline for everything that blocks within it. Scopes nest, and the nearest deadline
 //! counts, whichever scope it belongs to. A scope's timer is armed by the first call that might block
-//! and stays armed until the scope is left, so calls within one scope share it.
+//! and stays armed until the scope is left, so calls within one scope share it; after a move to another worker
+//! the next such call arms it there.
 
-use std::{cell::Cell, marker::PhantomPinned, ptr, time::Duration};
+use std::{cell::Cell, marker::PhantomPinned, ptr, sync::atomic::Ordering, time::Duration};
 
 use super::{
+    armed::Armed,
     cancel, current,
     errno::{Errno, Result},
     fiber::{CALM, FiberRef},
+    worker::Worker,
 };
 use crate::{time::Time, timers::TimerKey};
 
@@ -20,7 +23,7 @@ pub struct Scope {
     outer: *const Scope,
     /// The scope with the nearest deadline, from this one outwards.
     nearest: *const Scope,
-    timer: Cell<Option<TimerKey>>,
+    timer: Cell<Option<Armed>>,
     passed: Cell<bool>,
     _pinned: PhantomPinned,
 }
@@ -62,7 +65,7 @@ impl Scope {
         let scope = unsafe { &*place };
         fiber.scope.set(scope.outer);
         if let Some(timer) = scope.timer.get() {
-            current::worker_of(fiber).shard().disarm(timer);
+            timer.disarm(fiber);
         }
         Ok(scope.passed.get())
     }
@@ -132,7 +135,7 @@ pub fn lower_shield() -> Result<()> {
 /// for long. Never suspends; the cancellation counts as delivered.
 pub fn check() -> Result<()> {
     let Some(fiber) = current::fiber() else { return Ok(()) };
-    if fiber.latch.load(std::sync::atomic::Ordering::Relaxed) == CALM
+    if fiber.latch.load(Ordering::SeqCst) == CALM
         && fiber.shields.get() == 0
         && let Some(nearest) = nearest(fiber)
         && nearest.deadline <= current::worker_of(fiber).shard().now()
@@ -146,21 +149,51 @@ pub fn check() -> Result<()> {
 /// somebody watches the deadline.
 pub(crate) fn point(fiber: FiberRef) -> Result<()> {
     let Some(nearest) = nearest(fiber) else { return Ok(()) };
+    if fiber.overdue.load(Ordering::Relaxed) {
+        catch_up(fiber);
+    }
     if nearest.passed.get() {
         return Err(Errno::TIMED_OUT);
     }
-    if nearest.timer.get().is_none() && nearest.deadline != FOREVER {
-        nearest.timer.set(Some(current::worker_of(fiber).shard().at(nearest.deadline, fiber)));
+    if nearest.deadline != FOREVER {
+        nearest.watch(fiber);
     }
     Ok(())
 }
 
-/// A timer of the fiber's has fired; says whether it is that of a scope.
-pub(crate) fn expired(fiber: FiberRef, timer: TimerKey) -> bool {
+/// A timer went off while nobody could tell the fiber: it looks by itself which deadlines have passed.
+#[cold]
+fn catch_up(fiber: FiberRef) {
+    fiber.overdue.store(false, Ordering::Relaxed);
+    let now = current::worker_of(fiber).shard().now();
+    let mut scope = fiber.scope.get();
+    // SAFETY: open scopes stay where they are.
+    while let Some(open) = unsafe { scope.as_ref() } {
+        if open.deadline <= now {
+            open.passed.set(true);
+        }
+        scope = open.outer;
+    }
+}
+
+impl Scope {
+    /// Sees to it that the worker on which the fiber runs has a timer for the deadline.
+    fn watch(&self, fiber: FiberRef) {
+        match self.timer.get() {
+            Some(timer) if timer.is_among(current::worker_of(fiber)) => return,
+            Some(timer) => timer.disarm(fiber), // armed before it moved here
+            None => {}
+        }
+        self.timer.set(Some(Armed::new(fiber, self.deadline)));
+    }
+}
+
+/// A timer of this worker's has fired, for a fiber that stands here; says whether it is that of a scope.
+pub(crate) fn expired(fiber: FiberRef, worker: *const Worker, timer: TimerKey) -> bool {
     let mut scope = fiber.scope.get();
     // SAFETY: open scopes stay where they are, and the fiber is off its stack.
     while let Some(open) = unsafe { scope.as_ref() } {
-        if open.timer.get() == Some(timer) {
+        if open.timer.get().is_some_and(|armed| armed.is(worker, timer)) {
             open.timer.set(None);
             open.passed.set(true);
             return true;

@@ -3,15 +3,16 @@
 use std::{marker::PhantomData, mem::MaybeUninit, time::Duration};
 
 use super::{
+    armed::Armed,
     cancel, current,
     errno::{Errno, Result},
-    fiber::{Ask, Delivery, FiberId, FiberRef, Stage},
+    fiber::{Ask, Delivery, FiberId, FiberRef, Roams, Stage},
     park, plain,
     stack::{self, Slab},
 };
 use crate::{op::Op, time::Time};
 
-/// Starts a fiber beside the calling one, on the same worker.
+/// Starts a fiber in the calling one's runtime. It may begin on any worker, and stays there.
 #[inline]
 pub fn spawn<F, T>(function: F) -> Result<JoinHandle<T>>
 where
@@ -19,6 +20,15 @@ where
     T: Send + 'static,
 {
     spawn_raw(function, false).map(JoinHandle::new)
+}
+
+/// [`spawn`] that says where the fiber may run.
+pub fn spawn_placed<F, T>(function: F, placement: Placement) -> Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    spawn_raw_placed(function, false, placement).map(JoinHandle::new)
 }
 
 /// Starts a fiber and gives its name; unless `detached`, somebody must join or detach it. Outside a
@@ -29,9 +39,65 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    spawn_raw_placed(function, detached, Placement::ANYWHERE)
+}
+
+/// [`spawn_raw`] that says where the fiber may run; `EINVAL` for a worker that there is not.
+#[inline]
+pub fn spawn_raw_placed<F, T>(function: F, detached: bool, placement: Placement) -> Result<FiberId>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
     let worker = current::worker_of(current::fiber().ok_or(Errno::new(libc::EPERM))?);
     fits::<F, T>(worker.slab())?;
-    worker.spawn(function, detached)
+    worker.spawn(function, detached, placement)
+}
+
+/// On which workers a fiber may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placement(pub(crate) Place);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    #[default]
+    Anywhere,
+    Migratable,
+    Pinned,
+    On(usize),
+}
+
+impl Placement {
+    /// On whichever comes first; from then on it stays there.
+    pub const ANYWHERE: Placement = Placement(Place::Anywhere);
+    /// On the worker of the fiber that starts it; on any, but from the start on one only, where a plain
+    /// thread does.
+    pub const PINNED: Placement = Placement(Place::Pinned);
+
+    /// On the worker of that number, from 0.
+    pub const fn on(worker: usize) -> Self {
+        Placement(Place::On(worker))
+    }
+
+    /// On any, and after each wait on any other.
+    ///
+    /// # Safety
+    /// Whatever stands on the fiber's stack while it waits may be sent to another thread, as if it were
+    /// captured by what the fiber runs: no `Rc`, no guard of a lock of the standard library, no reference into
+    /// a thread-local.
+    pub const unsafe fn migratable() -> Self {
+        Placement(Place::Migratable)
+    }
+
+    /// How far it lets a fiber of a crew move.
+    #[inline]
+    pub(crate) fn roams(self) -> Roams {
+        match self.0 {
+            Place::Anywhere => Roams::UntilItRuns,
+            Place::Migratable => Roams::Always,
+            Place::Pinned | Place::On(_) => Roams::Nowhere,
+        }
+    }
 }
 
 /// Whether a function, and the value it returns, fit beside a stack: `E2BIG` beyond an eighth of it.
@@ -98,7 +164,7 @@ pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
     if fiber.id() != id {
         return Err(Errno::NO_SUCH_FIBER);
     }
-    match end.stage {
+    match end.stage.get() {
         Stage::Vacant | Stage::Live { detached: true } => return Err(Errno::NO_SUCH_FIBER),
         Stage::Live { detached: false } | Stage::Done if !fiber.yields::<T>() => {
             return Err(Errno::new(libc::EINVAL));
@@ -136,11 +202,11 @@ pub fn detach(id: FiberId) -> Result<()> {
     if fiber.id() != id {
         return Err(Errno::NO_SUCH_FIBER);
     }
-    match end.stage {
+    match end.stage.get() {
         Stage::Vacant | Stage::Live { detached: true } => Err(Errno::NO_SUCH_FIBER),
         Stage::Live { detached: false } if !end.joiners.is_empty() => Err(Errno::new(libc::EBUSY)),
         Stage::Live { detached: false } => {
-            end.stage = Stage::Live { detached: true };
+            end.stage.set(Stage::Live { detached: true });
             Ok(())
         }
         Stage::Done => {
@@ -156,6 +222,12 @@ pub fn detach(id: FiberId) -> Result<()> {
 /// The calling fiber.
 pub fn myself() -> Option<FiberId> {
     current::fiber().map(FiberRef::id)
+}
+
+/// The number of the worker on which the calling fiber runs, from 0. One that was spawned
+/// [migratable](Placement::migratable) may run on another after each call that suspends.
+pub fn worker() -> Option<usize> {
+    current::fiber().map(|fiber| current::worker_of(fiber).index())
 }
 
 /// Lets every other ready fiber run first.
@@ -182,12 +254,12 @@ pub fn sleep_until(deadline: Time) -> Result<()> {
         return Errno::check(unsafe { plain::perform(&Op::Timeout { deadline }) }).map(drop);
     };
     cancel::point(fiber)?;
-    let timer = current::worker_of(fiber).shard().at(deadline, fiber);
-    fiber.suspend(Ask::Sleep(timer));
+    let timer = Armed::new(fiber, deadline);
+    fiber.suspend(Ask::Sleep(timer.key()));
     let outcome = fiber.outcome.get();
     if outcome < 0 {
         // Something else ended the sleep: its timer is still armed.
-        current::worker_of(fiber).shard().disarm(timer);
+        timer.disarm(fiber);
     }
     Errno::check(outcome).map(drop)
 }

@@ -11,31 +11,39 @@
 //!
 //! While a fiber runs, nothing borrows the shard: `next` has returned. What a fiber calls may therefore
 //! borrow it again, briefly, on the same thread.
+//!
+//! Several workers are a [crew](crate::crew): fibers that may move are taken by whoever has nothing to do.
+//! What has begun on a worker's ring ends there, and the fiber that waits for it is that worker's until then.
 
 use std::{
     cell::{Cell, UnsafeCell},
     mem::ManuallyDrop,
     process, ptr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use super::{
     Shared,
     cancel::{self, interrupt, settle},
     current,
+    descriptors::Descriptors,
     errno::{Errno, Result},
-    fiber::{Ask, Fiber, FiberId, FiberRef, Parked, Stage},
-    foresight,
+    fiber::{Ask, Fiber, FiberId, FiberRef, Parked, Roams, Standing},
+    foresight, lock, park,
     plain::KeepErrno,
     scope,
+    spawn::{Place, Placement},
     stack::Slab,
 };
 use crate::{
     backend::{Backend, Wait, any::Any},
+    crew::{self, Lanes},
     host::{Host, Then},
     inbox::Inbox,
     op::{OpKey, Outcome},
-    run_queue::Fifo,
     shard::{Next, Shard},
     stats::Stats,
     timers::TimerKey,
@@ -43,19 +51,33 @@ use crate::{
 
 type NativeShard = Shard<Fibers, Any>;
 
-/// A worker. Apart from `inbox` and `shared` it is its own thread's.
+/// A worker. Apart from what is said to be everybody's it is its own thread's.
 pub(crate) struct Worker {
     shard: UnsafeCell<ManuallyDrop<NativeShard>>,
+    /// Everybody's.
     inbox: Arc<Inbox<FiberRef>>,
+    /// Everybody's.
     shared: Arc<Shared>,
+    /// Its number. Everybody's.
+    index: usize,
+    /// How many fibers it has begun, and how many have ended here. Everybody's, written by the worker.
+    began: AtomicU64,
+    ended: AtomicU64,
+    /// Timers of fibers that have left. Everybody's.
+    unwanted: Mutex<Vec<TimerKey>>,
+    /// Whether there are any. Everybody's.
+    has_unwanted: AtomicBool,
+    /// On which descriptors operations of this worker wait, where others may ask. Everybody's.
+    descriptors: Option<Descriptors>,
     vacant: UnsafeCell<Vec<FiberRef>>,
     running: Cell<*const Cell<*const Fiber>>,
     stopped: Cell<bool>,
     forks: u32,
+    /// Everybody's.
     describe: String,
 }
 
-// SAFETY: other threads use `inbox`, `shared`, `describe` and the address of a worker; nothing else.
+// SAFETY: other threads use the address of a worker and what is said to be everybody's; nothing else.
 unsafe impl Sync for Worker {}
 // SAFETY: as above. The shard is made, used and dropped by the worker's thread.
 unsafe impl Send for Worker {}
@@ -69,14 +91,26 @@ const AHEAD: usize = 3;
 const PLENTY: usize = 4096;
 
 impl Worker {
-    /// A worker for the calling thread.
-    pub(crate) fn new(backend: Any, shared: Arc<Shared>) -> Arc<Self> {
+    /// A worker for the calling thread, with its place among others if there are any.
+    pub(crate) fn new(
+        backend: Any,
+        shared: Arc<Shared>,
+        index: usize,
+        place: Option<crew::Place<FiberRef>>,
+    ) -> Arc<Self> {
         let describe = backend.describe();
-        let shard = Shard::new(Fibers { worker: ptr::null(), live: 0, cold: 0 }, backend);
+        let fibers = Fibers { worker: ptr::null(), counts_descriptors: place.is_some(), cold: 0 };
+        let shard = Shard::new(fibers, backend);
         let worker = Arc::new(Worker {
             inbox: shard.inbox(),
             shard: UnsafeCell::new(ManuallyDrop::new(shard)),
             shared,
+            index,
+            began: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            unwanted: Mutex::default(),
+            has_unwanted: AtomicBool::new(false),
+            descriptors: place.is_some().then(Descriptors::default),
             vacant: UnsafeCell::default(),
             running: Cell::new(ptr::null()),
             stopped: Cell::new(false),
@@ -84,6 +118,9 @@ impl Worker {
             describe,
         });
         worker.shard().host_mut().worker = &*worker;
+        if let Some(place) = place {
+            worker.shard().queue_mut().join(place, &*worker, worker.inbox.clone());
+        }
         worker
     }
 
@@ -94,16 +131,20 @@ impl Worker {
             if self.shared.is_stopping() && !self.stopped.replace(true) {
                 self.stop();
             }
+            if self.stopped.get() && self.shared.live() == 0 {
+                break;
+            }
             match self.shard().next() {
                 Next::Run(fiber) => self.resume(fiber),
                 Next::Wait(wait) => self.block(wait),
-                Next::Idle if self.stopped.get() && self.live() == 0 && !self.inbox.is_filled() => break,
                 Next::Idle => {
                     let wait = self.shard().wait_for_inbox(None);
                     self.block(wait);
                 }
             }
         }
+        // The others may sleep, and nothing else would tell them that it is over.
+        self.shared.wake_all();
         self.shared.count(self.shard().stats());
         self.vacate_all();
         // SAFETY: no fiber is left, so nobody on this thread uses the shard any more; others never do.
@@ -122,7 +163,7 @@ impl Worker {
 
     /// Starts a fiber, from one that runs here.
     #[inline]
-    pub(crate) fn spawn<F, T>(&self, function: F, detached: bool) -> Result<FiberId>
+    pub(crate) fn spawn<F, T>(&self, function: F, detached: bool, placement: Placement) -> Result<FiberId>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -130,6 +171,10 @@ impl Worker {
         if self.stopped.get() {
             return Err(Errno::SHUTDOWN);
         }
+        let home = match placement.0 {
+            Place::On(index) => self.shared.worker(index)?,
+            Place::Anywhere | Place::Migratable | Place::Pinned => ptr::from_ref(self),
+        };
         let slab = self.shared.slab;
         // SAFETY: this thread's, and `claim` does not come back here.
         let vacant = unsafe { &mut *self.vacant.get() };
@@ -138,12 +183,16 @@ impl Worker {
             slab.claim(vacant, REFILL)?;
         }
         let fiber = vacant.pop().expect("refilled above");
-        let id = fiber.prepare(slab, function, detached);
-        fiber.home.store(ptr::from_ref(self).cast_mut(), Ordering::Release);
-        fiber.parked.set(Parked::Ready);
-        let shard = self.shard();
-        shard.host_mut().live += 1;
-        shard.ready(fiber);
+        count_one(&self.began);
+        let roams = if self.descriptors.is_some() { placement.roams() } else { Roams::Nowhere };
+        let id = fiber.prepare(slab, home, roams, function, detached);
+        if ptr::eq(home, self) {
+            fiber.parked.set(Parked::Ready);
+            self.shard().ready(fiber);
+        } else {
+            // SAFETY: a worker outlives the fibers of its runtime, one of which calls.
+            park::push(fiber, unsafe { &*home }.inbox());
+        }
         Ok(id)
     }
 
@@ -158,8 +207,13 @@ impl Worker {
         }
     }
 
-    /// Begins to end what a fiber of this worker waits for.
+    /// Begins to end what a fiber waits for, of which the caller knows that it was here a moment ago.
     pub(crate) fn interrupt(&self, fiber: FiberRef, why: Errno) {
+        match fiber.standing(self) {
+            Standing::Here => {}
+            Standing::Exposed => return,
+            Standing::Elsewhere => return park::forward(fiber),
+        }
         match interrupt(fiber, why) {
             Then::Nothing => {}
             Then::Ready => self.shard().ready(fiber),
@@ -189,9 +243,36 @@ impl Worker {
         self.shard().stats()
     }
 
-    /// How many fibers live here; this thread only.
-    pub(crate) fn live(&self) -> usize {
-        self.shard().host().live
+    /// How many fibers it has begun. Any thread.
+    pub(crate) fn began(&self) -> u64 {
+        self.began.load(Ordering::SeqCst)
+    }
+
+    /// How many fibers have ended here. Any thread.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Its number. Any thread.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The worker's runtime. Any thread.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Whether an operation of this worker's may be waiting on a descriptor. Any thread; what others began of
+    /// late may not be seen, unless something has told the caller of it.
+    pub(crate) fn waits_on(&self, fd: i32) -> bool {
+        self.descriptors.as_ref().is_some_and(|descriptors| descriptors.are_waited_on(fd))
+    }
+
+    /// Takes out a timer of a fiber that has left, some time. Any thread.
+    pub(crate) fn disarm_later(&self, timer: TimerKey) {
+        lock(&self.unwanted).push(timer);
+        self.has_unwanted.store(true, Ordering::Release);
     }
 
     #[inline]
@@ -214,7 +295,11 @@ impl Worker {
                 let _keep = matches!(self.shard().backend(), Any::Epoll(_)).then(KeepErrno::new);
                 // SAFETY: the op stands on the fiber's stack, and the fiber is parked. So does all that
                 // it points to, by the contract of `perform`, until its last completion resumes it (N3).
-                let key = self.shard().submit(fiber, unsafe { **op }, ());
+                let op = unsafe { **op };
+                if let Some(descriptors) = &self.descriptors {
+                    descriptors.count(&op, 1);
+                }
+                let key = self.shard().submit(fiber, op, ());
                 fiber.parked.set(Parked::Operation(key));
             }
             // SAFETY: the object that the fiber waits for lives until its call returns.
@@ -246,7 +331,8 @@ impl Worker {
             // SAFETY: it takes a number.
             unsafe { libc::_exit(0) };
         }
-        self.shard().host_mut().live -= 1;
+        // Before anybody can know that it has: who waited for it may count.
+        count_one(&self.ended);
         let (vacant, wake) = fiber.finish(self);
         if let Some(wake) = wake {
             wake.now();
@@ -266,22 +352,37 @@ impl Worker {
             process::abort();
         }
         self.shard().harvest(wait);
-    }
-
-    /// The runtime shuts down: ends what every fiber waits for, now and from now on.
-    fn stop(&self) {
-        // The latest first, for the kernel's sake: see `Shard::cancel_all`.
-        for fiber in self.shared.slab.fibers().rev() {
-            if self.owns(fiber) {
-                cancel::stop(fiber);
-                self.interrupt(fiber, Errno::CANCELED);
-            }
+        if self.has_unwanted.load(Ordering::Relaxed) {
+            self.disarm_unwanted();
         }
     }
 
-    fn owns(&self, fiber: FiberRef) -> bool {
-        let here = ptr::eq(fiber.home.load(Ordering::Acquire), self);
-        here && matches!(fiber.end.lock().stage, Stage::Live { .. })
+    #[cold]
+    fn disarm_unwanted(&self) {
+        self.has_unwanted.store(false, Ordering::Relaxed);
+        let unwanted = std::mem::take(&mut *lock(&self.unwanted));
+        for timer in unwanted {
+            self.shard().disarm(timer);
+        }
+    }
+
+    /// The runtime shuts down: ends what every fiber waits for, now and from now on.
+    ///
+    /// Each worker does so for those that it has and tells the others of the rest: a fiber that moves
+    /// meanwhile passes by none of them.
+    fn stop(&self) {
+        // The latest first, for the kernel's sake: see `Shard::cancel_all`.
+        for fiber in self.shared.slab.fibers().rev() {
+            if !self.shared.owns(fiber) {
+                continue;
+            }
+            let is_new = cancel::stop(fiber);
+            match fiber.standing(self) {
+                Standing::Here => self.interrupt(fiber, Errno::CANCELED),
+                Standing::Elsewhere if is_new => park::forward(fiber),
+                Standing::Elsewhere | Standing::Exposed => {}
+            }
+        }
     }
 
     fn vacate_all(&self) {
@@ -291,11 +392,17 @@ impl Worker {
     }
 }
 
+/// Adds one to a count that only this thread writes.
+#[inline]
+fn count_one(count: &AtomicU64) {
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Release);
+}
+
 /// The host: hears what happens to fibers, and says what to do about it.
 #[derive(Debug)]
 pub(crate) struct Fibers {
     worker: *const Worker,
-    live: usize,
+    counts_descriptors: bool,
     /// How many resumes look ahead yet: one for each completion.
     cold: usize,
 }
@@ -304,10 +411,13 @@ impl Host for Fibers {
     type Fiber = FiberRef;
     /// A fiber stays parked until its operation's last completion: its own stack keeps everything (N3).
     type Keep = ();
-    type Queue = Fifo<FiberRef>;
+    type Queue = Lanes<FiberRef>;
 
     #[inline]
     fn completed(&mut self, fiber: FiberRef, _: OpKey, outcome: Outcome) -> Then {
+        if self.counts_descriptors {
+            self.forget_descriptor(fiber);
+        }
         fiber.outcome.set(settle(fiber, outcome.result));
         fiber.parked.set(Parked::Ready);
         self.cold += 1;
@@ -315,13 +425,19 @@ impl Host for Fibers {
     }
 
     fn expired(&mut self, fiber: FiberRef, timer: TimerKey) -> Then {
+        if fiber.standing(self.worker) != Standing::Here {
+            // It is ready, and looks by itself at its next blocking call; where it has left for good it has
+            // armed another timer there.
+            fiber.overdue.store(true, Ordering::Relaxed);
+            return Then::Nothing;
+        }
         match fiber.parked.get() {
             Parked::Asleep(asleep) if asleep == timer => {
                 fiber.outcome.set(0);
                 fiber.parked.set(Parked::Ready);
                 Then::Ready
             }
-            _ if scope::expired(fiber, timer) => interrupt(fiber, Errno::TIMED_OUT),
+            _ if scope::expired(fiber, self.worker, timer) => interrupt(fiber, Errno::TIMED_OUT),
             _ => Then::Nothing,
         }
     }
@@ -329,12 +445,18 @@ impl Host for Fibers {
     /// Somebody says that something may have happened to a fiber; what, the fiber's record tells. The
     /// news may be late, and the record another fiber's by now: then there is nothing to do.
     fn notified(&mut self, fiber: FiberRef) -> Then {
-        if !ptr::eq(fiber.home.load(Ordering::Acquire), self.worker) {
-            return Then::Nothing;
+        match fiber.standing(self.worker) {
+            Standing::Here => {}
+            Standing::Exposed => return Then::Nothing, // it will look by itself
+            Standing::Elsewhere => {
+                if fiber.latch.load(Ordering::SeqCst) != super::fiber::CALM {
+                    park::forward(fiber);
+                }
+                return Then::Nothing;
+            }
         }
         match fiber.parked.get() {
             Parked::Unstarted => {
-                self.live += 1;
                 fiber.parked.set(Parked::Ready);
                 Then::Ready
             }
@@ -347,6 +469,18 @@ impl Host for Fibers {
                 interrupt(fiber, Errno::CANCELED)
             }
             _ => Then::Nothing,
+        }
+    }
+}
+
+impl Fibers {
+    /// An operation of the fiber's has ended: its descriptor is waited on by one less.
+    fn forget_descriptor(&self, fiber: FiberRef) {
+        // SAFETY: the worker owns the shard that owns this host.
+        let worker = unsafe { &*self.worker };
+        if let (Some(descriptors), Ask::Perform(op)) = (&worker.descriptors, fiber.ask.get()) {
+            // SAFETY: the fiber is still parked in the call on whose frame the operation stands.
+            descriptors.count(unsafe { &*op }, -1);
         }
     }
 }

@@ -281,7 +281,7 @@ pub fn fibers_on_epoll(column: Column<Fibers>, row: Row) {
 
 fn in_a_fiber(backend: Choice, uring: UringOptions, column: Column<Fibers>, row: Row) {
     support::watchdog();
-    let runtime = Runtime::new(Options { backend, uring, stack_size: 256 * 1024 }).unwrap();
+    let runtime = Runtime::new(Options { backend, uring, stack_size: 256 * 1024, workers: 2 }).unwrap();
     runtime.run(move || column(&mut Fibers::default(), row)).expect("the scenes do not panic");
     let left = runtime.snapshot().unwrap();
     assert_eq!((left.in_flight, left.timers, left.fibers), (0, 0, 0), "something was left behind");

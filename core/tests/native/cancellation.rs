@@ -69,7 +69,7 @@ fn a_cancellation_wakes_a_sleeper_a_joiner_and_a_receiver() {
 #[test]
 fn a_fiber_is_cancelled_from_a_plain_thread() {
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).unwrap();
+    let runtime = Runtime::new(Options::with_workers(1)).unwrap();
     for _ in 0..2000 {
         let sleeper = runtime.spawn(|| sleep(LONG)).unwrap();
         sleeper.cancel().unwrap();

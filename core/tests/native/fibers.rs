@@ -157,7 +157,7 @@ fn what_a_fiber_captures_and_returns_must_fit_beside_its_stack() {
 #[test]
 fn fibers_are_started_and_joined_from_plain_threads() {
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).unwrap();
+    let runtime = Runtime::new(Options::with_workers(1)).unwrap();
     let sum: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4u64)
             .map(|thread| {
@@ -182,7 +182,7 @@ fn outside_a_fiber_there_is_nothing_to_start_one_beside() {
 #[test]
 fn a_shutdown_ends_fibers_that_wait_for_anything() {
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).unwrap();
+    let runtime = Runtime::new(Options::with_workers(1)).unwrap();
     let (read, write) = pipe();
     let channel = Arc::new(native::sync::Channel::<u8>::bounded(0));
     let reader = runtime.spawn(move || native::io::read(read, &mut [0; 1])).unwrap();
@@ -204,7 +204,7 @@ fn a_shutdown_ends_fibers_that_wait_for_anything() {
 #[test]
 fn a_shutdown_that_runs_out_of_patience_can_be_asked_again() {
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).unwrap();
+    let runtime = Runtime::new(Options::with_workers(1)).unwrap();
     let go = Arc::new(AtomicUsize::new(0));
     let seen = go.clone();
     // It computes: nothing can end that but itself.
@@ -241,7 +241,7 @@ fn ten_thousand_fibers_are_alive_at_once() {
 #[test]
 fn the_child_of_a_fork_gets_errors_instead_of_hanging() {
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).unwrap();
+    let runtime = Runtime::new(Options::with_workers(1)).unwrap();
     let runtime: &'static Runtime = Box::leak(Box::new(runtime));
     let status = runtime.run(move || fork_and_look(runtime)).unwrap();
     assert_eq!(status, 0, "the child failed at step {}", status >> 8);
@@ -272,7 +272,7 @@ fn look_around_in_the_child(runtime: &Runtime, read: i32, write: i32) -> i32 {
         spawn(|| ()).err() == Some(Errno::new(libc::EPERM)),
         native::io::write(write, b"x") == Ok(1),
         native::io::read(read, &mut [0; 8]) == Ok(1),
-        Runtime::new(Options::default()).is_ok_and(|fresh| fresh.run(|| 3) == Ok(3)),
+        Runtime::new(Options::with_workers(1)).is_ok_and(|fresh| fresh.run(|| 3) == Ok(3)),
     ];
     checks.iter().position(|&fine| !fine).map_or(0, |step| step as i32 + 1)
 }
@@ -306,7 +306,7 @@ fn run_over_the_stack() {
 #[test]
 fn fibers_of_two_runtimes_join_and_cancel_each_other() {
     let _watched = watched();
-    let runtimes = [(); 2].map(|()| Arc::new(Runtime::new(Options::default()).unwrap()));
+    let runtimes = [(); 2].map(|()| Arc::new(Runtime::new(Options::with_workers(1)).unwrap()));
     let [here, there] = runtimes.clone();
     here.run(move || {
         for n in 0..3000u32 {

@@ -5,6 +5,7 @@ mod deadlines;
 mod fibers;
 mod io;
 mod sync;
+mod workers;
 
 use std::{
     os::fd::RawFd,
@@ -16,10 +17,16 @@ use std::{
 
 use polyphony_core::native::{self, Errno, Options, Runtime};
 
-/// Runs a test's body in a fiber of a fresh runtime; aborts with a message if it hangs.
+/// Runs a test's body in a fiber of a fresh runtime of one worker, where fibers take turns as they come;
+/// aborts with a message if it hangs.
 fn in_a_fiber<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    in_a_fiber_of(1, body)
+}
+
+/// [`in_a_fiber`] of a runtime of so many workers.
+fn in_a_fiber_of<T: Send + 'static>(workers: usize, body: impl FnOnce() -> T + Send + 'static) -> T {
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).expect("a runtime");
+    let runtime = Runtime::new(Options::with_workers(workers)).expect("a runtime");
     let value = runtime.run(body).expect("the body neither panics nor is cancelled");
     let left = runtime.snapshot().expect("a snapshot");
     assert_eq!((left.in_flight, left.timers), (0, 0), "something was left behind");

@@ -119,7 +119,7 @@ fn closing_tells_senders_and_receivers_and_what_is_in_the_channel_can_still_be_r
 fn every_item_is_received_once_between_threads_and_fibers_that_are_cancelled() {
     const ITEMS: u64 = 20_000;
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).unwrap();
+    let runtime = Runtime::new(Options::with_workers(1)).unwrap();
     let channel = Arc::new(Channel::bounded(3));
     let (sum, count) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let receivers: Vec<_> = (0..4)
@@ -207,7 +207,7 @@ fn threads_and_fibers_exclude_each_other() {
     // SAFETY: the test touches it under the mutex only; that is what it tests.
     unsafe impl Sync for Count {}
     let _watched = watched();
-    let runtime = Runtime::new(Options::default()).unwrap();
+    let runtime = Runtime::new(Options::with_workers(1)).unwrap();
     let shared = Arc::new((Mutex::new(), Count(Cell::new(0))));
     let increment = |shared: &(Mutex, Count)| {
         for _ in 0..2000 {
@@ -308,7 +308,7 @@ fn an_event_lets_everybody_pass_once_it_is_set() {
 fn an_item_goes_round_between_two_runtimes_whatever_is_cancelled() {
     const ROUNDS: u64 = 10_000;
     let _watched = watched();
-    let runtimes = [(); 2].map(|()| Runtime::new(Options::default()).unwrap());
+    let runtimes = [(); 2].map(|()| Runtime::new(Options::with_workers(1)).unwrap());
     let ways = [(); 2].map(|()| Arc::new(Channel::bounded(0)));
     let persist = |channel: &Channel<u64>| loop {
         match channel.recv() {
