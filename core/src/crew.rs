@@ -71,7 +71,7 @@ struct Seat<F> {
     taken: AtomicU64,
     /// `taken`, when it last called somebody.
     cried: AtomicU64,
-    /// How often it has lain down.
+    /// How often it has lain down after it did something.
     naps: AtomicU64,
     inbox: OnceLock<Arc<Inbox<F>>>,
 }
@@ -272,7 +272,7 @@ impl<F: Roaming> Lanes<F> {
         for _ in before..member.deque.len() {
             self.ready.push_back(None);
         }
-        member.end_search();
+        member.go_to_work();
     }
 }
 
@@ -301,13 +301,13 @@ impl<F: Roaming> Member<F> {
         }
     }
 
-    /// There is something to run. Who gave something while we searched called nobody, and we shall not keep
-    /// watch: that is the next one's part now.
-    fn end_search(&mut self) {
-        if !std::mem::take(&mut self.searches) || !self.crew.rest.found() {
+    /// There is something to run. Who gave something while we searched called nobody, what we took we can only
+    /// run one by one, and we shall not keep watch: that is the next one's part now.
+    fn go_to_work(&mut self) {
+        let rest = &self.crew.rest;
+        if std::mem::take(&mut self.searches) && !rest.found() {
             return;
         }
-        let rest = &self.crew.rest;
         let spare = |seat: &Seat<F>| seat.stealer.len() > 1;
         let more = !self.crew.injector.is_empty() || self.crew.seats.iter().any(spare);
         self.crew.wake(if more { rest.call() } else { rest.call_unless_watched() });
@@ -355,8 +355,11 @@ impl<F: Roaming> Member<F> {
     /// Registers as asleep. Says after which time to look again, if at all.
     fn lie_down(&mut self) -> Option<Duration> {
         self.lies = true;
-        let naps = &self.seat().naps;
-        naps.store(naps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // Who kept watch and has found nothing has done nothing: two that watch each other would go on for ever.
+        if !self.watches {
+            let naps = &self.seat().naps;
+            naps.store(naps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
         let rest = &self.crew.rest;
         let watches = rest.lie_down(self.index, std::mem::take(&mut self.searches));
         let others = self.crew.seats.iter().map(|seat| seat.naps.load(Ordering::Relaxed));
@@ -459,7 +462,9 @@ impl<F: Roaming> RunQueue<F> for Lanes<F> {
         }
         if !self.is_empty() {
             let member = self.crew.as_mut()?;
-            member.end_search();
+            if member.searches {
+                member.go_to_work();
+            }
             member.hand_over_the_watch();
             return None;
         }

@@ -1,4 +1,4 @@
-//! Threads for work that blocks: files, and whatever else never becomes ready.
+//! Threads for work that blocks: files, functions of users', and whatever else never becomes ready.
 //!
 //! One pool serves the process, a `Lane` each backend. A lane owns its results: a thread that has
 //! finished leaves the result there and wakes the backend's wait.
@@ -264,8 +264,9 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> bool {
     thread::Builder::new().name(name).stack_size(STACK).spawn(body).is_ok()
 }
 
-/// A system call needs little stack, however deep.
-const STACK: usize = 128 * 1024;
+/// A system call needs little stack, however deep; what users offload may need as much as on a thread of theirs.
+/// Memory that is never touched costs nothing.
+const STACK: usize = 1024 * 1024;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

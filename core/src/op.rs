@@ -74,6 +74,9 @@ pub enum Op {
     WaitId { kind: libc::idtype_t, id: libc::id_t, info: *mut libc::siginfo_t, options: i32 },
     /// socket(2).
     Socket { domain: i32, kind: i32, protocol: i32 },
+    /// Calls a function on a thread of the offload pool, where it may block; completes with 0 once it has
+    /// returned. Cancelled before it began, it is not called.
+    Offload { function: unsafe fn(*mut ()), argument: *mut () },
 }
 
 // SAFETY: an op is the parameters of a system call. Sending the pointers to another thread is sound
@@ -111,7 +114,7 @@ macro_rules! kinds {
 
 kinds! {
     Nop Read Write Readv Writev ReadPooled RecvPooled Recv Send RecvMsg SendMsg Accept AcceptMany Connect
-    OpenAt Close Shutdown Poll PollMany Splice Tee Fsync Statx Timeout WaitId Socket
+    OpenAt Close Shutdown Poll PollMany Splice Tee Fsync Statx Timeout WaitId Socket Offload
 }
 
 impl Op {
@@ -142,7 +145,8 @@ impl Op {
             | Op::Statx { .. }
             | Op::Timeout { .. }
             | Op::WaitId { .. }
-            | Op::Socket { .. } => None,
+            | Op::Socket { .. }
+            | Op::Offload { .. } => None,
         }
     }
 
@@ -185,7 +189,8 @@ impl Op {
             | Op::Statx { .. }
             | Op::Timeout { .. }
             | Op::WaitId { .. }
-            | Op::Socket { .. } => None,
+            | Op::Socket { .. }
+            | Op::Offload { .. } => None,
         }
     }
 

@@ -240,7 +240,8 @@ impl Sim {
             | Op::Fsync { .. }
             | Op::Statx { .. }
             | Op::Timeout { .. }
-            | Op::WaitId { .. } => Answer::result(0),
+            | Op::WaitId { .. }
+            | Op::Offload { .. } => Answer::result(0),
         }
     }
 
@@ -273,6 +274,9 @@ impl Sim {
         }
         if op.makes_fd() && result >= 0 {
             self.made.push(result);
+        }
+        if result >= 0 {
+            memory::call(&op);
         }
         if answer.more {
             let cancelled = self.in_flight[index].cancelled;

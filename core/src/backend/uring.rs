@@ -254,6 +254,10 @@ impl Backend for Uring {
                 self.offload.submit(key, *op);
                 return Taken::Yes;
             }
+            Op::Offload { .. } => {
+                self.offload.submit(key, *op);
+                return Taken::Yes;
+            }
             Op::Socket { .. } if !self.features.socket => {
                 let result = offload::perform(op);
                 return self.finish(key, result);

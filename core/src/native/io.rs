@@ -5,7 +5,11 @@
 //! until the kernel has let go. If an operation has completed although it was cancelled, its result is
 //! returned, and the cancellation waits for the next call: no byte and no descriptor is ever lost.
 
-use std::os::fd::RawFd;
+use std::{
+    os::fd::RawFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+};
 
 use super::{
     errno::{Errno, Result},
@@ -97,6 +101,29 @@ pub fn poll(fd: RawFd, events: u32) -> Result<u32> {
 pub fn sync(fd: RawFd, data_only: bool) -> Result<()> {
     // SAFETY: the operation points to nothing.
     Errno::check(unsafe { perform(&Op::Fsync { fd, data_only }) }).map(drop)
+}
+
+/// Runs what blocks, or computes for long, on a thread of the offload pool, while the fiber waits. A plain thread
+/// runs it itself.
+///
+/// [`Errno::CANCELED`] and [`Errno::TIMED_OUT`] say that it was never called; once it has begun, nothing ends it,
+/// and the fiber waits. [`Errno::PANIC`] if it panicked.
+pub fn offload<F: FnOnce() -> T + Send, T: Send>(function: F) -> Result<T> {
+    struct Job<F, T>(Option<F>, Option<thread::Result<T>>);
+    unsafe fn run<F: FnOnce() -> T, T>(job: *mut ()) {
+        // SAFETY: `offload` waits for this call, and leaves the job alone meanwhile.
+        let job = unsafe { &mut *job.cast::<Job<F, T>>() };
+        let function = job.0.take().expect("it is called once");
+        job.1 = Some(catch_unwind(AssertUnwindSafe(function)));
+    }
+    let mut job = Job(Some(function), None);
+    let op = Op::Offload { function: run::<F, T>, argument: (&raw mut job).cast() };
+    // SAFETY: the job stands here until this returns.
+    Errno::check(unsafe { perform(&op) })?;
+    job.1.expect("it was called").map_err(|panic| {
+        std::mem::forget(panic); // dropping what it carries could panic again
+        Errno::PANIC
+    })
 }
 
 /// A length as an operation has it: more than [`MOST`] is cut, as the kernel does.

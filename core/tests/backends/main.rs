@@ -4,7 +4,7 @@
 //! descriptors that block and on ones that do not, ready before and after it is asked for. The backends
 //! are io_uring, io_uring with room for one submission and two completions, io_uring that any thread may
 //! enter, io_uring and epoll as old kernels have them, epoll, and the simulation. On io_uring and on epoll
-//! fibers of the native host play the same once more.
+//! fibers of the native host play the same once more, on one worker and on two.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
@@ -113,7 +113,8 @@ macro_rules! play {
     };
 }
 
-grid! { uring tiny_uring shared_uring old_uring epoll old_epoll fibers_on_uring fibers_on_tiny_uring fibers_on_epoll: {
+grid! { uring tiny_uring shared_uring old_uring epoll old_epoll fibers_on_uring fibers_on_tiny_uring fibers_on_epoll
+    fibers_on_two_workers_and_uring fibers_on_two_workers_and_epoll: {
     nop: whole cancelled_or_done timed_out_or_done full;
     read_pipe: whole short end error cancelled timed_out closed full;
     read_socket: whole short end error cancelled timed_out closed full;
@@ -154,6 +155,7 @@ grid! { uring tiny_uring shared_uring old_uring epoll old_epoll fibers_on_uring 
     timeout: whole cancelled_or_done timed_out_or_done full;
     late_timeout: only_cancelled;
     waitid: whole error cancelled timed_out full;
+    offload: whole cancelled_or_done timed_out_or_done full;
 } }
 
 /// Operations of which a fiber could make nothing: buffers are a shard's, and a call returns once.
@@ -196,4 +198,5 @@ grid! { sim: {
     waitid: whole error cancelled timed_out;
     accept_many: whole error cancelled timed_out closed full;
     poll_many: whole end error cancelled timed_out closed full;
+    offload: whole cancelled_or_done;
 } }

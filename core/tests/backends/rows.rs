@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd},
     process::{Command, Stdio},
     ptr,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -634,6 +635,17 @@ pub fn timeout(_: Situation, mode: Mode) -> Scene {
 /// One that nobody lives to see.
 pub fn late_timeout(_: Situation, _: Mode) -> Scene {
     Scene::new(Op::Timeout { deadline: Time::monotonic() + Duration::from_secs(1 << 20) }, 0)
+}
+
+pub fn offload(_: Situation, _: Mode) -> Scene {
+    unsafe fn count(calls: *mut ()) {
+        // SAFETY: the counter lives for ever.
+        unsafe { &*calls.cast::<AtomicU32>() }.fetch_add(1, Ordering::SeqCst);
+    }
+    let calls: &AtomicU32 = forever(AtomicU32::new(0));
+    let argument = ptr::from_ref(calls).cast_mut().cast();
+    Scene::new(Op::Offload { function: count, argument }, 0)
+        .world(move || assert_eq!(calls.load(Ordering::SeqCst), 1))
 }
 
 pub fn waitid(situation: Situation, _: Mode) -> Scene {

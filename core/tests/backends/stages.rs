@@ -11,7 +11,7 @@ use polyphony_core::{
         sim::{Answer, Sim},
         uring::{Uring, UringOptions},
     },
-    native::{self, JoinHandle, Options, Runtime},
+    native::{self, JoinHandle, Options, Placement, Runtime},
     op::{Kind, Op, OpKey},
     time::Time,
 };
@@ -177,15 +177,24 @@ impl<B: Kernel> Stage for Bench<B> {
     }
 }
 
-/// Fibers, one for each operation, played by a fiber of the same runtime.
-#[derive(Default)]
-pub struct Fibers(Vec<Option<JoinHandle<i32>>>);
+/// Fibers, one for each operation, played by a fiber of the same runtime; on its workers in turns.
+pub struct Fibers {
+    workers: usize,
+    fibers: Vec<Option<JoinHandle<i32>>>,
+}
 
 impl Fibers {
     fn start(&mut self, body: impl FnOnce() -> i32 + Send + 'static) -> usize {
-        self.0.push(Some(native::spawn(body).unwrap()));
-        native::yield_now().unwrap(); // it runs until it waits
-        self.0.len() - 1
+        let worker = self.fibers.len() % self.workers;
+        let fiber = native::spawn_placed(body, Placement::on(worker)).unwrap();
+        self.fibers.push(Some(fiber));
+        self.on(worker, || ()); // it runs until it waits
+        self.fibers.len() - 1
+    }
+
+    /// Has a worker do something, after all that it was given to do before.
+    fn on(&self, worker: usize, body: impl FnOnce() + Send + 'static) {
+        native::spawn_placed(body, Placement::on(worker)).unwrap().join().unwrap();
     }
 }
 
@@ -206,14 +215,17 @@ impl Stage for Fibers {
     }
 
     fn settle(&mut self) {
-        for _ in 0..3 {
-            // SAFETY: it points to nothing.
-            assert_eq!(unsafe { native::perform(&Op::Nop) }, 0);
-        }
+        let three_turns = || {
+            for _ in 0..3 {
+                // SAFETY: it points to nothing.
+                assert_eq!(unsafe { native::perform(&Op::Nop) }, 0);
+            }
+        };
+        (0..self.workers).for_each(|worker| self.on(worker, three_turns));
     }
 
     fn cancel(&mut self, key: usize) {
-        self.0[key].as_ref().expect("it has not been joined").cancel().unwrap();
+        self.fibers[key].as_ref().expect("it has not been joined").cancel().unwrap();
     }
 
     fn close(&mut self, fd: i32) {
@@ -225,7 +237,7 @@ impl Stage for Fibers {
     }
 
     fn end(&mut self, key: usize, scene: &Scene) -> End {
-        let fiber = self.0[key].take().expect("it has not been joined");
+        let fiber = self.fibers[key].take().expect("it has not been joined");
         End { result: fiber.join().unwrap(), bytes: read_into_memory(scene) }
     }
 
@@ -265,24 +277,36 @@ benches! {
 
 /// The native host on io_uring.
 pub fn fibers_on_uring(column: Column<Fibers>, row: Row) {
-    in_a_fiber(Choice::IoUring, UringOptions::default(), column, row);
+    in_a_fiber(Choice::IoUring, UringOptions::default(), 1, column, row);
 }
 
 /// The same on a ring with room for one submission and two completions.
 pub fn fibers_on_tiny_uring(column: Column<Fibers>, row: Row) {
     let tiny = UringOptions { sq_entries: 1, cq_entries: 2, ..UringOptions::default() };
-    in_a_fiber(Choice::IoUring, tiny, column, row);
+    in_a_fiber(Choice::IoUring, tiny, 1, column, row);
+}
+
+/// The same with operations on both of two workers.
+pub fn fibers_on_two_workers_and_uring(column: Column<Fibers>, row: Row) {
+    in_a_fiber(Choice::IoUring, UringOptions::default(), 2, column, row);
+}
+
+/// The same on epoll.
+pub fn fibers_on_two_workers_and_epoll(column: Column<Fibers>, row: Row) {
+    in_a_fiber(Choice::Epoll, UringOptions::default(), 2, column, row);
 }
 
 /// The same on epoll.
 pub fn fibers_on_epoll(column: Column<Fibers>, row: Row) {
-    in_a_fiber(Choice::Epoll, UringOptions::default(), column, row);
+    in_a_fiber(Choice::Epoll, UringOptions::default(), 1, column, row);
 }
 
-fn in_a_fiber(backend: Choice, uring: UringOptions, column: Column<Fibers>, row: Row) {
+fn in_a_fiber(backend: Choice, uring: UringOptions, workers: usize, column: Column<Fibers>, row: Row) {
     support::watchdog();
-    let runtime = Runtime::new(Options { backend, uring, stack_size: 256 * 1024, workers: 2 }).unwrap();
-    runtime.run(move || column(&mut Fibers::default(), row)).expect("the scenes do not panic");
+    let runtime = Runtime::new(Options { backend, uring, stack_size: 256 * 1024, workers }).unwrap();
+    runtime
+        .run(move || column(&mut Fibers { workers, fibers: Vec::new() }, row))
+        .expect("the scenes do not panic");
     let left = runtime.snapshot().unwrap();
     assert_eq!((left.in_flight, left.timers, left.fibers), (0, 0, 0), "something was left behind");
 }

@@ -26,6 +26,14 @@ pub(super) fn deliver(op: &Op, mut bytes: &[u8]) -> usize {
     whole - bytes.len()
 }
 
+/// Calls what is to be called on another thread; here there is none.
+pub(super) fn call(op: &Op) {
+    if let Op::Offload { function, argument } = *op {
+        // SAFETY: whoever submitted the op says that this may be called.
+        unsafe { function(argument) };
+    }
+}
+
 /// How many bytes `op` can read, or has to write.
 pub(super) fn room(op: &Op) -> usize {
     match *op {
@@ -55,7 +63,8 @@ pub(super) fn room(op: &Op) -> usize {
         | Op::Statx { .. }
         | Op::Timeout { .. }
         | Op::WaitId { .. }
-        | Op::Socket { .. } => 0,
+        | Op::Socket { .. }
+        | Op::Offload { .. } => 0,
     }
 }
 
@@ -90,7 +99,8 @@ fn each_part(op: &Op, mut each: impl FnMut(*mut u8, usize)) {
         | Op::Fsync { .. }
         | Op::Timeout { .. }
         | Op::WaitId { .. }
-        | Op::Socket { .. } => {}
+        | Op::Socket { .. }
+        | Op::Offload { .. } => {}
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) fn entry(op: &Op, timespec: *const Timespec) -> Entry {
         Op::Timeout { .. } => Timeout::new(timespec).flags(TimeoutFlags::ABS).build(),
         Op::WaitId { kind, id, info, options } => WaitId::new(kind, id, options).infop(info).build(),
         Op::Socket { domain, kind, protocol } => Socket::new(domain, kind, protocol).build(),
+        Op::Offload { .. } => unreachable!("the pool has it, not the ring"),
     }
 }
 
