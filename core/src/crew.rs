@@ -37,7 +37,10 @@ use std::{
 use crossbeam_deque::{Injector, Steal, Stealer};
 
 use self::rest::Rest;
-use crate::{inbox::Inbox, run_queue::RunQueue};
+use crate::{
+    inbox::Inbox,
+    run_queue::{RunQueue, Stock},
+};
 
 pub use self::rest::MOST;
 
@@ -453,33 +456,34 @@ impl<F: Roaming> RunQueue<F> for Lanes<F> {
             && self.crew.as_ref().is_none_or(|member| member.deque.is_empty())
     }
 
-    fn replenish(&mut self) -> Option<Duration> {
-        let member = self.crew.as_mut()?;
+    fn replenish(&mut self) -> Stock {
+        let was_empty = self.is_empty();
+        let Some(member) = &mut self.crew else {
+            return if was_empty { Stock::Empty(None) } else { Stock::Ready };
+        };
         let before = member.deque.len();
         if member.take_injected() {
             self.mark(before);
-            return None;
+            return Stock::Ready;
         }
-        if !self.is_empty() {
-            let member = self.crew.as_mut()?;
+        if !was_empty {
             if member.searches {
                 member.go_to_work();
             }
             member.hand_over_the_watch();
-            return None;
+            return Stock::Ready;
         }
         loop {
-            let member = self.crew.as_mut()?;
             if member.take_injected() || member.steal() {
                 (member.patience, member.watches) = (SOON, false);
                 self.mark(0);
-                return None;
+                return Stock::Ready;
             }
             let look_again = member.lie_down();
             // What was given before anybody could see that we sleep.
             fence(Ordering::SeqCst);
             if !member.anything_left() {
-                return look_again;
+                return Stock::Empty(look_again);
             }
             member.get_up();
         }

@@ -22,11 +22,10 @@ pub trait RunQueue<F>: Default {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Takes in what there is elsewhere; the shard asks now and then, and before it waits. Where there is
-    /// nothing to run, the answer is after which time to ask again even if nothing happens here.
+    /// Takes in what there is elsewhere; the shard asks now and then, and before it waits.
     #[inline]
-    fn replenish(&mut self) -> Option<Duration> {
-        None
+    fn replenish(&mut self) -> Stock {
+        if self.is_empty() { Stock::Empty(None) } else { Stock::Ready }
     }
     /// The shard's wait is over. Says whether it is to [`replenish`](Self::replenish) before anything runs.
     #[inline]
@@ -37,6 +36,15 @@ pub trait RunQueue<F>: Default {
     fn stolen(&self) -> u64 {
         0
     }
+}
+
+/// What [`RunQueue::replenish`] finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stock {
+    /// Somebody is ready, or was a moment ago.
+    Ready,
+    /// Nobody; the shard may wait. Should nothing happen here, it is to ask again after that time.
+    Empty(Option<Duration>),
 }
 
 /// A queue for hosts whose fibers are in at most one container at a time.

@@ -27,7 +27,7 @@ use crate::{
         Op, OpKey, Outcome,
         table::{Entry, Phase, Table},
     },
-    run_queue::RunQueue,
+    run_queue::{RunQueue, Stock},
     stats::Stats,
     time::Time,
     timers::{TimerKey, Timers},
@@ -350,14 +350,15 @@ impl<H: Host, B: Backend> Shard<H, B> {
     fn look_around(&mut self) -> Next<H::Fiber, B::Wait> {
         self.budget = BUDGET;
         self.tend();
-        let look_again = self.queue.replenish();
-        if !self.queue.is_empty() {
-            if self.backend.wants_turn() {
+        let look_again = match self.queue.replenish() {
+            Stock::Ready if self.backend.wants_turn() => {
                 self.stats.turns += 1;
                 return Next::Wait(self.backend.wait(Some(Time(0))));
             }
-            return self.next();
-        }
+            // Where others were faster, that looks around once more.
+            Stock::Ready => return self.next(),
+            Stock::Empty(look_again) => look_again,
+        };
         if self.ops.len() == 0 && self.timers.is_empty() && look_again.is_none() {
             return Next::Idle;
         }
