@@ -47,8 +47,11 @@
  *
  * Threads. Each function says who may call it. "Any thread" is: any fiber and any plain thread, at any
  * time, at the same time. A call that would suspend a fiber blocks a plain thread; operations are then the
- * plain system calls. A fiber runs on one thread from its first instruction to its last, so thread-local
- * variables are safe to use; but other fibers run on the same thread whenever it suspends.
+ * plain system calls. A runtime's threads are its workers. A fiber that waits to begin is taken by whichever
+ * has nothing to do; then it runs on that thread to its last instruction, so thread-local variables are safe to
+ * use, but other fibers run on the same thread whenever it suspends. Fibers of several workers run at the same
+ * time: what they share needs a mutex, a channel or atomics. poly_spawn_as starts fibers that may move later,
+ * and says what they must not do, or that never move; poly_spawn_on chooses the worker.
  *
  * Signals. A handler may call poly_now, poly_version, poly_abi_version and poly_strerror. To wake a fiber
  * it writes to a pipe that the fiber reads; or the signal is blocked and a fiber reads a signalfd(2).
@@ -84,7 +87,7 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 
 /* Initialisers: all zeros, and the size where there is one. */
 #define POLY_OPTIONS_INIT     { sizeof(poly_options), 0, 0, 0, 0, 0 }
-#define POLY_COUNTERS_INIT    { sizeof(poly_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define POLY_COUNTERS_INIT    { sizeof(poly_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define POLY_MUTEX_INIT       { { 0, 0, 0, 0 } }
 #define POLY_CONDITION_INIT   { { 0, 0, 0, 0 } }
 #define POLY_SEMAPHORE_INIT   { { 0, 0, 0, 0 } }
@@ -117,9 +120,9 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_EPANIC 10001
 
 /**
- * The object belongs to the process that this one was forked from.
+ * The object belongs to the process that this one was forked from: EOWNERDEAD.
  */
-#define POLY_EFORKED 10002
+#define POLY_EFORKED 130
 
 /**
  * io_uring where the kernel allows it, else epoll; the environment variable `POLYPHONY_BACKEND`
@@ -141,6 +144,25 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
  * A span or a deadline that never ends.
  */
 #define POLY_FOREVER UINT64_MAX
+
+/**
+ * No runtime has more workers.
+ */
+#define POLY_MOST_WORKERS 64
+
+/**
+ * A fiber may go on, after each call that suspends, on another thread: wherever a worker has nothing to do.
+ * Only for functions that keep nothing of their thread across such a call: compilers keep the addresses of
+ * `errno` and of thread-local variables in registers, so neither may be used by a function that also suspends,
+ * nor by one that is inlined into it; and no lock of pthreads may be held across the call.
+ */
+#define POLY_SPAWN_MIGRATABLE 1
+
+/**
+ * A fiber runs on the worker of the fiber that starts it, from its first instruction. A plain thread starts
+ * such fibers on the workers in turns.
+ */
+#define POLY_SPAWN_PINNED 2
 
 /**
  * A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
@@ -166,7 +188,8 @@ typedef struct {
      */
     uint32_t backend;
     /**
-     * Worker threads. There is one so far: 0 or 1.
+     * Threads that run fibers, at most `POLY_MOST_WORKERS`; as many as may run at once by default. With
+     * several, fibers run at the same time, and what they share needs a lock or a channel.
      */
     uint32_t workers;
     /**
@@ -189,6 +212,16 @@ typedef struct {
  * What a fiber runs. It must return; neither a C++ exception nor longjmp may leave it.
  */
 typedef int64_t (*poly_entry)(void *argument);
+
+/**
+ * Names a fiber. Copy it freely; a name whose fiber is gone names nobody, for ever.
+ */
+typedef struct {
+    /**
+     * Meaningless, and never 0 in a name.
+     */
+    uint64_t id;
+} poly_fiber;
 
 /**
  * What a runtime has done, and what it is doing.
@@ -234,17 +267,11 @@ typedef struct {
      * Timers that reached their deadline.
      */
     uint64_t expired;
-} poly_counters;
-
-/**
- * Names a fiber. Copy it freely; a name whose fiber is gone names nobody, for ever.
- */
-typedef struct {
     /**
-     * Meaningless, and never 0 in a name.
+     * Fibers that one worker took from another.
      */
-    uint64_t id;
-} poly_fiber;
+    uint64_t stolen;
+} poly_counters;
 
 /**
  * A deadline while it is in force. It lives in the caller's frame, is not moved or copied, and is
@@ -353,10 +380,30 @@ int poly_runtime_run(const poly_runtime *runtime, poly_entry entry, void *argume
  *
  * Waits for at most `timeout` nanoseconds, or `POLY_FOREVER`. Blocks the thread; not for fibers of the
  * same runtime. Any other thread.
- * Returns 0; -ETIMEDOUT while fibers still run (call again to wait longer); -EDEADLK in one of its own
+ * Returns 0; -ETIMEDOUT while fibers still run (`poly_runtime_fibers` names them; call again to wait longer); -EDEADLK in one of its own
  * fibers; -POLY_EFORKED. Since 2.0.
  */
-int poly_runtime_shutdown(const poly_runtime *runtime, uint64_t timeout);
+int poly_runtime_shutdown(const poly_runtime *runtime,
+                          uint64_t timeout);
+
+/**
+ * Names the fibers of a runtime that have not ended: those that a shutdown waits for, say. The first `room` of
+ * them are written to `fibers`, which may be NULL if `room` is 0.
+ *
+ * Never suspends. Any thread.
+ * Returns how many there are, also if there is less room; -EINVAL, -POLY_EFORKED. Since 2.0.
+ */
+int64_t poly_runtime_fibers(const poly_runtime *runtime,
+                            poly_fiber *fibers,
+                            size_t room);
+
+/**
+ * How many workers a runtime has.
+ *
+ * Never suspends. Any thread.
+ * Returns a number from 1 to `POLY_MOST_WORKERS`; -EINVAL for NULL. Since 2.0.
+ */
+int poly_runtime_workers(const poly_runtime *runtime);
 
 /**
  * Shuts a runtime down, waiting as long as it takes, and frees it. Fibers that nobody has joined are
@@ -377,16 +424,17 @@ const char *poly_runtime_describe(const poly_runtime *runtime);
 /**
  * Reads the counters of a runtime. Set `counters->size` first.
  *
- * Asks the worker, so it waits while that is busy: blocks a plain thread, suspends a fiber of another
- * runtime, and neither in a fiber of the same.
+ * Asks each worker, so it waits while one is busy: blocks a plain thread and suspends a fiber; but for a
+ * fiber of the same runtime where that has one worker.
  * Any thread.
  * Returns 0, -EINVAL, -POLY_EFORKED. Since 2.0.
  */
 int poly_stats(const poly_runtime *runtime, poly_counters *counters);
 
 /**
- * Starts a fiber that runs `entry(argument)`: in `runtime`, or beside the calling fiber if `runtime` is
- * NULL. What `argument` points to must live until the fiber has used it.
+ * Starts a fiber that runs `entry(argument)`: in `runtime`, or in the calling fiber's if `runtime` is
+ * NULL. What `argument` points to must live until the fiber has used it. Whichever worker comes first runs
+ * it, and runs it to its end.
  *
  * With `fiber` not NULL, `*fiber` becomes its name, and somebody must join or detach it, else its stack is
  * kept. With `fiber` NULL it is detached from the start.
@@ -395,6 +443,53 @@ int poly_stats(const poly_runtime *runtime, poly_counters *counters);
  * Since 2.0.
  */
 int poly_spawn(const poly_runtime *runtime, poly_entry entry, void *argument, poly_fiber *fiber);
+
+/**
+ * `poly_spawn` that says how far the fiber may move: `flags` is 0, `POLY_SPAWN_MIGRATABLE` or
+ * `POLY_SPAWN_PINNED`.
+ *
+ * Never suspends. Any thread, if `runtime` is given.
+ * Returns what `poly_spawn` returns; -EINVAL also for other flags. Since 2.0.
+ */
+int poly_spawn_as(const poly_runtime *runtime,
+                  uint32_t flags,
+                  poly_entry entry,
+                  void *argument,
+                  poly_fiber *fiber);
+
+/**
+ * `poly_spawn` on one worker, by its number from 0: the fiber runs there and nowhere else.
+ *
+ * Never suspends. Any thread, if `runtime` is given.
+ * Returns what `poly_spawn` returns; -EINVAL also for a worker that there is not. Since 2.0.
+ */
+int poly_spawn_on(const poly_runtime *runtime,
+                  uint32_t worker,
+                  poly_entry entry,
+                  void *argument,
+                  poly_fiber *fiber);
+
+/**
+ * The number of the worker on which the calling fiber runs, from 0. For a migratable fiber it may be another
+ * after each call that suspends.
+ *
+ * Never suspends. Fibers only.
+ * Returns the number; -EPERM outside a fiber. Since 2.0.
+ */
+int poly_worker(void);
+
+/**
+ * Runs `entry(argument)`, which may block or compute for long, on a thread of a pool that all runtimes of the
+ * process share, while the fiber waits. `*result` becomes what it returned; `result` may be NULL. It runs
+ * outside any fiber.
+ *
+ * Suspends; a plain thread runs `entry` itself. Any thread.
+ * Returns 0; -EINVAL; -ECANCELED or -ETIMEDOUT, and then `entry` was never called: once it has begun, the call
+ * waits until it has returned, and a cancellation is for the next call. Since 2.0.
+ */
+int poly_offload(poly_entry entry,
+                 void *argument,
+                 int64_t *result);
 
 /**
  * Waits until a fiber has ended. `*result` becomes what its function returned; `result` may be NULL.

@@ -18,8 +18,8 @@ pub const POLY_ABI: u32 = 2;
 
 /// The function of the fiber panicked (one written in Rust).
 pub const POLY_EPANIC: i32 = 10001;
-/// The object belongs to the process that this one was forked from.
-pub const POLY_EFORKED: i32 = 10002;
+/// The object belongs to the process that this one was forked from: EOWNERDEAD.
+pub const POLY_EFORKED: i32 = 130;
 
 const _: () = assert!(POLY_EPANIC == Errno::PANIC.number() && POLY_EFORKED == Errno::FORKED.number());
 

@@ -6,12 +6,12 @@ use std::{
 };
 
 use polyphony_core::{
-    native::{self, Errno, FiberId, Result},
+    native::{self, Errno, FiberId, Placement, Result},
     time::Time,
 };
 
 use crate::{
-    boundary::{done, put, wanted},
+    boundary::{call, done, put, wanted},
     runtime::{poly_runtime, spawn_in},
 };
 
@@ -52,8 +52,18 @@ impl poly_fiber {
     }
 }
 
-/// Starts a fiber that runs `entry(argument)`: in `runtime`, or beside the calling fiber if `runtime` is
-/// NULL. What `argument` points to must live until the fiber has used it.
+/// A fiber may go on, after each call that suspends, on another thread: wherever a worker has nothing to do.
+/// Only for functions that keep nothing of their thread across such a call: compilers keep the addresses of
+/// `errno` and of thread-local variables in registers, so neither may be used by a function that also suspends,
+/// nor by one that is inlined into it; and no lock of pthreads may be held across the call.
+pub const POLY_SPAWN_MIGRATABLE: u32 = 1;
+/// A fiber runs on the worker of the fiber that starts it, from its first instruction. A plain thread starts
+/// such fibers on the workers in turns.
+pub const POLY_SPAWN_PINNED: u32 = 2;
+
+/// Starts a fiber that runs `entry(argument)`: in `runtime`, or in the calling fiber's if `runtime` is
+/// NULL. What `argument` points to must live until the fiber has used it. Whichever worker comes first runs
+/// it, and runs it to its end.
 ///
 /// With `fiber` not NULL, `*fiber` becomes its name, and somebody must join or detach it, else its stack is
 /// kept. With `fiber` NULL it is detached from the start.
@@ -70,12 +80,92 @@ pub unsafe extern "C" fn poly_spawn(
     done(|| {
         let call = Call::new(entry, argument)?;
         // SAFETY: a runtime lives until it is freed.
-        let id = unsafe { spawn_in(runtime, call, fiber.is_null()) }?;
-        if fiber.is_null() {
-            return Ok(());
-        }
+        let id = unsafe { spawn_in(runtime, call, fiber.is_null(), Placement::ANYWHERE) }?;
         // SAFETY: an output by the header's conventions.
-        unsafe { put(fiber, poly_fiber { id: id.number() }) }
+        unsafe { name(fiber, id) }
+    })
+}
+
+/// `poly_spawn` that says how far the fiber may move: `flags` is 0, `POLY_SPAWN_MIGRATABLE` or
+/// `POLY_SPAWN_PINNED`.
+///
+/// Never suspends. Any thread, if `runtime` is given.
+/// Returns what `poly_spawn` returns; -EINVAL also for other flags. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_spawn_as(
+    runtime: *const poly_runtime,
+    flags: u32,
+    entry: poly_entry,
+    argument: *mut c_void,
+    fiber: *mut poly_fiber,
+) -> c_int {
+    done(|| {
+        let call = Call::new(entry, argument)?;
+        let placement = match flags {
+            0 => Placement::ANYWHERE,
+            // SAFETY: the caller says so, by the flag.
+            POLY_SPAWN_MIGRATABLE => unsafe { Placement::migratable() },
+            POLY_SPAWN_PINNED => Placement::PINNED,
+            _ => return Err(Errno::new(libc::EINVAL)),
+        };
+        // SAFETY: a runtime lives until it is freed; the name is an output by the header's conventions.
+        unsafe { name(fiber, spawn_in(runtime, call, fiber.is_null(), placement)?) }
+    })
+}
+
+/// `poly_spawn` on one worker, by its number from 0: the fiber runs there and nowhere else.
+///
+/// Never suspends. Any thread, if `runtime` is given.
+/// Returns what `poly_spawn` returns; -EINVAL also for a worker that there is not. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_spawn_on(
+    runtime: *const poly_runtime,
+    worker: u32,
+    entry: poly_entry,
+    argument: *mut c_void,
+    fiber: *mut poly_fiber,
+) -> c_int {
+    done(|| {
+        let call = Call::new(entry, argument)?;
+        let placement = Placement::on(worker as usize);
+        // SAFETY: as in `poly_spawn_as`.
+        unsafe { name(fiber, spawn_in(runtime, call, fiber.is_null(), placement)?) }
+    })
+}
+
+/// Gives a new fiber's name to who wants it.
+unsafe fn name(place: *mut poly_fiber, id: FiberId) -> Result<()> {
+    if place.is_null() {
+        return Ok(());
+    }
+    // SAFETY: an output, by the caller.
+    unsafe { put(place, poly_fiber { id: id.number() }) }
+}
+
+/// The number of the worker on which the calling fiber runs, from 0. For a migratable fiber it may be another
+/// after each call that suspends.
+///
+/// Never suspends. Fibers only.
+/// Returns the number; -EPERM outside a fiber. Since 2.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn poly_worker() -> c_int {
+    call(|| native::worker().map(|worker| worker as c_int).ok_or(Errno::new(libc::EPERM)))
+}
+
+/// Runs `entry(argument)`, which may block or compute for long, on a thread of a pool that all runtimes of the
+/// process share, while the fiber waits. `*result` becomes what it returned; `result` may be NULL. It runs
+/// outside any fiber.
+///
+/// Suspends; a plain thread runs `entry` itself. Any thread.
+/// Returns 0; -EINVAL; -ECANCELED or -ETIMEDOUT, and then `entry` was never called: once it has begun, the call
+/// waits until it has returned, and a cancellation is for the next call. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_offload(entry: poly_entry, argument: *mut c_void, result: *mut i64) -> c_int {
+    done(|| {
+        let call = Call::new(entry, argument)?;
+        let value = native::io::offload(move || call.make())?;
+        // SAFETY: an output by the header's conventions.
+        if result.is_null() { Ok(()) } else { unsafe { put(result, value) } }
     })
 }
 

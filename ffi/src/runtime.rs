@@ -9,12 +9,12 @@ use std::{
 
 use polyphony_core::{
     backend::any::Choice,
-    native::{Errno, Options, Result, Runtime},
+    native::{self, Errno, FiberId, Options, Placement, Result, Runtime},
 };
 
 use crate::{
-    boundary::{done_quietly, look, put, wanted},
-    fiber::{Call, poly_entry},
+    boundary::{call, done_quietly, look, put, wanted},
+    fiber::{Call, poly_entry, poly_fiber},
 };
 
 /// io_uring where the kernel allows it, else epoll; the environment variable `POLYPHONY_BACKEND`
@@ -27,6 +27,10 @@ pub const POLY_BACKEND_EPOLL: u32 = 2;
 
 /// A span or a deadline that never ends.
 pub const POLY_FOREVER: u64 = u64::MAX;
+
+/// No runtime has more workers.
+pub const POLY_MOST_WORKERS: u32 = 64;
+const _: () = assert!(POLY_MOST_WORKERS as usize == Options::MOST_WORKERS);
 
 /// The most entries that the kernel gives a submission queue; a completion queue gets twice as many.
 const MOST_SQ_ENTRIES: u32 = 32_768;
@@ -48,7 +52,8 @@ pub struct poly_options {
     pub size: usize,
     /// One of `POLY_BACKEND_*`.
     pub backend: u32,
-    /// Worker threads. There is one so far: 0 or 1.
+    /// Threads that run fibers, at most `POLY_MOST_WORKERS`; as many as may run at once by default. With
+    /// several, fibers run at the same time, and what they share needs a lock or a channel.
     pub workers: u32,
     /// Bytes of stack a fiber has at least; 64 KiB by default, 16 KiB to 256 MiB.
     pub stack_size: usize,
@@ -84,6 +89,8 @@ pub struct poly_counters {
     pub cancels: u64,
     /// Timers that reached their deadline.
     pub expired: u64,
+    /// Fibers that one worker took from another.
+    pub stolen: u64,
 }
 
 impl poly_options {
@@ -113,7 +120,7 @@ impl poly_options {
         let invalid = Errno::new(libc::EINVAL);
         let (sq, cq) = (self.sq_entries, self.cq_entries);
         let rings_fit = sq <= MOST_SQ_ENTRIES && cq <= 2 * MOST_SQ_ENTRIES && (cq == 0 || cq >= sq.max(2));
-        if self.workers > 1 || !rings_fit {
+        if self.workers > POLY_MOST_WORKERS || !rings_fit {
             return Err(invalid);
         }
         let backend = match self.backend {
@@ -122,7 +129,7 @@ impl poly_options {
             POLY_BACKEND_EPOLL => Choice::Epoll,
             _ => return Err(invalid),
         };
-        let mut options = Options { backend, ..Options::default() };
+        let mut options = Options { backend, ..Options::with_workers(self.workers as usize) };
         if self.stack_size != 0 {
             options.stack_size = self.stack_size;
         }
@@ -193,7 +200,7 @@ pub unsafe extern "C" fn poly_runtime_run(
 ///
 /// Waits for at most `timeout` nanoseconds, or `POLY_FOREVER`. Blocks the thread; not for fibers of the
 /// same runtime. Any other thread.
-/// Returns 0; -ETIMEDOUT while fibers still run (call again to wait longer); -EDEADLK in one of its own
+/// Returns 0; -ETIMEDOUT while fibers still run (`poly_runtime_fibers` names them; call again to wait longer); -EDEADLK in one of its own
 /// fibers; -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, timeout: u64) -> c_int {
@@ -203,6 +210,38 @@ pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, tim
         let patience = (timeout != POLY_FOREVER).then(|| Duration::from_nanos(timeout));
         runtime.runtime.shutdown(patience)
     })
+}
+
+/// Names the fibers of a runtime that have not ended: those that a shutdown waits for, say. The first `room` of
+/// them are written to `fibers`, which may be NULL if `room` is 0.
+///
+/// Never suspends. Any thread.
+/// Returns how many there are, also if there is less room; -EINVAL, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_runtime_fibers(
+    runtime: *const poly_runtime,
+    fibers: *mut poly_fiber,
+    room: usize,
+) -> i64 {
+    call(|| {
+        // SAFETY: a runtime lives until it is freed.
+        let live = unsafe { look(runtime) }?.runtime.fibers()?;
+        for (index, id) in live.iter().take(room).enumerate() {
+            // SAFETY: there is that much room, by the header's conventions; null is refused.
+            unsafe { put(fibers.wrapping_add(index), poly_fiber { id: id.number() }) }?;
+        }
+        Ok(live.len() as i64)
+    })
+}
+
+/// How many workers a runtime has.
+///
+/// Never suspends. Any thread.
+/// Returns a number from 1 to `POLY_MOST_WORKERS`; -EINVAL for NULL. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_runtime_workers(runtime: *const poly_runtime) -> c_int {
+    // SAFETY: a runtime lives until it is freed.
+    call(|| Ok(unsafe { look(runtime) }?.runtime.workers() as c_int))
 }
 
 /// Shuts a runtime down, waiting as long as it takes, and frees it. Fibers that nobody has joined are
@@ -237,8 +276,8 @@ pub unsafe extern "C" fn poly_runtime_describe(runtime: *const poly_runtime) -> 
 
 /// Reads the counters of a runtime. Set `counters->size` first.
 ///
-/// Asks the worker, so it waits while that is busy: blocks a plain thread, suspends a fiber of another
-/// runtime, and neither in a fiber of the same.
+/// Asks each worker, so it waits while one is busy: blocks a plain thread and suspends a fiber; but for a
+/// fiber of the same runtime where that has one worker.
 /// Any thread.
 /// Returns 0, -EINVAL, -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
@@ -262,6 +301,7 @@ pub unsafe extern "C" fn poly_stats(runtime: *const poly_runtime, counters: *mut
             completed: stats.completed,
             cancels: stats.cancels,
             expired: stats.expired,
+            stolen: stats.stolen,
         };
         // SAFETY: an output by the header's conventions.
         unsafe { put(counters, told) }
@@ -273,10 +313,11 @@ pub(crate) unsafe fn spawn_in(
     runtime: *const poly_runtime,
     call: Call,
     detached: bool,
-) -> Result<polyphony_core::native::FiberId> {
+    placement: Placement,
+) -> Result<FiberId> {
     if runtime.is_null() {
-        return polyphony_core::native::spawn_raw(move || call.make(), detached);
+        return native::spawn_raw_placed(move || call.make(), detached, placement);
     }
     // SAFETY: a runtime lives until it is freed.
-    unsafe { look(runtime) }?.runtime.spawn_raw(move || call.make(), detached)
+    unsafe { look(runtime) }?.runtime.spawn_raw_placed(move || call.make(), detached, placement)
 }

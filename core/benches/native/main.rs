@@ -13,6 +13,7 @@ mod rows;
 mod switches;
 mod syscalls;
 mod timers;
+mod workers;
 
 use std::env;
 

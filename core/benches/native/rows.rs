@@ -1,6 +1,6 @@
 //! The table: what is measured, against what, and what the figure should be.
 
-use crate::{memory, operations, switches, syscalls, timers};
+use crate::{memory, operations, switches, syscalls, timers, workers};
 
 /// One row.
 #[derive(Clone, Copy)]
@@ -83,6 +83,17 @@ pub(crate) const ROWS: &[Row] = &[
         .in_unit("bytes")
         .goal(Figure(4500.0))
         .at_most(5),
+    row("fibers that compute, on two workers", || workers::compute(2))
+        .against(("on one", Here(|| workers::compute(1))))
+        .goal(Times(1.0 / 1.7)),
+    row("skynet of 100,000, on two workers", || workers::skynet(2, 100_000))
+        .against(("on one", Here(|| workers::skynet(1, 100_000)))),
+    row("skynet of 1,000,000, on two workers", || workers::skynet(2, 1_000_000))
+        .against(("on one", Here(|| workers::skynet(1, 1_000_000))))
+        .at_most(3),
+    row("echo among 64 pairs, on two workers", || workers::echo(2))
+        .against(("on one", Here(|| workers::echo(1))))
+        .goal(Times(1.0 / 1.5)),
     row("io_uring_enter a turn", syscalls::enters_a_turn).in_unit("calls").goal(Figure(1.05)).at_most(1),
     row("system calls of an idle runtime, a second", syscalls::idle_calls)
         .in_unit("calls")

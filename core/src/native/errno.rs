@@ -23,7 +23,7 @@ impl Errno {
     /// The function of the fiber panicked.
     pub const PANIC: Errno = Errno(10_001);
     /// The runtime belongs to the process that this one was forked from.
-    pub const FORKED: Errno = Errno(10_002);
+    pub const FORKED: Errno = Errno(libc::EOWNERDEAD);
 
     /// The error of that positive number.
     pub const fn new(number: i32) -> Self {

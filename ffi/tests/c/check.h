@@ -39,13 +39,16 @@ enum { SENTINEL = 4711, MILLI = 1000000 };
 
 static poly_runtime *runtime;
 
-/* Runs a test's fiber to its end in a fresh runtime; nothing may be left behind. */
-static void in_a_fiber(poly_entry entry)
+/* Runs a test's fiber to its end in a fresh runtime of one worker, where fibers take turns as they come; nothing
+ * may be left behind. */
+static inline void in_a_fiber(poly_entry entry)
 {
+    poly_options options = POLY_OPTIONS_INIT;
     poly_counters counters = POLY_COUNTERS_INIT;
     int64_t result = -1;
     alarm(60);
-    GIVES(0, poly_runtime_new(NULL, &runtime));
+    options.workers = 1;
+    GIVES(0, poly_runtime_new(&options, &runtime));
     GIVES(0, poly_runtime_run(runtime, entry, NULL, &result));
     CHECK(result == 0);
     GIVES(0, poly_stats(runtime, &counters));

@@ -29,7 +29,7 @@ static void nothing_works_without_objects(void)
     options.size = 3;
     GIVES(-EINVAL, poly_runtime_new(&options, &none));
     options.size = sizeof options;
-    options.workers = 64;
+    options.workers = POLY_MOST_WORKERS + 1;
     GIVES(-EINVAL, poly_runtime_new(&options, &none));
     options.workers = 0;
     options.stack_size = (size_t)1 << 40;

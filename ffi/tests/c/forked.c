@@ -21,7 +21,11 @@ static void in_the_child(poly_fiber parent_fiber)
     char byte;
     void *item;
     alarm(20);
+    CHECK(POLY_EFORKED == EOWNERDEAD);
     GIVES(-POLY_EFORKED, poly_spawn(runtime, seven, NULL, NULL));
+    GIVES(-POLY_EFORKED, poly_spawn_on(runtime, 0, seven, NULL, NULL));
+    GIVES(-POLY_EFORKED, poly_spawn_as(runtime, POLY_SPAWN_MIGRATABLE, seven, NULL, NULL));
+    GIVES(-POLY_EFORKED, poly_runtime_fibers(runtime, NULL, 0));
     GIVES(-POLY_EFORKED, poly_runtime_run(runtime, seven, NULL, NULL));
     GIVES(-POLY_EFORKED, poly_runtime_shutdown(runtime, POLY_FOREVER));
     GIVES(-POLY_EFORKED, poly_stats(runtime, &counters));

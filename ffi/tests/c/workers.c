@@ -1,0 +1,208 @@
+/* Several workers: where fibers run, what moves, and work that blocks. */
+#include "check.h"
+
+enum { WORKERS = 2, FIBERS = 200 };
+
+static poly_runtime *several;
+static poly_channel *channel;
+static poly_mutex mutex;
+static long count;
+
+static int64_t where(void *argument)
+{
+    UNUSED(argument);
+    return poly_worker();
+}
+
+static int64_t stays(void *argument)
+{
+    int before = poly_worker(), turn;
+    UNUSED(argument);
+    for (turn = 0; turn < 20; turn++) {
+        if (poly_yield() != 0 || poly_worker() != before) return -1;
+    }
+    return before;
+}
+
+static int64_t computes_until_it_is_told(void *told)
+{
+    while (!__atomic_load_n((int *)told, __ATOMIC_SEQ_CST)) poly_check();
+    return 0;
+}
+
+static int64_t tells(void *told)
+{
+    __atomic_store_n((int *)told, 1, __ATOMIC_SEQ_CST);
+    return poly_worker();
+}
+
+static int64_t counts(void *argument)
+{
+    int turn;
+    UNUSED(argument);
+    for (turn = 0; turn < 50; turn++) {
+        if (poly_mutex_lock(&mutex) != 0) return -1;
+        count++;
+        if (turn % 8 == 0) poly_yield();
+        if (poly_mutex_unlock(&mutex) != 0) return -1;
+    }
+    return 0;
+}
+
+static int64_t sends(void *item)
+{
+    return poly_channel_send(channel, item);
+}
+
+static int64_t blocks(void *span)
+{
+    CHECK(poly_worker() == -EPERM); /* it is no fiber here */
+    usleep(*(useconds_t *)span);
+    return 42;
+}
+
+static int64_t offloads(void *span)
+{
+    int64_t result = -1;
+    int done = poly_offload(blocks, span, &result);
+    return done < 0 ? done : result;
+}
+
+static int64_t sleeps(void *argument)
+{
+    UNUSED(argument);
+    return poly_sleep(POLY_FOREVER);
+}
+
+static void fibers_run_where_they_are_told(void)
+{
+    poly_fiber fibers[FIBERS];
+    int64_t result;
+    int index;
+    for (index = 0; index < FIBERS; index++) {
+        GIVES(0, poly_spawn_on(NULL, (uint32_t)(index % WORKERS), stays, NULL, &fibers[index]));
+    }
+    for (index = 0; index < FIBERS; index++) {
+        GIVES(0, poly_join(fibers[index], &result));
+        CHECK(result == index % WORKERS);
+    }
+    GIVES(0, poly_spawn_as(NULL, POLY_SPAWN_PINNED, where, NULL, &fibers[0]));
+    GIVES(0, poly_join(fibers[0], &result));
+    CHECK(result == poly_worker());
+    GIVES(-EINVAL, poly_spawn_on(NULL, WORKERS, where, NULL, NULL));
+    GIVES(-EINVAL, poly_spawn_as(NULL, 77, where, NULL, NULL));
+    GIVES(-EINVAL, poly_spawn_as(NULL, 0, NULL, NULL, NULL));
+    GIVES(-EINVAL, poly_spawn_on(NULL, 0, NULL, NULL, NULL));
+}
+
+static void a_fiber_runs_although_this_one_computes(uint32_t flags)
+{
+    int told = 0;
+    int64_t result;
+    poly_fiber other;
+    GIVES(0, poly_spawn_as(NULL, flags, tells, &told, &other));
+    GIVES(0, computes_until_it_is_told(&told));
+    GIVES(0, poly_join(other, &result));
+    CHECK(result != poly_worker());
+}
+
+static void locks_and_channels_work_between_workers(void)
+{
+    poly_fiber fibers[FIBERS];
+    int64_t result;
+    intptr_t sum = 0;
+    int index;
+    void *item;
+    for (index = 0; index < FIBERS; index++) {
+        uint32_t flags = index % 2 == 0 ? POLY_SPAWN_MIGRATABLE : 0;
+        GIVES(0, poly_spawn_as(NULL, flags, counts, NULL, &fibers[index]));
+        if (index % 3 == 0) GIVES(0, poly_spawn_as(NULL, flags, sends, (void *)(intptr_t)index, NULL));
+    }
+    for (index = 0; index < FIBERS; index += 3) {
+        CHECK(poly_channel_recv(channel, &item) == 0);
+        sum += (intptr_t)item;
+    }
+    CHECK(sum == 67 * 99);
+    for (index = 0; index < FIBERS; index++) {
+        CHECK(poly_join(fibers[index], &result) == 0 && result == 0);
+    }
+    CHECK(count == FIBERS * 50);
+}
+
+static void work_that_blocks_goes_elsewhere(void)
+{
+    poly_fiber fiber;
+    poly_scope scope;
+    useconds_t span = 1000;
+    int64_t result = 0;
+    GIVES(-EINVAL, poly_offload(NULL, NULL, NULL));
+    CHECK(poly_offload(blocks, &span, &result) == 0 && result == 42);
+    CHECK(poly_offload(blocks, &span, NULL) == 0);
+    /* Refused before it began: it is not called. */
+    GIVES(0, poly_scope_open(&scope, 0));
+    GIVES(-ETIMEDOUT, poly_offload(blocks, &span, &result));
+    GIVES(-ETIMEDOUT, poly_scope_close(&scope));
+    GIVES(0, poly_spawn(NULL, offloads, &span, &fiber));
+    GIVES(0, poly_cancel(fiber));
+    GIVES(0, poly_join(fiber, &result));
+    CHECK(result == -ECANCELED || result == 42); /* it may have begun on another worker */
+}
+
+static int64_t body(void *argument)
+{
+    poly_counters counters = POLY_COUNTERS_INIT;
+    UNUSED(argument);
+    fibers_run_where_they_are_told();
+    a_fiber_runs_although_this_one_computes(0);
+    a_fiber_runs_although_this_one_computes(POLY_SPAWN_MIGRATABLE);
+    locks_and_channels_work_between_workers();
+    work_that_blocks_goes_elsewhere();
+    CHECK(poly_stats(several, &counters) == 0);
+    CHECK(counters.stolen > 0);
+    return 0;
+}
+
+static void a_shutdown_names_who_has_not_ended(void)
+{
+    int told = 0;
+    poly_fiber busy, sleeper, left[4];
+    int64_t result;
+    GIVES(0, poly_spawn(several, computes_until_it_is_told, &told, &busy));
+    GIVES(0, poly_spawn(several, sleeps, NULL, &sleeper));
+    GIVES(2, poly_runtime_fibers(several, left, 4));
+    GIVES(2, poly_runtime_fibers(several, NULL, 0));
+    GIVES(-EINVAL, poly_runtime_fibers(several, NULL, 1));
+    do {
+        GIVES(-ETIMEDOUT, poly_runtime_shutdown(several, MILLI));
+    } while (poly_runtime_fibers(several, left, 4) != 1);
+    CHECK(left[0].id == busy.id);
+    GIVES(0, poly_join(sleeper, &result));
+    CHECK(result == -ECANCELED);
+    GIVES(0, tells(&told) == -EPERM ? 0 : -1);
+    GIVES(0, poly_runtime_shutdown(several, POLY_FOREVER));
+    GIVES(0, poly_runtime_fibers(several, left, 4));
+    GIVES(0, poly_join(busy, &result));
+}
+
+int main(void)
+{
+    poly_options options = POLY_OPTIONS_INIT;
+    int64_t result = -1;
+    useconds_t span = 0;
+    alarm(60);
+    options.workers = WORKERS;
+    GIVES(0, poly_channel_new(3, &channel));
+    GIVES(0, poly_runtime_new(&options, &several));
+    GIVES(WORKERS, poly_runtime_workers(several));
+    GIVES(-EINVAL, poly_runtime_workers(NULL));
+    GIVES(-EINVAL, poly_runtime_fibers(NULL, NULL, 0));
+    GIVES(-EPERM, poly_worker());
+    GIVES(-EPERM, poly_spawn_on(NULL, 0, where, NULL, NULL));
+    CHECK(poly_offload(blocks, &span, &result) == 0 && result == 42);
+    GIVES(0, poly_runtime_run(several, body, NULL, &result));
+    CHECK(result == 0);
+    a_shutdown_names_who_has_not_ended();
+    GIVES(0, poly_runtime_free(several));
+    GIVES(0, poly_channel_free(channel));
+    return 0;
+}
