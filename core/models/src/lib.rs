@@ -69,7 +69,7 @@ impl Crew {
     }
 }
 
-fn explore(name: &str, workers: usize, bound: Option<usize>, givers: usize, each: usize) {
+fn explore(name: &str, workers: usize, bound: Option<usize>, givers: usize, each: usize, both: bool) {
     static ORDERS: Count = Count::new(0);
     ORDERS.store(0, Relaxed);
     let mut model = loom::model::Builder::new();
@@ -84,7 +84,12 @@ fn explore(name: &str, workers: usize, bound: Option<usize>, givers: usize, each
                 thread::spawn(move || (0..each).for_each(|_| crew.give()))
             })
             .collect();
-        crew.work(0, givers.len() * each);
+        let all = givers.len() * each;
+        let (mine, others) = if both { (all / 2, all / 2) } else { (all, 0) };
+        let other = crew.clone();
+        let other = (others > 0).then(|| thread::spawn(move || other.work(1, others)));
+        crew.work(0, mine);
+        other.into_iter().for_each(|worker| worker.join().unwrap());
         givers.into_iter().for_each(|giver| giver.join().unwrap());
     });
     println!("{name}: {} orders", ORDERS.load(Relaxed));
@@ -92,7 +97,8 @@ fn explore(name: &str, workers: usize, bound: Option<usize>, givers: usize, each
 
 #[test]
 fn no_fiber_is_forgotten() {
-    explore("one worker, one giver of two", 1, Some(3), 1, 2);
-    explore("one worker, two givers", 1, Some(2), 2, 1);
-    explore("two workers of whom one never looks up, one giver of two", 2, Some(2), 1, 2);
+    explore("one worker, one giver of two", 1, Some(3), 1, 2, false);
+    explore("one worker, two givers", 1, Some(2), 2, 1, false);
+    explore("two workers of whom one never looks up, one giver of two", 2, Some(2), 1, 2, false);
+    explore("two workers, one giver of two", 2, Some(2), 1, 2, true);
 }
