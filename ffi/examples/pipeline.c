@@ -41,6 +41,7 @@ static int64_t square(void *argument)
 static int64_t run(void *argument)
 {
     struct stage first = { NULL, NULL }, second = { NULL, NULL };
+    poly_fiber counter, squarer;
     int64_t *sum = (int64_t *)argument;
     void *number;
     int error = poly_channel_new(ROOM, &first.out);
@@ -48,14 +49,16 @@ static int64_t run(void *argument)
         error = poly_channel_new(ROOM, &second.out);
     second.in = first.out;
     if (error == 0)
-        error = poly_spawn(NULL, count, &first, NULL);
+        error = poly_spawn(NULL, count, &first, &counter);
     if (error == 0)
-        error = poly_spawn(NULL, square, &second, NULL);
+        error = poly_spawn(NULL, square, &second, &squarer);
     if (error < 0)
         return error;
     while (poly_channel_recv(second.out, &number) == 0)
         *sum += (int64_t)(uintptr_t)number;
-    /* The last stage has closed its channel, so nobody uses either any more. */
+    /* Both have closed their channels; once they have ended, on whichever worker, nobody uses those any more. */
+    poly_join(counter, NULL);
+    poly_join(squarer, NULL);
     poly_channel_free(first.out);
     poly_channel_free(second.out);
     return 0;
