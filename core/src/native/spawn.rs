@@ -127,7 +127,7 @@ impl<T: Send + 'static> JoinHandle<T> {
     /// Waits until the fiber has ended, and takes its value; [`Errno::PANIC`] if it panicked.
     ///
     /// If the waiting fiber is cancelled, the one that it waits for is detached and goes on.
-    #[inline]
+    #[inline(always)]
     pub fn join(self) -> Result<T> {
         let joined = join(self.id);
         if matches!(joined, Ok(_) | Err(Errno::PANIC)) {
@@ -155,7 +155,8 @@ impl<T: 'static> Drop for JoinHandle<T> {
 /// A fiber can be joined once. `ESRCH` if it was joined or detached, `EBUSY` if somebody waits already,
 /// `EDEADLK` for oneself, `EINVAL` if its value is of another type, [`Errno::PANIC`] if it panicked.
 /// A wait that is cancelled leaves the fiber to be joined again.
-#[inline]
+// Always inlined, for the reason that `park::wait_as` is.
+#[inline(always)]
 pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
     let fiber = id.find()?;
     let mut value = MaybeUninit::<T>::uninit();
