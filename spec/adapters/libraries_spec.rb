@@ -6,23 +6,8 @@ require_relative "../support/servers"
 RSpec.describe "The adapter for" do
   installed = ->(*libraries) { system(RbConfig.ruby, *libraries.map { |library| "-r#{library}" }, "-e", "0", err: File::NULL) }
 
-  # The server may not listen yet.
-  ATTEMPTS = <<~'RUBY'
-    def insist(attempts = 1000)
-      yield
-    rescue StandardError
-      (attempts -= 1).positive? ? (sleep 0.01; retry) : raise
-    end
-
-    # Asks until the answer is right.
-    def ask_until(attempts = 1000)
-      attempts.times { yield ? return : sleep(0.01) }
-      raise "never"
-    end
-  RUBY
-
   def expect_from(script, argument, result)
-    out, err, status = Child.ruby(ATTEMPTS + script, argument, env: { "RUBYOPT" => "-W0" })
+    out, err, status = Child.ruby(Servers::ASKING + script, argument, env: { "RUBYOPT" => "-W0" })
     expect([out, (err unless status.success?)]).to eq [result, nil]
   end
 

@@ -6,6 +6,22 @@ require_relative "tls"
 
 # Real servers, each on sockets of its own in a directory of its own.
 module Servers
+  # What a program begins with that asks a server.
+  ASKING = <<~'RUBY'
+    # Tries until it works: a server may not listen yet.
+    def insist(attempts = 1000)
+      yield
+    rescue StandardError
+      (attempts -= 1).positive? ? (sleep 0.01; retry) : raise
+    end
+
+    # Asks until the answer is yes.
+    def ask_until(attempts = 1000)
+      attempts.times { yield ? return : sleep(0.01) }
+      raise "never"
+    end
+  RUBY
+
   # Debian's package of the server starts one on the machine; that of the tools has the same program.
   REDIS = %w[redis-server redis-check-rdb].filter_map { |name| ENV["PATH"].split(":").map { |path| File.join(path, name) }.find { |path| File.executable?(path) } }.first
   POSTGRES = Dir["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"].max

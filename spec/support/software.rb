@@ -89,19 +89,6 @@ module Software
       ticker&.value
     end
 
-    # Tries until it works: a server may not listen yet.
-    def insist(attempts = 1000)
-      yield
-    rescue StandardError
-      (attempts -= 1).positive? ? (sleep 0.01; retry) : raise
-    end
-
-    # Asks until the answer is yes.
-    def ask_until(attempts = 1000)
-      attempts.times { yield ? return : sleep(0.01) }
-      raise "never"
-    end
-
     # What the block raised.
     def error_of
       yield
@@ -169,7 +156,7 @@ module Software
       WAYS.each do |way, library|
         skipped = reason || (because if only && only != way)
         it "#{description} (#{way})", way: way, tested: description, limit: 60, skip: skipped do
-          script = "#{PRELUDE}#{requires}p(main do\n#{body}\nend)"
+          script = "#{Servers::ASKING}#{PRELUDE}#{requires}p(main do\n#{body}\nend)"
           out, err, status = Child.ruby(script, *@server&.arguments, loaded: library, env: { "RUBYOPT" => "-W0" })
           expect([out.chomp, (err.lines.first(20).join unless status.success?)]).to eq [expected.inspect, nil]
         end
