@@ -15,6 +15,7 @@ mod io;
 mod line;
 mod mailbox;
 mod open_file;
+mod paths;
 mod process;
 mod queue;
 mod ractor;
@@ -35,6 +36,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     ruby_api::define(ruby, polyphony)?;
     let native = polyphony.define_module("Native")?;
     socket::define(native)?;
+    paths::define(native)?;
     process::define(native)?;
     hooks::define(native)?;
     hooks::define_class(ruby, polyphony)?;

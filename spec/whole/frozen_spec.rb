@@ -130,6 +130,55 @@ RSpec.describe "While something takes long, other fibers run:" do
       end
     end
 
+    # A process that has just begun has a directory that nobody has looked at: the kernel has to make it up, as it
+    # would have to read a disk.
+    def of_a_new_process
+      reader, writer = IO.pipe
+      pid = spawn("cat", in: reader)
+      yield "/proc/#{pid}"
+    ensure
+      [reader, writer].each(&:close)
+      Process.wait(pid) if pid
+    end
+
+    {
+      "File.stat" => ->(path) { File.stat("#{path}/cmdline").file? }, "File.lstat" => ->(path) { File.lstat("#{path}/exe").symlink? },
+      "File::Stat.new" => ->(path) { File::Stat.new("#{path}/cmdline").file? },
+      "File.exist?" => ->(path) { File.exist?("#{path}/cmdline") }, "File.file?" => ->(path) { File.file?("#{path}/cmdline") },
+      "File.size" => ->(path) { File.size("#{path}/cmdline").zero? }, "File.mtime" => ->(path) { File.mtime("#{path}/cmdline").is_a?(Time) },
+      "File.readlink" => ->(path) { File.readlink("#{path}/cwd") == Dir.pwd }, "FileTest.exist?" => ->(path) { FileTest.exist?("#{path}/cmdline") },
+      "File.realpath" => ->(path) { File.realpath("#{path}/cwd") == Dir.pwd },
+      "File.open" => ->(path) { File.open("#{path}/cmdline", &:read).include?("cat") },
+      "File.read" => ->(path) { File.read("#{path}/cmdline").include?("cat") },
+      "IO.sysopen" => ->(path) { IO.for_fd(IO.sysopen("#{path}/cmdline")).close.nil? },
+      "Dir.exist?" => ->(path) { Dir.exist?("#{path}/fd") }, "Dir.new" => ->(path) { Dir.new("#{path}/fd").close.nil? },
+      "Dir.children" => ->(path) { Dir.children("#{path}/fd").include?("0") },
+      "Dir.glob in one directory" => ->(path) { Dir.glob("#{path}/fd/*").include?("#{path}/fd/0") }
+    }.each do |name, call|
+      it "#{name}, where the kernel has to look" do
+        of_a_new_process { |path| expect(turns_during { call.call(path) }).to match [true, be > 0] }
+      end
+    end
+
+    it "File.delete of a large file" do
+      expect_turns([1, false]) do
+        large = at_disk("large")
+        File.open(large, "w") { |opened| opened.truncate(8 * 1024 * 1024) }
+        [File.delete(large), File.exist?(large)]
+      end
+    end
+
+    {
+      "Dir.glob of a large directory" => ->(path) { Dir.glob("#{path}/*") }, "Dir.glob of some of a large directory" => ->(path) { Dir.glob("#{path}/f?le*9.*") },
+      "Dir.glob from a large base" => ->(path) { Dir.glob("*[12].*", base: path) }, "Dir.[] of a large directory" => ->(path) { Dir["#{path}/*1*"] }
+    }.each do |name, call|
+      it name do
+        400.times { |number| File.symlink("nowhere", at_disk("file.#{number}.#{"long" * 10}")) }
+        FileUtils.touch([at_disk(".hidden"), at_disk("File.1")])
+        expect_turns(Thread.new { call.call(directory) }.value, 2) { call.call(directory) }
+      end
+    end
+
     {
       "Dir.children" => [600, ->(path) { Dir.children(path).size }], "Dir.entries" => [602, ->(path) { Dir.entries(path).size }],
       "Dir.each_child" => [600, ->(path) { Dir.each_child(path).count }], "Dir.foreach" => [602, ->(path) { Dir.foreach(path).count }],

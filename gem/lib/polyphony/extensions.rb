@@ -49,6 +49,7 @@ module Polyphony
     require_relative "extensions/process"
     require_relative "extensions/timeout"
     require_relative "extensions/zlib"
+    require_relative "extensions/paths"
     require_relative "extensions/dir"
     require_relative "extensions/ractor"
     require_relative "original_names"
@@ -56,7 +57,7 @@ module Polyphony
     INSTANCES = {
       ::Exception => Extensions::Exception,
       ::Fiber => Extensions::Fiber, ::Kernel => Extensions::Kernel, ::IO => Extensions::IO,
-      ::File => Extensions::IO::FileMethods,
+      ::File => Extensions::IO::FileMethods, ::File::Stat => Extensions::Paths::Stat,
       ::BasicSocket => Extensions::BasicSocket, ::Socket => Extensions::Socket,
       ::TCPSocket => Extensions::TCPSocket, ::TCPServer => Extensions::TCPServer,
       ::UNIXSocket => Extensions::UNIXSocket, ::UNIXServer => Extensions::UNIXServer,
@@ -73,7 +74,8 @@ module Polyphony
     SINGLETONS = {
       ::Exception => Extensions::Exception::Singleton, ::Thread => Extensions::Thread::Singleton,
       ::Process::Status => Extensions::Process::Status,
-      ::IO => Extensions::IO::Singleton, ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
+      ::IO => Extensions::IO::Singleton, ::File => Extensions::Paths::Singleton, ::FileTest => Extensions::Paths::Tests,
+      ::Fiber => Extensions::Fiber::Singleton, ::Kernel => Extensions::KernelFunctions,
       ::Process => Extensions::Process, ::Timeout => Extensions::Timeout,
       ::Socket => Extensions::Resolving::OfSocket, ::Addrinfo => Extensions::Resolving::OfAddrinfo,
       ::IPSocket => Extensions::Resolving::OfIPSocket,

@@ -5,7 +5,8 @@ module Polyphony
     # Listing directories, some names at a time.
     #
     # Ruby keeps its lock while it reads a directory, so in another thread that would hold everybody up just as
-    # long: here others run in between. A small directory is listed at once.
+    # long: here others run in between. A small directory that the kernel has in memory is listed at once; of another one
+    # the disk is read first, in a thread that needs no lock.
     #
     # @see ::Dir
     module Dir
@@ -20,6 +21,13 @@ module Polyphony
       def self.step(count)
         Polyphony.breathe if (count % PIECE).zero?
         count + 1
+      end
+
+      # @see ::Dir#initialize
+      # @note Suspends the calling fiber where the directory is large, or not in the kernel's memory.
+      def initialize(path, **options)
+        Native.look_through(path) if Polyphony.scheduler
+        super
       end
 
       # @see ::Dir#each
@@ -65,6 +73,7 @@ module Polyphony
         def foreach(*arguments, **options)
           return super unless block_given? && Polyphony.scheduler
 
+          Native.look_through(arguments.first)
           count = 1
           super(*arguments, **options) do |name|
             count = Dir.step(count)
@@ -77,6 +86,7 @@ module Polyphony
         def each_child(*arguments, **options)
           return super unless block_given? && Polyphony.scheduler
 
+          Native.look_through(arguments.first)
           count = 1
           super(*arguments, **options) do |name|
             count = Dir.step(count)
@@ -105,20 +115,45 @@ module Polyphony
         end
 
         # @see ::Dir.glob
-        # @note Suspends the calling fiber where several directories are looked through.
+        # @note Suspends the calling fiber where several directories are looked through, or one that is large.
         def glob(*arguments, **options, &block)
-          return super unless Polyphony.scheduler && Dir.far?(arguments.first)
+          return super unless Polyphony.scheduler
 
-          found = Polyphony.elsewhere { super(*arguments, **options, &nil) }
+          found = Dir.far?(arguments.first) ? Polyphony.elsewhere { super(*arguments, **options, &nil) } : Dir.by_pieces(*arguments, **options)
+          return super unless found
+
           block ? found.each(&block) && nil : found
         end
 
         # @see ::Dir.[]
         # @note Suspends the calling fiber like {#glob}.
         def [](*patterns, **options)
-          return super unless Polyphony.scheduler && Dir.far?(patterns.flatten)
+          return super unless Polyphony.scheduler
+          return Polyphony.elsewhere { super } if Dir.far?(patterns.flatten)
 
-          Polyphony.elsewhere { super }
+          patterns.size == 1 && Dir.by_pieces(*patterns, **options) || super
+        end
+
+        # @!method exist?(path)
+        #   @see ::Dir.exist?
+        #   @note Suspends the calling fiber where the kernel has not in memory what the path names.
+        # @!method empty?(path)
+        #   @see ::Dir.empty?
+        #   @note Suspends the calling fiber like {#exist?}.
+        # @!method mkdir(path, mode = 0777)
+        #   @see ::Dir.mkdir
+        #   @note Suspends the calling fiber like {#exist?}.
+        # @!method rmdir(path)
+        #   @see ::Dir.rmdir
+        #   @note Suspends the calling fiber like {#exist?}.
+        %i[exist? empty? mkdir rmdir].each do |name|
+          # A block of define_method's would belong to one Ractor.
+          class_eval <<~RUBY, __FILE__, __LINE__ + 1
+            def #{name}(*arguments)
+              Native.look_up(arguments.first, true) if Polyphony.scheduler
+              super
+            end
+          RUBY
         end
       end
 
@@ -129,6 +164,28 @@ module Polyphony
       rescue ::ArgumentError, ::EncodingError
         false # for the original to refuse
       end
+
+      # What a pattern finds in one directory, where that is large; nil where Ruby's own method is as good. What is not
+      # as simple as most patterns (choices of words, flags, escapes) is Ruby's, too.
+      # @api private
+      def self.by_pieces(pattern, flags = 0, base: nil, sort: true, **more)
+        return unless ::String === pattern && flags == 0 && more.empty? && pattern.match?(SIMPLE) # rubocop:disable Style/NumericPredicate
+        return unless pattern.encoding == ::Encoding.default_external && (base.nil? || ::String === base && !base.empty?)
+
+        directory, last = pattern.match(%r{\A(.*/)?(.*)}).captures
+        listed = directory&.start_with?("/") ? directory : ::File.join(base || ".", directory || "")
+        return unless Native.look_through(listed)
+
+        names = ::Dir.each_child(listed).select { |name| ::File.fnmatch?(last, name) }
+        names.sort! if sort
+        names.map! { |name| "#{directory}#{name}" }
+      rescue ::SystemCallError, ::ArgumentError, ::EncodingError
+        nil # for the original to say
+      end
+
+      # A choice of names in the last part, and nothing special before that.
+      SIMPLE = %r!\A(?:[^*?\[\]{}\\\0/]+/|\A/)*[^/{}\\\0]*[*?][^/{}\\\0]*\z!
+      private_constant :SIMPLE
     end
   end
 end

@@ -5,9 +5,10 @@ module Polyphony
     module IO
       # Reading and writing what a path names.
       #
-      # A small file is there at once, and Ruby's own methods take it at once: nothing is gained by waiting. A FIFO
-      # or a device may hold the thread, from open(2) on, and a large file takes its time; such a call is made in a
-      # thread of its own.
+      # A small file that the kernel has in memory is there at once, and Ruby's own methods take it at once: nothing is
+      # gained by waiting. A path that the kernel has to ask a disk for is looked up through the ring first. A FIFO or a
+      # device may hold the thread, from open(2) on, and a large file takes its time; such a call is made in a thread of
+      # its own.
       module Files
         # @!method read(path, length = nil, offset = 0, **options)
         #   @see ::IO.read
@@ -86,11 +87,10 @@ module Polyphony
         # Whether reading a path may take as long as somebody else likes, or as long as a large file does.
         # @api private
         def self.takes_long?(path = nil, length = nil, *)
-          return true if waits?(path)
+          return true if command?(path)
 
-          !(length.is_a?(::Integer) && length < LARGE) && (::File.size?(path) || 0) >= LARGE
-        rescue ::SystemCallError, ::ArgumentError, ::TypeError
-          false # for the original to refuse
+          found = Native.look_up(path, true)
+          found.is_a?(::Symbol) || !found.nil? && found >= LARGE && !(length.is_a?(::Integer) && length < LARGE)
         end
 
         # Whether much is to be copied from a file to a file.
@@ -113,31 +113,16 @@ module Polyphony
 
         # Whether opening or reading a path may take as long as somebody else likes.
         # @api private
-        def self.waits?(path)
-          return true if command?(path)
-
-          (path.is_a?(::String) || path.respond_to?(:to_path)) && pipe_or_device?(path)
-        end
+        def self.waits?(path) = command?(path) || Native.look_up(path, true).is_a?(::Symbol)
 
         # @api private
         def self.command?(path) = path.is_a?(::String) && path.start_with?("|")
 
         # Whether open(2) may wait for somebody. The devices of memory (`/dev/null` and its kin) never do.
+        #
+        # @note Suspends the calling fiber where the kernel has to ask a disk for the path.
         # @api private
-        def self.opens_late?(path)
-          path = path.to_path if path.respond_to?(:to_path)
-          path.is_a?(::String) && pipe_or_device?(path) && ::File.stat(path).then { |found| found.pipe? || found.rdev_major != 1 }
-        rescue ::SystemCallError
-          false # for the original to say
-        end
-
-        def self.pipe_or_device?(path)
-          # A plain file is the rule, and one question enough for it.
-          !::File.file?(path) && (::File.pipe?(path) || ::File.chardev?(path))
-        rescue ::ArgumentError, ::TypeError
-          false # for the original to refuse
-        end
-        private_class_method :pipe_or_device?
+        def self.opens_late?(path) = Native.look_up(path, true) == :waits
       end
 
       # Opening a file by its path.
