@@ -27,7 +27,9 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
 /// Looks a path up, a link at its end too if `follow`: `:waits` for a FIFO or a device that may wait for somebody,
 /// `:device` for one that never does, the size of anything else; nil where there is nothing, or nothing is known.
 fn look_up(ruby: &Ruby, path: Value, follow: bool) -> Result<Value, Error> {
-    let Some((scheduler, path)) = Scheduler::current().zip(named(path)?) else { return Ok(ruby.qnil().as_value()) };
+    let Some((scheduler, path)) = Scheduler::current().zip(named(path)?) else {
+        return Ok(ruby.qnil().as_value());
+    };
     let found = match cached(&path, follow) {
         Err(libc::EAGAIN) => ask(scheduler, path, follow)?,
         found => found.ok(),

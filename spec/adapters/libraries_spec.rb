@@ -126,6 +126,43 @@ RSpec.describe "The adapter for" do
     end
   end
 
+  it "Mysql2's prepared statements let others run, and one that is cancelled closes its connection and no other",
+     skip: ("the mysql2 library is not installed" unless installed["mysql2"]) || ("MariaDB's server is not installed" unless Servers::MARIADB) do
+    Servers.mariadb do |socket|
+      expect_from(<<~'RUBY', socket, "six wait\n[0, 10, 20, 30, 40, 50]\n[:ended, 1, \"MySQL client is not connected\", true]\n[true, true, 0]\n")
+        require "polyphony/adapters/mysql2"
+        connect = -> { insist { Mysql2::Client.new(socket: ARGV[0], username: "root") } }
+        main = connect[]
+        ask = ->(text, client = main, *values) { client.prepare(text).execute(*values, as: :array).to_a[0][0] }
+        queued = -> { ask["select count(*) from information_schema.processlist where state = 'User lock'"] }
+        lock = "select ? * 10, get_lock('one', 30), release_lock('one')"
+        ask["select get_lock('one', 0)"]
+        waiting = 6.times.map { |i| spin { ask[lock, connect[], i].to_i } }
+        ask_until { queued[] == 6 }
+        puts "six wait"
+        ask["select release_lock('one')"]
+        p Fiber.await(*waiting)
+
+        ask["select get_lock('one', 0)"]
+        client = connect[]
+        statement = client.prepare(lock)
+        stuck = spin { statement.execute(1); :answered }
+        ask_until { queued[] == 1 }
+        stuck.interrupt(:ended)
+        ended = stuck.await
+        refused = begin client.query("select 1"); rescue Mysql2::Error => e then e.message end
+        p [ended, ask["select 1"], refused, (statement.execute(2) && false rescue true)]
+
+        ticks = 0
+        ticker = spin { loop { snooze; ticks += 1 } }
+        main.prepare("select sleep(0.05)").execute
+        told = [ticks > 2, main.ping, (main.prepare("select nothing of this") rescue 0)]
+        p told
+        ticker.stop
+      RUBY
+    end
+  end
+
   it "traces tells of what the scheduler does" do
     out = Child.ruby!('require "polyphony/adapters/trace"; told = []; Polyphony::Trace.start_event_firehose { |event| told << event[:event] }; spin { }.await; p told.include?(:spin)')
     expect(out).to eq "true\n"

@@ -35,6 +35,7 @@ RSpec.describe "The library's files" do
     "polyphony/extensions/openssl/handshakes" => "polyphony/extensions/openssl/sockets_spec.rb", # as a server shows them
     "polyphony/extensions/prompts" => "adapters/prompts_spec.rb",
     "polyphony/extensions/readline" => "adapters/prompts_spec.rb",
+    "polyphony/extensions/paths" => "whole/frozen_spec.rb",
     "polyphony/extensions/ractor" => "whole/frozen_spec.rb",
     "polyphony/extensions/zlib" => "whole/frozen_spec.rb", # with all else that must not hold the thread
     "polyphony/gathering" => "polyphony/extensions/fiber_spec.rb", # private: how fibers wait for many

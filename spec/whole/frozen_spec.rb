@@ -119,6 +119,22 @@ RSpec.describe "While something takes long, other fibers run:" do
       end
     end
 
+    it "IO.copy_stream of a large file to a stream" do
+      reader, writer = pipe
+      taker = spin { reader.read }
+      copied, turns = turns_during { File.open(file) { |from| [IO.copy_stream(from, writer), from.eof?, writer.close] } }
+      expect([copied, turns > 3, taker.await == much]).to eq [[much.bytesize, true, nil], true, true]
+    end
+
+    it "IO.copy_stream of a stream to a file" do
+      reader, writer = pipe
+      feeder = spin { writer << much; writer.close }
+      path = at_disk("other", "old ")
+      copied, turns = turns_during { File.open(path, "a") { |into| [IO.copy_stream(reader, into, 3), IO.copy_stream(reader, into), into.pos] } }
+      expect([copied, File.binread(path) == "old #{much}", turns > 3]).to eq [[3, much.bytesize - 3, much.bytesize + 4], true, true]
+      feeder.await
+    end
+
     it "a FIFO that is full, which Ruby buffers" do
       fifo do |path|
         reader, writer = File.open(path, File::RDWR | File::NONBLOCK), File.open(path, "w")
@@ -242,6 +258,28 @@ RSpec.describe "While something takes long, other fibers run:" do
       spin { 20.times { snooze }; ractor.send(6) }
       expect(turns_during { ractor.respond_to?(:take) ? ractor.take : ractor.value }).to match [7, be > 2]
     ensure
+      Warning[:experimental] = true
+    end
+
+    it "Ractor.receive_if" do
+      Warning[:experimental] = false
+      me = Ractor.current
+      spin { 20.times { snooze }; me.send(6); me.send(7) }
+      expect(turns_during { Ractor.receive_if { |message| message == 7 } }).to match [7, be > 2]
+      expect([Ractor.receive_if { |message| break [:broken, message] }, me.send(8) && Ractor.receive]).to eq [[:broken, 6], 8]
+    ensure
+      Warning[:experimental] = true
+    end
+
+    # The thread that waited was still there, and Ruby hangs where two wait.
+    it "a Ractor's message, once more where a fiber that waited was cancelled" do
+      Warning[:experimental] = false
+      ticker = spin { loop { snooze } }
+      expect(move_on_after(0.01, with_value: :over) { Ractor.receive }).to be :over
+      spin { 20.times { snooze }; Ractor.current.send(8) }
+      expect(turns_during { Ractor.receive }).to match [8, be > 2]
+    ensure
+      ticker&.stop
       Warning[:experimental] = true
     end
 

@@ -51,13 +51,16 @@ module Polyphony
     # Runs the block in this thread.
     #
     # @note Suspends the calling fiber. One that is cancelled does not wait for the block, which ends as soon as
-    #   Ruby can end it.
-    def run(block)
+    #   Ruby can end it, unless `leaving` is false.
+    def run(block, leaving: true)
       call = Call.new(block)
       @calls << call
       call.value(@thread)
     ensure
-      stop unless call&.over?
+      unless call&.over?
+        stop
+        Polyphony.shield { call.wait(@thread) } unless leaving || call.nil?
+      end
     end
 
     # Ends the thread, and what it runs. It may hear of that only when it waits for its next call.
@@ -117,9 +120,8 @@ module Polyphony
         @value
       end
 
-      private
-
-      # Meanwhile fibers that never rest let the thread have Ruby's lock.
+      # Waits until the block has ended, or the thread has. Meanwhile fibers that never rest let the thread have Ruby's
+      # lock.
       def wait(thread)
         scheduler = Polyphony.scheduler
         scheduler.waits_elsewhere(1)
@@ -140,12 +142,13 @@ module Polyphony
   # Runs the block in a thread that runs no fibers.
   #
   # @note Suspends the calling fiber until the block has ended.
+  # @param leaving [Boolean] whether a fiber that is cancelled leaves the block behind, which may go on for a while
   # @return [Object] what the block returned
   # @raise what the block raised
   # @api private
-  def self.elsewhere(&block)
+  def self.elsewhere(leaving: true, &block)
     return yield unless scheduler
 
-    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block)
+    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block, leaving: leaving)
   end
 end

@@ -31,6 +31,7 @@ module Polyphony
     require_relative "extensions/io/buffers"
     require_relative "extensions/io/moving"
     require_relative "extensions/io/files"
+    require_relative "extensions/io/copying"
     require_relative "pipe"
     require_relative "extensions/socket"
     require_relative "extensions/socket/options"

@@ -178,7 +178,7 @@ module Polyphony
           # The kernel copies between files, and some share the blocks: that is Ruby's own call, in another thread.
           return Polyphony.elsewhere { super } if Files.copies?(*arguments)
 
-          Polyphony.aside { super }
+          Copying.copy(*arguments) || Polyphony.aside { super }
         end
 
         # @note Suspends the calling fiber until one is ready, or the time is up.

@@ -5,7 +5,7 @@ module Polyphony
     # Waiting for another Ractor, in a thread that runs no fibers: Ruby asks no scheduler.
     #
     # Ruby hangs where two threads of a Ractor wait for others at once (3.1 to 3.4): so one fiber waits after the
-    # other, as in one thread.
+    # other, as in one thread, and one that is cancelled until its wait is over.
     #
     # @see ::Ractor
     # @api private
@@ -36,7 +36,7 @@ module Polyphony
         return yield unless Polyphony.scheduler
 
         turn = ::Ractor.current[:__polyphony_turn__] ||= ::Thread::Mutex.new
-        turn.synchronize { Polyphony.elsewhere(&block) }
+        turn.synchronize { Polyphony.elsewhere(leaving: false, &block) }
       end
 
       # Functions of Ractor.
@@ -58,6 +58,34 @@ module Polyphony
             def #{name}(...) = Ractor.wait { super }
           RUBY
         end
+
+        # @see ::Ractor.receive_if
+        # @note Suspends the calling fiber until there is a message that the block wants. The block runs in this fiber;
+        #   it must not wait.
+        if ::Ractor.respond_to?(:receive_if)
+          def receive_if(&block)
+            return super unless block && Polyphony.scheduler && !Elsewhere.here?
+
+            Ractor.choose(block) { |asking| super(&asking) }
+          end
+        end
+      end
+
+      # Has another thread take a message that the block, here, wants.
+      # @api private
+      def self.choose(block)
+        asked, answered = ::Thread::Queue.new, ::Thread::Queue.new
+        taker = ::Fiber.current.spin(:receive_if) do
+          Ractor.wait { yield ->(message) { (asked << [message]) && answered.pop } }
+        ensure
+          asked.close
+        end
+        while (message = asked.pop)
+          answered << block.call(*message)
+        end
+        taker.await
+      ensure
+        ::Fiber.current.__await_ends__([taker.stop]) unless taker.nil? || taker.dead?
       end
     end
   end
