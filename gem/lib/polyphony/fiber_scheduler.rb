@@ -22,7 +22,7 @@ module Polyphony
   # @see https://docs.ruby-lang.org/en/master/Fiber/Scheduler.html
   #
   # @!method block(blocker, timeout = nil)
-  #   Waits until `unblock` names this blocker, or the time is up.
+  #   Waits until `unblock` names the fiber, whatever the blocker, or the time is up: Ruby's own callers look again.
   #   @return [Boolean] whether it was unblocked
   # @!method unblock(blocker, fiber)
   #   Ends a `block`; from any thread; never raises. One that comes before its `block` is not lost.
@@ -72,7 +72,10 @@ module Polyphony
     # @return [Array(Array, Array, Array), nil] as of IO.select
     def io_select(reading, writing = nil, failing = nil, timeout = nil)
       here
-      Selecting.select(reading, writing, failing, timeout) { |*sets| ::Fiber.blocking { ::IO.select(*sets) } }
+      Selecting.select(reading, writing, failing, timeout) do |*sets|
+        # Ruby 3.1 knows no such hook, and asks nobody.
+        ::Fiber.respond_to?(:blocking) ? ::Fiber.blocking { ::IO.select(*sets) } : ::IO.select(*sets)
+      end
     end
 
     # Ends the waits on a descriptor that Ruby closes (4.0), and leaves it to Ruby to close it.
