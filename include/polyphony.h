@@ -86,7 +86,7 @@
 struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 
 /* Initialisers: all zeros, and the size where there is one. */
-#define POLY_OPTIONS_INIT     { sizeof(poly_options), 0, 0, 0, 0, 0 }
+#define POLY_RUNTIME_OPTIONS_INIT { sizeof(poly_runtime_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL }
 #define POLY_COUNTERS_INIT    { sizeof(poly_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define POLY_MUTEX_INIT       { { 0, 0, 0, 0 } }
 #define POLY_CONDITION_INIT   { { 0, 0, 0, 0 } }
@@ -165,6 +165,16 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_SPAWN_PINNED 2
 
 /**
+ * No name has more bytes, with the zero that ends it; what is longer is cut.
+ */
+#define POLY_NAME_ROOM 32
+
+/**
+ * No process has more keys.
+ */
+#define POLY_MOST_LOCAL_KEYS 1024
+
+/**
  * A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
  */
 typedef struct poly_channel poly_channel;
@@ -175,38 +185,57 @@ typedef struct poly_channel poly_channel;
 typedef struct poly_runtime poly_runtime;
 
 /**
- * How to make a runtime. Begin with `POLY_OPTIONS_INIT` and change what you like; 0 is the default of
+ * How to make a runtime. Begin with `POLY_RUNTIME_OPTIONS_INIT` and change what you like; 0 is the default of
  * every field but `size`.
  */
 typedef struct {
     /**
-     * `sizeof(poly_options)`: tells which version of this struct it is.
+     * `sizeof(poly_runtime_options)`: tells which version of this struct it is.
      */
     size_t size;
-    /**
-     * One of `POLY_BACKEND_*`.
-     */
-    uint32_t backend;
     /**
      * Threads that run fibers, at most `POLY_MOST_WORKERS`; as many as may run at once by default. With
      * several, fibers run at the same time, and what they share needs a lock or a channel.
      */
     uint32_t workers;
     /**
+     * One of `POLY_BACKEND_*`.
+     */
+    uint32_t backend;
+    /**
      * Bytes of stack a fiber has at least; 64 KiB by default, 16 KiB to 256 MiB.
      */
     size_t stack_size;
     /**
+     * Fibers that there may be at once, beyond which none is started: -EAGAIN. As many as there is memory for by
+     * default.
+     */
+    size_t max_fibers;
+    /**
+     * Threads that the pool of `poly_offload` may have. All runtimes of the process share it, so who asks last
+     * decides; as many as may run at once, but 4 to 16, by default.
+     */
+    uint32_t offload_threads;
+    /**
      * Entries of io_uring's submission queue; 256 by default, at most 32,768. The kernel rounds up to a
      * power of two.
      */
-    uint32_t sq_entries;
+    uint32_t ring_entries;
     /**
      * Entries of io_uring's completion queue; 4096 by default, at least 2 and as many as the other has, at
      * most 65,536.
      */
-    uint32_t cq_entries;
-} poly_options;
+    uint32_t completion_entries;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * What the worker threads are called, with a number behind it: copied; "polyphony" by default. The system
+     * shows 15 bytes.
+     */
+    const char *name;
+} poly_runtime_options;
 
 /**
  * What a fiber runs. It must return; neither a C++ exception nor longjmp may leave it.
@@ -274,8 +303,32 @@ typedef struct {
 } poly_counters;
 
 /**
- * A deadline while it is in force. It lives in the caller's frame, is not moved or copied, and is
- * closed before the frame is left.
+ * A call with an argument.
+ */
+typedef void (*poly_callback)(void *argument);
+
+/**
+ * What each fiber has a value of its own for.
+ */
+typedef struct {
+    /**
+     * Meaningless.
+     */
+    uint32_t id;
+} poly_local_key;
+
+/**
+ * A deadline and the children of a fiber, while they are in force. It lives in the caller's frame, and is closed
+ * before the frame is left. In C++ a guard does that, also where an exception passes:
+ *
+ *     struct Scope {
+ *         poly_scope scope;
+ *         explicit Scope(uint64_t deadline) { poly_scope_open(&scope, deadline); }
+ *         ~Scope() { poly_scope_close(&scope); }
+ *     };
+ *
+ * One that is left open, by `return`, longjmp or an exception, stays in force until the scope around it is closed,
+ * which answers -ENOTEMPTY, or until the fiber ends: then its children are cancelled and waited for.
  */
 typedef struct {
     /**
@@ -363,7 +416,7 @@ const char *poly_strerror(int error);
  * a later library knows; or what the system says: -ENOMEM, -EMFILE, -EAGAIN where no thread can be
  * started, -EPERM and -ENOSYS where io_uring alone was asked for and is refused. Since 2.0.
  */
-int poly_runtime_new(const poly_options *options, poly_runtime **runtime);
+int poly_runtime_new(const poly_runtime_options *options, poly_runtime **runtime);
 
 /**
  * Runs `entry(argument)` in a fiber and waits until it has returned.
@@ -532,6 +585,27 @@ int poly_cancel(poly_fiber fiber);
 int poly_self(poly_fiber *fiber);
 
 /**
+ * Gives a fiber a name, for `poly_runtime_describe` and debuggers: as much of it as fits into `POLY_NAME_ROOM`.
+ * It is copied.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -EINVAL for NULL; -ESRCH if there is no such fiber. Since 2.0.
+ */
+int poly_fiber_set_name(poly_fiber fiber,
+                        const char *name);
+
+/**
+ * Copies a fiber's name to `name`, which has `room` bytes: as much as fits, with a zero at its end.
+ *
+ * Never suspends. Any thread.
+ * Returns the length of the name, 0 where it has been given none; -EINVAL for NULL or no room; -ESRCH if there is
+ * no such fiber. Since 2.0.
+ */
+int64_t poly_fiber_name(poly_fiber fiber,
+                        char *name,
+                        size_t room);
+
+/**
  * Lets every other fiber that is ready run first.
  *
  * Suspends. Outside a fiber it is sched_yield(2). Any thread.
@@ -572,24 +646,102 @@ uint64_t poly_now(void);
 int poly_check(void);
 
 /**
- * Opens a scope: until it is closed, every blocking call of this fiber returns -ETIMEDOUT once `poly_now`
- * has reached `deadline`. Scopes nest; the nearest deadline counts, whichever scope it belongs to.
- * `POLY_FOREVER` is no deadline.
+ * Makes a key, for which every fiber has a value of its own: NULL until it sets one. A key lives as long as the
+ * process. When a fiber ends whose value is not NULL, `destructor(value)` is called in that fiber, if it is not
+ * NULL; it may suspend, and nothing ends its calls. If it sets new values their destructors are called, too, four
+ * times at most.
  *
- * Never suspends. Fibers only.
- * Returns 0; -EPERM outside a fiber; -EINVAL for NULL, and for the innermost scope, which is open. Since 2.0.
+ * Unlike a variable of a thread the value goes with the fiber wherever it runs.
+ * Never suspends. Any thread.
+ * Returns 0; -EINVAL for NULL; -EAGAIN where there are `POLY_MOST_LOCAL_KEYS` keys. Since 2.0.
  */
-int poly_scope_open(poly_scope *scope, uint64_t deadline);
+int poly_local_key_create(poly_callback destructor,
+                          poly_local_key *key);
 
 /**
- * Closes the scope that was opened last.
+ * Gives the calling fiber its value for a key. What was there before is not destroyed.
  *
  * Never suspends. Fibers only.
- * Returns 0; -ETIMEDOUT if its own deadline has ended or refused a call, and not an outer one's; -EINVAL
- * if it is not the innermost; -EPERM outside a fiber. The scope is closed unless the answer is -EINVAL or
- * -EPERM. Since 2.0.
+ * Returns 0; -EINVAL for what is no key; -EPERM outside a fiber. Since 2.0.
  */
-int poly_scope_close(poly_scope *scope);
+int poly_local_set(poly_local_key key, void *value);
+
+/**
+ * The calling fiber's value for a key; NULL where it has set none, outside a fiber, and for what is no key.
+ *
+ * Never suspends. Any thread. Since 2.0.
+ */
+void *poly_local_get(poly_local_key key);
+
+/**
+ * Has `callback(argument)` called when the calling fiber ends: when its function has returned, whatever made it
+ * return, and its scopes are closed. Of several the last is called first. It is called in the fiber, before who
+ * joins it goes on; it may suspend, and nothing ends its calls. In the child of a fork it is not called.
+ *
+ * Never suspends. Fibers only.
+ * Returns 0; -EINVAL for NULL; -EPERM outside a fiber. Since 2.0.
+ */
+int poly_on_exit(poly_callback callback,
+                 void *argument);
+
+/**
+ * Opens a scope: until it is closed, every blocking call of this fiber returns -ETIMEDOUT once `poly_now`
+ * has reached `deadline`, and its children are cancelled then. Scopes nest; the nearest deadline counts, whichever
+ * scope it belongs to. `POLY_FOREVER` is no deadline.
+ *
+ * Never suspends. Fibers only.
+ * Returns 0; -EPERM outside a fiber; -EINVAL for NULL, and for a scope that is open, also if the function that
+ * opened it has returned. Since 2.0.
+ */
+int poly_scope_open(poly_scope *scope,
+                    uint64_t deadline);
+
+/**
+ * Starts a fiber that runs `entry(argument)` and ends before the scope does: a child of the scope. If it returns a
+ * negative number other than -ECANCELED it has failed, and the scope is cancelled with that number as its
+ * result: its other children are cancelled, and the owner's calls within the scope are refused. `flags` are those
+ * of `poly_spawn_as`.
+ *
+ *     poly_scope scope;
+ *     poly_scope_open(&scope, deadline);
+ *     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
+ *     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
+ *     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
+ *
+ * With `fiber` not NULL, `*fiber` becomes its name. It can be joined for its result until the scope is closed, and
+ * need not be.
+ * Never suspends. The scope's owner, and its children.
+ * Returns 0; -ECANCELED if the scope is cancelled; -EINVAL if it is none of the caller's; -EPERM outside a fiber;
+ * what `poly_spawn` returns. Since 2.0.
+ */
+int poly_scope_spawn(poly_scope *scope,
+                     uint32_t flags,
+                     poly_entry entry,
+                     void *argument,
+                     poly_fiber *fiber);
+
+/**
+ * Cancels a scope: its children, and every blocking call of its owner's within it from now on, which returns
+ * -ECANCELED until the scope is closed.
+ *
+ * Never suspends. The scope's owner, and its children.
+ * Returns 0; -EINVAL if it is none of the caller's; -EPERM outside a fiber. Since 2.0.
+ */
+int poly_scope_cancel(poly_scope *scope);
+
+/**
+ * Waits until every child of a scope has ended, and closes it. If the wait is cancelled or a deadline passes, the
+ * children are cancelled, and waited for all the same.
+ *
+ * Suspends while there are children. Fibers only.
+ * Returns 0, or why the scope ended early: what the first child to fail returned (-POLY_EPANIC if it
+ * panicked); -ETIMEDOUT if the scope's own deadline has ended or refused a call, or children; -ECANCELED if its
+ * children were cancelled: by `poly_scope_cancel`, with their owner, or by an outer scope.
+ * -ENOTEMPTY if scopes that were opened within it had been left open: they are closed then, their children
+ * cancelled, and so is this one.
+ * -EINVAL if it is no open scope of this fiber; -EPERM outside a fiber: then nothing has happened. Since 2.0.
+ */
+int64_t poly_scope_close(poly_scope *scope);
 
 /**
  * Begins a stretch in which neither cancellations nor deadlines end or refuse a call of this fiber: for

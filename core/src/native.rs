@@ -20,14 +20,17 @@
 //! its buffers (N3); a fiber that has run stays on its worker (N4).
 
 mod armed;
+mod belongings;
 mod cancel;
 mod current;
 mod descriptors;
 mod errno;
+mod family;
 mod fiber;
 mod foresight;
 pub mod io;
 mod lock;
+mod name;
 mod park;
 mod plain;
 mod scope;
@@ -50,11 +53,13 @@ use std::{
 };
 
 pub use self::{
+    belongings::{Destructor, Key, on_exit},
     current::forks,
     errno::{Errno, Result},
     fiber::FiberId,
+    name::Name,
     plain::KeepErrno,
-    scope::{FOREVER, Scope, check, lower_shield, raise_shield, shielded, until, within},
+    scope::{Early, FOREVER, Scope, check, lower_shield, raise_shield, shielded, until, within},
     spawn::{
         JoinHandle, Placement, detach, join, myself, sleep, sleep_until, spawn, spawn_placed, spawn_raw,
         spawn_raw_placed, worker, yield_now,
@@ -74,6 +79,7 @@ use crate::{
     },
     crew::{self, Crew, Roaming},
     error::Error,
+    offload,
     op::Op,
     stats::Stats,
 };
@@ -89,6 +95,13 @@ pub struct Options {
     pub stack_size: usize,
     /// How many threads run fibers, [`Options::MOST_WORKERS`] at most; 0 is as many as may run at once.
     pub workers: usize,
+    /// How many fibers there may be at once; 0 is as many as there is memory for.
+    pub max_fibers: usize,
+    /// How many threads the offload pool may have, which all runtimes of the process share: who asks last
+    /// decides. 0 asks for nothing; at first it may have as many as may run at once, but 4 to 16.
+    pub offload_threads: usize,
+    /// What the worker threads are called, with a number behind it; "polyphony" where it is empty.
+    pub name: Name,
 }
 
 impl Options {
@@ -111,7 +124,15 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { backend: Choice::Auto, uring: UringOptions::default(), stack_size: 64 * 1024, workers: 0 }
+        Options {
+            backend: Choice::Auto,
+            uring: UringOptions::default(),
+            stack_size: 64 * 1024,
+            workers: 0,
+            max_fibers: 0,
+            offload_threads: 0,
+            name: Name::NONE,
+        }
     }
 }
 
@@ -137,10 +158,20 @@ pub(crate) struct Shared {
     all_ended: Condvar,
     /// What the workers share their fibers through, where there are several.
     crew: Option<Arc<Crew<FiberRef>>>,
+    /// How many fibers there may be, where that is limited, and how many there are.
+    most_fibers: Option<NonZero<usize>>,
+    fibers: AtomicUsize,
     /// Fibers that no worker has begun.
     from_outside: AtomicU64,
     /// Set before the first fiber is. They live until all their threads have ended.
     workers: OnceLock<Box<[WorkerPtr]>>,
+}
+
+/// Who wants a fiber.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose {
+    User,
+    Library,
 }
 
 #[derive(Clone, Copy)]
@@ -174,6 +205,26 @@ pub struct Snapshot {
 impl Shared {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// A fiber is to begin, where they are limited; `EAGAIN` if there are enough. Those of the library's own count,
+    /// but are never refused.
+    #[cold]
+    fn admit(&self, whose: Whose) -> Result<()> {
+        let most = match (whose, self.most_fibers) {
+            (Whose::User, Some(most)) => most.get(),
+            (Whose::Library, _) | (_, None) => usize::MAX,
+        };
+        let admitted = self
+            .fibers
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |fibers| (fibers < most).then_some(fibers + 1));
+        admitted.map(drop).map_err(|_| Errno::new(libc::EAGAIN))
+    }
+
+    /// A fiber that was admitted has ended, or did not begin.
+    #[cold]
+    fn dismiss(&self) {
+        self.fibers.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// A worker ends, having done this much.
@@ -226,6 +277,9 @@ impl Runtime {
             chosen => chosen,
         };
         let count = options.count()?;
+        if options.offload_threads > 0 {
+            offload::allow_threads(options.offload_threads);
+        }
         let class = stack::class_of(options.stack_size).map_err(StartError::Memory)?;
         // A worker alone has nobody to share with, and pays for nothing.
         let (crew, places) = Crew::new(count);
@@ -236,6 +290,8 @@ impl Runtime {
             ended: Mutex::default(),
             all_ended: Condvar::new(),
             crew: (count > 1).then_some(crew),
+            most_fibers: NonZero::new(options.max_fibers),
+            fibers: AtomicUsize::new(0),
             from_outside: AtomicU64::new(0),
             workers: OnceLock::new(),
         });
@@ -249,7 +305,7 @@ impl Runtime {
         for (index, place) in places.into_iter().enumerate() {
             // If this fails, the runtime goes, and with it the workers that have started.
             let place = (count > 1).then_some(place);
-            let (worker, thread) = start(choice, options.uring, runtime.shared.clone(), index, place)?;
+            let (worker, thread) = start(choice, &options, runtime.shared.clone(), index, place)?;
             runtime.workers.push(worker);
             lock(&runtime.threads).push(thread);
         }
@@ -293,10 +349,19 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.in_this_process()?;
         if let Some(worker) = self.here() {
             return worker.spawn(function, detached, placement);
         }
+        self.start(function, detached, placement, Whose::User)
+    }
+
+    /// Starts a fiber from outside.
+    fn start<F, T>(&self, function: F, detached: bool, placement: Placement, whose: Whose) -> Result<FiberId>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.in_this_process()?;
         let _keep = KeepErrno::new();
         let slab = self.shared.slab;
         spawn::fits::<F, T>(slab)?;
@@ -312,8 +377,16 @@ impl Runtime {
         if self.shared.is_stopping() {
             return Err(Errno::SHUTDOWN);
         }
+        let limited = self.shared.most_fibers.is_some();
+        if limited {
+            self.shared.admit(whose)?;
+        }
         let mut vacant = Vec::new();
-        slab.claim(&mut vacant, 1)?;
+        slab.claim(&mut vacant, 1).inspect_err(|_| {
+            if limited {
+                self.shared.dismiss();
+            }
+        })?;
         let fiber = vacant.pop().expect("one was claimed");
         self.shared.from_outside.fetch_add(1, Ordering::SeqCst);
         let crew = self.shared.crew.as_ref().filter(|_| placement.roams() != Roams::Nowhere);
@@ -395,7 +468,8 @@ impl Runtime {
         if let Some(worker) = self.here() {
             return snapshot_from(worker);
         }
-        let asked = self.run(|| snapshot().map(Snapshot::without_who_asks));
+        let ask = || snapshot().map(Snapshot::without_who_asks);
+        let asked = self.start(ask, false, Placement::ANYWHERE, Whose::Library).and_then(join);
         match asked.and_then(|told| told) {
             Err(Errno::SHUTDOWN) => {
                 Ok(Snapshot { stats: lock(&self.shared.ended).stats, ..Snapshot::default() })
@@ -468,7 +542,7 @@ fn snapshot_from(here: &Worker) -> Result<Snapshot> {
     let others: Vec<usize> = others.collect();
     for index in others {
         let answer = || current::fiber().map(|fiber| Snapshot::of(current::worker_of(fiber)));
-        let asked = spawn_placed(answer, Placement::on(index))?;
+        let asked = spawn::spawn_on_own_account(answer, index)?;
         told = told.plus(shielded(|| asked.join())?.expect("a fiber answers"));
     }
     Ok(Snapshot { fibers: shared.live(), ..told })
@@ -599,7 +673,7 @@ fn cancel_elsewhere(fiber: FiberRef, fd: i32) {
     for index in indices {
         let cancel = move || current::fiber().map(|fiber| current::worker_of(fiber).shard().cancel_fd(fd));
         // Refused only when the runtime shuts down, which ends them all.
-        if let Ok(canceller) = spawn_placed(cancel, Placement::on(index)) {
+        if let Ok(canceller) = spawn::spawn_on_own_account(cancel, index) {
             let _ = shielded(|| canceller.join());
         }
     }
@@ -608,15 +682,16 @@ fn cancel_elsewhere(fiber: FiberRef, fd: i32) {
 /// Starts a worker, and waits until it has its ring.
 fn start(
     choice: Choice,
-    options: UringOptions,
+    options: &Options,
     shared: Arc<Shared>,
     index: usize,
     place: Option<crew::Place<FiberRef>>,
 ) -> std::result::Result<(Arc<Worker>, thread::JoinHandle<()>), StartError> {
     let (tell, hear) = mpsc::sync_channel(1);
+    let (uring, name) = (options.uring, thread_name(options.name, index));
     let body = move || {
         let _honest = AbortOnPanic;
-        let (backend, note) = match Any::new(choice, options) {
+        let (backend, note) = match Any::new(choice, uring) {
             Ok(made) => made,
             Err(error) => return drop(tell.send(Err(error))),
         };
@@ -630,13 +705,21 @@ fn start(
         lock(&shared.ended).workers += 1;
         shared.all_ended.notify_all();
     };
-    let thread =
-        thread::Builder::new().name(format!("polyphony-{index}")).spawn(body).map_err(StartError::Thread)?;
+    let thread = thread::Builder::new().name(name).spawn(body).map_err(StartError::Thread)?;
     match hear.recv() {
         Ok(Ok(worker)) => Ok((worker, thread)),
         Ok(Err(error)) => Err(StartError::Backend(error)),
         Err(_) => unreachable!("a worker that panics ends the process"),
     }
+}
+
+/// What the thread of a worker is called. The system shows 15 bytes: of a long name the end goes, not the number.
+fn thread_name(name: Name, index: usize) -> String {
+    const SHOWN: usize = 15;
+    let number = format!("-{index}");
+    let name = if name.is_empty() { "polyphony".to_owned() } else { name.to_string() };
+    let fits = (0..=SHOWN - number.len()).rev().find(|&end| name.is_char_boundary(end.min(name.len())));
+    format!("{}{number}", &name[..fits.unwrap_or(0).min(name.len())])
 }
 
 /// A worker that panics leaves fibers behind that nobody can resume or unwind: better end at once, after the

@@ -24,7 +24,7 @@ use std::{
     ptr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -122,6 +122,11 @@ impl Lane {
     }
 }
 
+/// Lets the pool have so many threads from now on; those that it has stay.
+pub(crate) fn allow_threads(most: usize) {
+    Pool::of_this_process().most.store(most, Ordering::Relaxed);
+}
+
 impl Results {
     fn put(&self, key: OpKey, result: i32) {
         lock(&self.finished).push((key, result));
@@ -158,7 +163,7 @@ struct Pool {
     jobs: Injector<Arc<Job>>,
     staff: Mutex<Staff>,
     called: Condvar,
-    most: usize,
+    most: AtomicUsize,
     children: Children,
 }
 
@@ -202,7 +207,7 @@ impl Pool {
             jobs: Injector::new(),
             staff: Mutex::default(),
             called: Condvar::new(),
-            most,
+            most: AtomicUsize::new(most),
             children: Children::default(),
         }
     }
@@ -214,7 +219,7 @@ impl Pool {
             self.called.notify_one();
         }
         // An idle thread may have been called for an earlier job already, and that one may block.
-        if staff.idle >= self.jobs.len() || staff.threads == self.most {
+        if staff.idle >= self.jobs.len() || staff.threads >= self.most.load(Ordering::Relaxed) {
             return; // who is idle, or whoever finishes first, takes it
         }
         let name = format!("polyphony-offload-{}", staff.threads + 1);

@@ -1,6 +1,7 @@
 //! The line that no panic crosses.
 
 use std::{
+    ffi::c_char,
     mem::{align_of, size_of},
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -87,6 +88,24 @@ pub(crate) unsafe fn put<T>(place: *mut T, value: T) -> Result<()> {
     // SAFETY: by the caller.
     unsafe { place.write(value) };
     Ok(())
+}
+
+/// Writes as much of a text as there is room for, and a zero; the answer is how long the whole is. `EINVAL` for null
+/// or no room.
+///
+/// # Safety
+/// There is that much room.
+pub(crate) unsafe fn write_text(text: &[u8], place: *mut c_char, room: usize) -> Result<i64> {
+    if place.is_null() || room == 0 {
+        return Err(Errno::new(libc::EINVAL));
+    }
+    let fits = text.len().min(room - 1);
+    // SAFETY: so much and a zero fit, by the caller.
+    unsafe {
+        place.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), fits);
+        place.add(fits).write(0);
+    }
+    Ok(text.len() as i64)
 }
 
 /// Checks a place for an output before anything is done.

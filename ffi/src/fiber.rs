@@ -1,17 +1,17 @@
 //! Fibers.
 
 use std::{
-    ffi::{c_int, c_void},
+    ffi::{CStr, c_char, c_int, c_void},
     time::Duration,
 };
 
 use polyphony_core::{
-    native::{self, Errno, FiberId, Placement, Result},
+    native::{self, Errno, FiberId, Name, Placement, Result},
     time::Time,
 };
 
 use crate::{
-    boundary::{call, done, put, wanted},
+    boundary::{call, done, put, wanted, write_text},
     runtime::{poly_runtime, spawn_in},
 };
 
@@ -101,13 +101,7 @@ pub unsafe extern "C" fn poly_spawn_as(
 ) -> c_int {
     done(|| {
         let call = Call::new(entry, argument)?;
-        let placement = match flags {
-            0 => Placement::ANYWHERE,
-            // SAFETY: the caller says so, by the flag.
-            POLY_SPAWN_MIGRATABLE => unsafe { Placement::migratable() },
-            POLY_SPAWN_PINNED => Placement::PINNED,
-            _ => return Err(Errno::new(libc::EINVAL)),
-        };
+        let placement = placement(flags)?;
         // SAFETY: a runtime lives until it is freed; the name is an output by the header's conventions.
         unsafe { name(fiber, spawn_in(runtime, call, fiber.is_null(), placement)?) }
     })
@@ -133,8 +127,19 @@ pub unsafe extern "C" fn poly_spawn_on(
     })
 }
 
+/// Where a fiber may run, by the flags of the caller's.
+pub(crate) fn placement(flags: u32) -> Result<Placement> {
+    match flags {
+        0 => Ok(Placement::ANYWHERE),
+        // SAFETY: the caller says so, by the flag.
+        POLY_SPAWN_MIGRATABLE => Ok(unsafe { Placement::migratable() }),
+        POLY_SPAWN_PINNED => Ok(Placement::PINNED),
+        _ => Err(Errno::new(libc::EINVAL)),
+    }
+}
+
 /// Gives a new fiber's name to who wants it.
-unsafe fn name(place: *mut poly_fiber, id: FiberId) -> Result<()> {
+pub(crate) unsafe fn name(place: *mut poly_fiber, id: FiberId) -> Result<()> {
     if place.is_null() {
         return Ok(());
     }
@@ -220,6 +225,46 @@ pub unsafe extern "C" fn poly_self(fiber: *mut poly_fiber) -> c_int {
         // SAFETY: not null, and an output by the header's conventions.
         unsafe { put(fiber, poly_fiber { id: id.number() }) }
     })
+}
+
+/// No name has more bytes, with the zero that ends it; what is longer is cut.
+pub const POLY_NAME_ROOM: usize = 32;
+const _: () = assert!(POLY_NAME_ROOM == Name::ROOM);
+
+/// Gives a fiber a name, for `poly_runtime_describe` and debuggers: as much of it as fits into `POLY_NAME_ROOM`.
+/// It is copied.
+///
+/// Never suspends. Any thread.
+/// Returns 0; -EINVAL for NULL; -ESRCH if there is no such fiber. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_fiber_set_name(fiber: poly_fiber, name: *const c_char) -> c_int {
+    done(|| {
+        // SAFETY: a text that ends with a zero, by the header's conventions.
+        let name = unsafe { text(name) }?;
+        fiber.id().set_name(name)
+    })
+}
+
+/// Copies a fiber's name to `name`, which has `room` bytes: as much as fits, with a zero at its end.
+///
+/// Never suspends. Any thread.
+/// Returns the length of the name, 0 where it has been given none; -EINVAL for NULL or no room; -ESRCH if there is
+/// no such fiber. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_fiber_name(fiber: poly_fiber, name: *mut c_char, room: usize) -> i64 {
+    call(|| {
+        // SAFETY: that much room, by the header's conventions.
+        unsafe { write_text(fiber.id().name()?.as_c().to_bytes(), name, room) }
+    })
+}
+
+/// A name that the caller has given; `EINVAL` for null.
+pub(crate) unsafe fn text(name: *const c_char) -> Result<Name> {
+    if name.is_null() {
+        return Err(Errno::new(libc::EINVAL));
+    }
+    // SAFETY: by the caller it ends with a zero.
+    Ok(Name::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()))
 }
 
 /// Lets every other fiber that is ready run first.

@@ -11,9 +11,10 @@
 
 pub mod boundary;
 pub mod channel;
-pub mod deadline;
 pub mod error;
 pub mod fiber;
 pub mod io;
+pub mod local;
 pub mod runtime;
+pub mod scope;
 pub mod sync;

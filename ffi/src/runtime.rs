@@ -14,7 +14,7 @@ use polyphony_core::{
 
 use crate::{
     boundary::{call, done_quietly, look, put, wanted},
-    fiber::{Call, poly_entry, poly_fiber},
+    fiber::{Call, poly_entry, poly_fiber, text},
 };
 
 /// io_uring where the kernel allows it, else epoll; the environment variable `POLYPHONY_BACKEND`
@@ -43,26 +43,37 @@ pub struct poly_runtime {
     description: CString,
 }
 
-/// How to make a runtime. Begin with `POLY_OPTIONS_INIT` and change what you like; 0 is the default of
+/// How to make a runtime. Begin with `POLY_RUNTIME_OPTIONS_INIT` and change what you like; 0 is the default of
 /// every field but `size`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct poly_options {
-    /// `sizeof(poly_options)`: tells which version of this struct it is.
+pub struct poly_runtime_options {
+    /// `sizeof(poly_runtime_options)`: tells which version of this struct it is.
     pub size: usize,
-    /// One of `POLY_BACKEND_*`.
-    pub backend: u32,
     /// Threads that run fibers, at most `POLY_MOST_WORKERS`; as many as may run at once by default. With
     /// several, fibers run at the same time, and what they share needs a lock or a channel.
     pub workers: u32,
+    /// One of `POLY_BACKEND_*`.
+    pub backend: u32,
     /// Bytes of stack a fiber has at least; 64 KiB by default, 16 KiB to 256 MiB.
     pub stack_size: usize,
+    /// Fibers that there may be at once, beyond which none is started: -EAGAIN. As many as there is memory for by
+    /// default.
+    pub max_fibers: usize,
+    /// Threads that the pool of `poly_offload` may have. All runtimes of the process share it, so who asks last
+    /// decides; as many as may run at once, but 4 to 16, by default.
+    pub offload_threads: u32,
     /// Entries of io_uring's submission queue; 256 by default, at most 32,768. The kernel rounds up to a
     /// power of two.
-    pub sq_entries: u32,
+    pub ring_entries: u32,
     /// Entries of io_uring's completion queue; 4096 by default, at least 2 and as many as the other has, at
     /// most 65,536.
-    pub cq_entries: u32,
+    pub completion_entries: u32,
+    /// 0.
+    pub reserved: u32,
+    /// What the worker threads are called, with a number behind it: copied; "polyphony" by default. The system
+    /// shows 15 bytes.
+    pub name: *const c_char,
 }
 
 /// What a runtime has done, and what it is doing.
@@ -93,7 +104,7 @@ pub struct poly_counters {
     pub stolen: u64,
 }
 
-impl poly_options {
+impl poly_runtime_options {
     /// The caller's options; `E2BIG` where they ask for what only a later library knows.
     ///
     /// # Safety
@@ -116,11 +127,15 @@ impl poly_options {
         Ok(*unsafe { look(options) }?)
     }
 
-    fn read(&self) -> Result<Options> {
+    /// What they ask for.
+    ///
+    /// # Safety
+    /// The name is null or ends with a zero.
+    unsafe fn read(&self) -> Result<Options> {
         let invalid = Errno::new(libc::EINVAL);
-        let (sq, cq) = (self.sq_entries, self.cq_entries);
+        let (sq, cq) = (self.ring_entries, self.completion_entries);
         let rings_fit = sq <= MOST_SQ_ENTRIES && cq <= 2 * MOST_SQ_ENTRIES && (cq == 0 || cq >= sq.max(2));
-        if self.workers > POLY_MOST_WORKERS || !rings_fit {
+        if self.workers > POLY_MOST_WORKERS || !rings_fit || self.reserved != 0 {
             return Err(invalid);
         }
         let backend = match self.backend {
@@ -133,12 +148,18 @@ impl poly_options {
         if self.stack_size != 0 {
             options.stack_size = self.stack_size;
         }
-        if self.sq_entries != 0 {
-            options.uring.sq_entries = self.sq_entries;
-            options.uring.cq_entries = options.uring.cq_entries.max(self.sq_entries.saturating_mul(2));
+        if sq != 0 {
+            options.uring.sq_entries = sq;
+            options.uring.cq_entries = options.uring.cq_entries.max(sq.saturating_mul(2));
         }
-        if self.cq_entries != 0 {
-            options.uring.cq_entries = self.cq_entries;
+        if cq != 0 {
+            options.uring.cq_entries = cq;
+        }
+        options.max_fibers = self.max_fibers;
+        options.offload_threads = self.offload_threads as usize;
+        if !self.name.is_null() {
+            // SAFETY: by the caller it ends with a zero.
+            options.name = unsafe { text(self.name) }?;
         }
         Ok(options)
     }
@@ -155,7 +176,7 @@ impl poly_options {
 /// started, -EPERM and -ENOSYS where io_uring alone was asked for and is refused. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_new(
-    options: *const poly_options,
+    options: *const poly_runtime_options,
     runtime: *mut *mut poly_runtime,
 ) -> c_int {
     done_quietly(|| {
@@ -164,7 +185,7 @@ pub unsafe extern "C" fn poly_runtime_new(
             Options::default()
         } else {
             // SAFETY: options live for the call and have their size, by the header's conventions.
-            unsafe { poly_options::from_c(options) }?.read()?
+            unsafe { poly_runtime_options::from_c(options)?.read() }?
         };
         let made = Runtime::new(options).map_err(|error| error.errno())?;
         let description = CString::new(made.describe()).unwrap_or_default();

@@ -115,6 +115,11 @@ fn cancellation_and_deadlines_from_c() {
 }
 
 #[test]
+fn scopes_with_children_from_c() {
+    passes("tests/c/scopes.c");
+}
+
+#[test]
 fn several_workers_from_c() {
     passes("tests/c/workers.c");
 }
@@ -132,7 +137,7 @@ fn wrong_calls_from_c_are_answered() {
 #[test]
 fn every_function_of_the_header_is_called_by_a_c_test() {
     let header = fs::read_to_string(root().join("../include/polyphony.h")).expect("the header");
-    let tests: String = ["fibers", "io", "sync", "cancel", "forked", "misuse", "workers"]
+    let tests: String = ["fibers", "io", "sync", "cancel", "forked", "misuse", "workers", "scopes"]
         .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
         .concat();
     let declarations = header[header.find("extern \"C\" {").expect("the functions")..].lines();

@@ -34,7 +34,7 @@ impl FiberId {
             Stage::Done => return Ok(()),
             Stage::Live { .. } => {}
         }
-        let _ = fiber.latch.compare_exchange(CALM, CANCELLED, Ordering::SeqCst, Ordering::Relaxed);
+        fiber.latch.fetch_or(CANCELLED, Ordering::SeqCst);
         let home = fiber.home.load(Ordering::SeqCst);
         if ptr::eq(home, current::worker()) {
             drop(end);
@@ -46,6 +46,19 @@ impl FiberId {
         let inbox = unsafe { (*home).inbox().clone() };
         drop(end);
         park::push(fiber, &inbox);
+        Ok(())
+    }
+
+    /// [`cancel`](Self::cancel) by a message, also to the caller's own worker: for whoever is called by a shard.
+    pub(crate) fn cancel_by_post(self) -> Result<()> {
+        let fiber = self.find()?;
+        let end = fiber.end.lock();
+        if fiber.id() != self || !matches!(end.stage.get(), Stage::Live { .. }) {
+            return Err(Errno::NO_SUCH_FIBER);
+        }
+        fiber.latch.fetch_or(CANCELLED, Ordering::SeqCst);
+        drop(end);
+        park::forward(fiber);
         Ok(())
     }
 }
@@ -64,17 +77,22 @@ fn point_within(fiber: FiberRef) -> Result<()> {
     if fiber.shields.get() > 0 {
         return Ok(());
     }
-    if fiber.latch.load(Ordering::SeqCst) != CALM {
+    if fiber.latch.load(Ordering::SeqCst) & (CANCELLED | STOPPED) != 0 {
         delivered(fiber, Errno::CANCELED);
         return Err(Errno::CANCELED);
     }
     scope::point(fiber)
 }
 
-/// A cancellation was delivered: it is over, unless the runtime shuts down.
+/// A cancellation was delivered: it is over, unless the runtime shuts down. The children of the scopes that it
+/// has ended something in are cancelled, too.
 pub(crate) fn delivered(fiber: FiberRef, why: Errno) {
-    if why == Errno::CANCELED {
-        let _ = fiber.latch.compare_exchange(CANCELLED, CALM, Ordering::SeqCst, Ordering::Relaxed);
+    let before = match why {
+        Errno::CANCELED => fiber.latch.fetch_and(!CANCELLED, Ordering::SeqCst),
+        _ => CALM,
+    };
+    if !fiber.scope.get().is_null() {
+        scope::spread(fiber, before & (CANCELLED | STOPPED) != 0);
     }
 }
 
@@ -129,5 +147,5 @@ const INTERRUPTED: i32 = -libc::EINTR;
 
 /// The runtime shuts down: refuses every blocking call of the fiber from now on. Says whether that is new.
 pub(crate) fn stop(fiber: FiberRef) -> bool {
-    fiber.latch.swap(STOPPED, Ordering::SeqCst) != STOPPED
+    fiber.latch.fetch_or(STOPPED, Ordering::SeqCst) & STOPPED == 0
 }

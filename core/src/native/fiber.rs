@@ -30,10 +30,12 @@ use std::{
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::{
+    belongings::{self, Belongings},
     errno::{Errno, Result},
+    family::{self, Kin},
     lock::{Guarded, Lock},
     park::{self, Waiter, Waiters, Wake},
-    scope::Scope,
+    scope::Open,
     stack::{self, Reach, Slab},
     worker::Worker,
 };
@@ -172,12 +174,14 @@ pub(crate) enum Standing {
     Elsewhere,
 }
 
-/// Nobody has cancelled the fiber.
+/// Nobody has cancelled the fiber. The others are bits.
 pub(crate) const CALM: u8 = 0;
 /// The next blocking call is refused.
 pub(crate) const CANCELLED: u8 = 1;
 /// The runtime shuts down: every blocking call is refused.
 pub(crate) const STOPPED: u8 = 2;
+/// A scope that it has open has been cancelled: every blocking call within is refused.
+pub(crate) const STRUCK: u8 = 4;
 
 type Body = Coroutine<(), (), (), Reach>;
 
@@ -196,19 +200,23 @@ pub(crate) struct Fiber {
     moves: Cell<bool>,
     /// Whether it is exposed also once it has begun.
     migratable: Cell<bool>,
+    /// Whether the packet holds a value: the function has returned.
+    returned: Cell<bool>,
     /// Why the operation in flight is being cancelled, where it is.
     pub(crate) interrupt: Cell<Option<Errno>>,
     pub(crate) outcome: Cell<i32>,
     pub(crate) shields: Cell<u32>,
-    pub(crate) scope: Cell<*const Scope>,
+    pub(crate) scope: Cell<*const Open>,
     pub(crate) home: AtomicPtr<Worker>,
     pub(crate) parked: Cell<Parked>,
     pub(crate) end: Guarded<End>,
     id: AtomicU64,
     packet: Cell<*mut u8>,
     kind: Cell<&'static Kind>,
-    /// Whether the packet holds a value: the function has returned.
-    returned: Cell<bool>,
+    /// Its place among the children of a scope; null where it is none's, and in a vacant slot.
+    pub(crate) kin: Cell<*const Kin>,
+    /// Null where it has none, and in a vacant slot.
+    pub(crate) belongings: AtomicPtr<Belongings>,
 }
 
 /// What can be done with a packet without knowing its types.
@@ -266,7 +274,7 @@ impl<F: FnOnce() -> T + 'static, T: 'static> KindOf<F, T> {
 }
 
 /// Drops what a panic carried. Dropping may panic in its turn; that is where we stop listening.
-fn swallow(panic: Box<dyn Any + Send>) {
+pub(crate) fn swallow(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
     }
@@ -331,6 +339,8 @@ impl Fiber {
             packet: Cell::new(ptr::null_mut()),
             kind: Cell::new(Kind::NONE),
             returned: Cell::new(false),
+            kin: Cell::new(ptr::null()),
+            belongings: AtomicPtr::new(ptr::null_mut()),
         }
     }
 }
@@ -385,6 +395,9 @@ impl FiberRef {
             self.yielder.set(yielder);
             // SAFETY: the packet was written above and holds the function until this call.
             self.returned.set(unsafe { (self.kind.get().run)(self.packet.get()) });
+            if !self.belongings.load(Ordering::Relaxed).is_null() || !self.scope.get().is_null() {
+                belongings::wind_up(self);
+            }
         });
         // SAFETY: the record is vacant: no body runs.
         unsafe { (*self.body.get()).write(ManuallyDrop::new(body)) };
@@ -438,6 +451,9 @@ impl FiberRef {
     #[inline]
     pub(crate) fn finish(self, here: *const Worker) -> (bool, Option<Wake>) {
         self.parked.set(Parked::Ended);
+        if !self.kin.get().is_null() {
+            family::child_ends(self, self.returned.get());
+        }
         let mut end = self.end.lock();
         if let Some(joiner) = end.joiners.pop() {
             // SAFETY: a joiner's item is a delivery on its stack, which stays until it is woken, and it
@@ -463,6 +479,9 @@ impl FiberRef {
     #[inline]
     pub(crate) fn vacate(self, end: &mut End) {
         end.stage.set(Stage::Vacant);
+        if !self.belongings.load(Ordering::Relaxed).is_null() {
+            self.discard_belongings();
+        }
         let id = self.id.load(Ordering::Relaxed);
         // The highest bit stays 0: with it a number is a thread's.
         self.id.store((id + GENERATION) & (u64::MAX >> 1), Ordering::Relaxed);
@@ -543,5 +562,6 @@ impl Roaming for FiberRef {
     }
 }
 
-// The picture above `Fiber` in numbers: whoever adds a field sees to it that a switch stays in one line.
-const _: () = assert!(std::mem::offset_of!(Fiber, latch) == 64);
+// The picture above `Fiber` in numbers: whoever adds a field sees to it that a switch stays in one line, and the
+// whole record in three.
+const _: () = assert!(std::mem::offset_of!(Fiber, latch) == 64 && size_of::<Fiber>() == 192);

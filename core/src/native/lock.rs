@@ -77,6 +77,17 @@ impl<T> Guarded<T> {
         unsafe { &*self.value.get() }
     }
 
+    /// The value without the lock, to be changed.
+    ///
+    /// # Safety
+    /// Nobody else knows of it.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "by the contract nobody else has a reference")]
+    pub(crate) unsafe fn alone(&self) -> &mut T {
+        // SAFETY: by the caller.
+        unsafe { &mut *self.value.get() }
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> Held<'_, T> {
         self.lock.lock();

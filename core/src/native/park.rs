@@ -27,7 +27,7 @@ use std::{
 use super::{
     cancel, current,
     errno::{Errno, Result},
-    fiber::{Ask, FiberRef, Parked, Stage},
+    fiber::{Ask, FiberId, FiberRef, Parked, Stage},
     lock::{Held, Lock},
     plain::KeepErrno,
     worker::Worker,
@@ -41,9 +41,23 @@ pub(crate) struct Waiter {
     list: Cell<*const Waiters>,
     lock: Cell<*const Lock>,
     who: Who,
+    what: What,
     item: *mut (),
     result: Cell<i32>,
     granted: AtomicBool,
+}
+
+/// What a call waits for, for people who ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Fiber(FiberId),
+    Children,
+    Mutex,
+    Condition,
+    Semaphore,
+    Event,
+    Sending,
+    Receiving,
 }
 
 enum Who {
@@ -62,6 +76,11 @@ impl Waiter {
     /// What the waiting call lends: where an item goes, or the item itself.
     pub(crate) fn item(&self) -> *mut () {
         self.item
+    }
+
+    /// What the call waits for.
+    pub(crate) fn what(&self) -> What {
+        self.what
     }
 
     /// Whether somebody has granted what the waiter waits for.
@@ -162,8 +181,13 @@ impl Waiters {
 /// Waits at the end of one of the lists of a held object; the result is what the granting call says, or
 /// a negative errno. Blocks the thread where no fiber runs.
 #[inline]
-pub(crate) fn wait<T>(held: Held<'_, T>, list: impl FnOnce(&T) -> &Waiters, item: *mut ()) -> i32 {
-    wait_as(current::fiber(), held, list, item)
+pub(crate) fn wait<T>(
+    what: What,
+    held: Held<'_, T>,
+    list: impl FnOnce(&T) -> &Waiters,
+    item: *mut (),
+) -> i32 {
+    wait_as(current::fiber(), what, held, list, item)
 }
 
 /// [`wait`] where the calling fiber is known.
@@ -173,6 +197,7 @@ pub(crate) fn wait<T>(held: Held<'_, T>, list: impl FnOnce(&T) -> &Waiters, item
 #[inline(always)]
 pub(crate) fn wait_as<T>(
     fiber: Option<FiberRef>,
+    what: What,
     held: Held<'_, T>,
     list: impl FnOnce(&T) -> &Waiters,
     item: *mut (),
@@ -184,6 +209,7 @@ pub(crate) fn wait_as<T>(
         list: Cell::new(ptr::null()),
         lock: Cell::new(ptr::null()),
         who,
+        what,
         item,
         result: Cell::new(0),
         granted: AtomicBool::new(false),

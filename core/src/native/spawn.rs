@@ -7,7 +7,8 @@ use super::{
     cancel, current,
     errno::{Errno, Result},
     fiber::{Ask, Delivery, FiberId, FiberRef, Roams, Stage},
-    park, plain,
+    park::{self, What},
+    plain,
     stack::{self, Slab},
 };
 use crate::{op::Op, time::Time};
@@ -52,6 +53,17 @@ where
     let worker = current::worker_of(current::fiber().ok_or(Errno::new(libc::EPERM))?);
     fits::<F, T>(worker.slab())?;
     worker.spawn(function, detached, placement)
+}
+
+/// Starts a fiber of the library's own on a worker, also where users may start no more.
+pub(crate) fn spawn_on_own_account<F, T>(function: F, worker: usize) -> Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let here = current::worker_of(current::fiber().ok_or(Errno::new(libc::EPERM))?);
+    fits::<F, T>(here.slab())?;
+    here.spawn_own(function, worker).map(JoinHandle::new)
 }
 
 /// On which workers a fiber may run.
@@ -105,6 +117,11 @@ impl Placement {
 pub(crate) fn fits<F, T>(slab: &Slab) -> Result<()> {
     let size = size_of::<F>().max(size_of::<T>()) + align_of::<F>().max(align_of::<T>());
     if size <= slab.largest_packet() { Ok(()) } else { Err(Errno::new(libc::E2BIG)) }
+}
+
+/// [`fits`] for a function at hand.
+pub(crate) fn fits_value<F: FnOnce() -> T, T>(slab: &Slab, _: &F) -> Result<()> {
+    fits::<F, T>(slab)
 }
 
 /// A fiber that somebody will join. Dropping it detaches the fiber.
@@ -179,7 +196,13 @@ pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
                 return Err(Errno::new(libc::EBUSY));
             }
             me.map_or(Ok(()), cancel::point)?;
-            Errno::check(park::wait_as(me, end, |end| &end.joiners, (&raw mut delivery).cast()))?;
+            Errno::check(park::wait_as(
+                me,
+                What::Fiber(id),
+                end,
+                |end| &end.joiners,
+                (&raw mut delivery).cast(),
+            ))?;
         }
         Stage::Done => {
             // SAFETY: the fiber is done, and `value` has room for what it is, as was asked above.

@@ -26,15 +26,16 @@ use std::{
 };
 
 use super::{
-    Shared,
+    Shared, Whose,
     cancel::{self, interrupt, settle},
     current,
     descriptors::Descriptors,
     errno::{Errno, Result},
+    family::Kin,
     fiber::{Ask, Fiber, FiberId, FiberRef, Parked, Roams, Standing},
     foresight, lock, park,
     plain::KeepErrno,
-    scope,
+    scope::{self, Open},
     spawn::{Place, Placement},
     stack::Slab,
 };
@@ -70,8 +71,13 @@ pub(crate) struct Worker {
     /// On which descriptors operations of this worker wait, where others may ask. Everybody's.
     descriptors: Option<Descriptors>,
     vacant: UnsafeCell<Vec<FiberRef>>,
+    /// Records for scopes.
+    scopes: UnsafeCell<Vec<*mut Open>>,
+    next_scope: Cell<u64>,
     running: Cell<*const Cell<*const Fiber>>,
     stopped: Cell<bool>,
+    /// Whether the runtime's fibers are counted.
+    is_limited: bool,
     forks: u32,
     /// Everybody's.
     describe: String,
@@ -101,7 +107,9 @@ impl Worker {
         let describe = backend.describe();
         let fibers = Fibers { worker: ptr::null(), counts_descriptors: place.is_some(), cold: 0 };
         let shard = Shard::new(fibers, backend);
+        let is_limited = shared.most_fibers.is_some();
         let worker = Arc::new(Worker {
+            is_limited,
             inbox: shard.inbox(),
             shard: UnsafeCell::new(ManuallyDrop::new(shard)),
             shared,
@@ -112,6 +120,8 @@ impl Worker {
             has_unwanted: AtomicBool::new(false),
             descriptors: place.is_some().then(Descriptors::default),
             vacant: UnsafeCell::default(),
+            scopes: UnsafeCell::default(),
+            next_scope: Cell::new(scope::first_serial()),
             running: Cell::new(ptr::null()),
             stopped: Cell::new(false),
             forks: current::forks(),
@@ -168,6 +178,58 @@ impl Worker {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_child(function, detached, placement, ptr::null())
+    }
+
+    /// [`spawn`](Self::spawn) of a child of a scope, in its place; null for another's.
+    #[inline]
+    pub(crate) fn spawn_child<F, T>(
+        &self,
+        function: F,
+        detached: bool,
+        placement: Placement,
+        kin: *const Kin,
+    ) -> Result<FiberId>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        if self.is_limited {
+            self.shared.admit(Whose::User)?;
+        }
+        let begun = self.begin(function, detached, placement, kin);
+        if self.is_limited && begun.is_err() {
+            self.shared.dismiss();
+        }
+        begun
+    }
+
+    /// Starts a fiber of the library's own, however many there are.
+    pub(crate) fn spawn_own<F, T>(&self, function: F, worker: usize) -> Result<FiberId>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.shared.admit(Whose::Library)?;
+        let begun = self.begin(function, false, Placement::on(worker), ptr::null());
+        if begun.is_err() || !self.is_limited {
+            self.shared.dismiss();
+        }
+        begun
+    }
+
+    #[inline]
+    fn begin<F, T>(
+        &self,
+        function: F,
+        detached: bool,
+        placement: Placement,
+        kin: *const Kin,
+    ) -> Result<FiberId>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         if self.stopped.get() {
             return Err(Errno::SHUTDOWN);
         }
@@ -186,6 +248,11 @@ impl Worker {
         count_one(&self.began);
         let roams = if self.descriptors.is_some() { placement.roams() } else { Roams::Nowhere };
         let id = fiber.prepare(slab, home, roams, function, detached);
+        // SAFETY: a place that was given to the caller for this child.
+        if let Some(place) = unsafe { kin.as_ref() } {
+            fiber.kin.set(kin);
+            place.settle(id);
+        }
         if ptr::eq(home, self) {
             fiber.parked.set(Parked::Ready);
             self.shard().ready(fiber);
@@ -220,6 +287,29 @@ impl Worker {
             Then::ReadyFirst => self.shard().ready_first(fiber),
             Then::Cancel(key) => self.shard().cancel(key),
         }
+    }
+
+    /// A record for a scope that a fiber opens here, and its serial number.
+    #[inline]
+    pub(crate) fn scope(&self) -> (&'static Open, u64) {
+        let serial = self.next_scope.replace(self.next_scope.get() + 1);
+        // SAFETY: this thread's, and nothing here comes back.
+        let spare = unsafe { &mut *self.scopes.get() };
+        // SAFETY: made by a box, and given up only when the worker ends, after its fibers.
+        (unsafe { &*spare.pop().unwrap_or_else(|| Box::into_raw(Box::default())) }, serial)
+    }
+
+    /// Keeps the record of a scope that is closed for the next one.
+    #[inline]
+    pub(crate) fn scope_closed(&self, open: &Open) {
+        // SAFETY: as in `scope`.
+        let spare = unsafe { &mut *self.scopes.get() };
+        let open = ptr::from_ref(open).cast_mut();
+        if spare.len() < PLENTY {
+            return spare.push(open);
+        }
+        // SAFETY: made by a box in `scope`, and nobody else knows it any more.
+        drop(unsafe { Box::from_raw(open) });
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox<FiberRef>> {
@@ -333,6 +423,9 @@ impl Worker {
         }
         // Before anybody can know that it has: who waited for it may count.
         count_one(&self.ended);
+        if self.is_limited {
+            self.shared.dismiss();
+        }
         let (vacant, wake) = fiber.finish(self);
         if let Some(wake) = wake {
             wake.now();
@@ -389,6 +482,10 @@ impl Worker {
         // SAFETY: this thread's.
         let vacant = unsafe { &mut *self.vacant.get() };
         self.shared.slab.release(vacant.drain(..));
+        // SAFETY: this thread's, and its fibers, which had scopes, have ended.
+        let scopes = unsafe { &mut *self.scopes.get() };
+        // SAFETY: made by boxes in `scope`, and nobody knows of them.
+        scopes.drain(..).for_each(|open| drop(unsafe { Box::from_raw(open) }));
     }
 }
 

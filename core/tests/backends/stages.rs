@@ -303,7 +303,9 @@ pub fn fibers_on_epoll(column: Column<Fibers>, row: Row) {
 
 fn in_a_fiber(backend: Choice, uring: UringOptions, workers: usize, column: Column<Fibers>, row: Row) {
     support::watchdog();
-    let runtime = Runtime::new(Options { backend, uring, stack_size: 256 * 1024, workers }).unwrap();
+    let runtime =
+        Runtime::new(Options { backend, uring, stack_size: 256 * 1024, ..Options::with_workers(workers) })
+            .unwrap();
     runtime
         .run(move || column(&mut Fibers { workers, fibers: Vec::new() }, row))
         .expect("the scenes do not panic");

@@ -43,7 +43,7 @@ static poly_runtime *runtime;
  * may be left behind. */
 static inline void in_a_fiber(poly_entry entry)
 {
-    poly_options options = POLY_OPTIONS_INIT;
+    poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
     poly_counters counters = POLY_COUNTERS_INIT;
     int64_t result = -1;
     alarm(60);

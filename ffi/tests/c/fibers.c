@@ -20,7 +20,7 @@ static int64_t join_it(void *argument)
 static void nothing_works_without_objects(void)
 {
     poly_runtime *none = NULL;
-    poly_options options = POLY_OPTIONS_INIT;
+    poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
     poly_counters counters = POLY_COUNTERS_INIT;
     GIVES(-EINVAL, poly_runtime_new(NULL, NULL));
     options.backend = 77;
@@ -36,7 +36,7 @@ static void nothing_works_without_objects(void)
     GIVES(-EINVAL, poly_runtime_new(&options, &none));
     options.stack_size = 0;
     options.backend = POLY_BACKEND_IO_URING;
-    options.sq_entries = 3000000000u;
+    options.ring_entries = 3000000000u;
     CHECK(poly_runtime_new(&options, &none) < 0);
     CHECK(none == NULL);
     GIVES(0, poly_runtime_free(NULL));

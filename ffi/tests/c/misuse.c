@@ -101,10 +101,10 @@ static int64_t names_that_are_nobodys(void *argument)
 static void options_of_a_later_library(void)
 {
     struct {
-        poly_options options;
+        poly_runtime_options options;
         uint64_t later;
-    } grown = { POLY_OPTIONS_INIT, 0 };
-    poly_options options = POLY_OPTIONS_INIT;
+    } grown = { POLY_RUNTIME_OPTIONS_INIT, 0 };
+    poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
     poly_runtime *made = NULL;
     grown.options.size = sizeof grown;
     GIVES(0, poly_runtime_new(&grown.options, &made));
@@ -114,10 +114,10 @@ static void options_of_a_later_library(void)
     options.size = SIZE_MAX;
     GIVES(-E2BIG, poly_runtime_new(&options, &made));
     options.size = sizeof options;
-    options.cq_entries = 1;
+    options.completion_entries = 1;
     GIVES(-EINVAL, poly_runtime_new(&options, &made));
-    options.cq_entries = 0;
-    options.sq_entries = 65536;
+    options.completion_entries = 0;
+    options.ring_entries = 65536;
     GIVES(-EINVAL, poly_runtime_new(&options, &made));
 }
 

@@ -186,7 +186,7 @@ static void a_shutdown_names_who_has_not_ended(void)
 
 int main(void)
 {
-    poly_options options = POLY_OPTIONS_INIT;
+    poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
     int64_t result = -1;
     useconds_t span = 0;
     alarm(60);

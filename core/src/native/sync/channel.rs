@@ -15,7 +15,7 @@ use crate::native::{
     current,
     errno::{Errno, Result},
     lock::Guarded,
-    park::{self, Waiter, Waiters, Wake},
+    park::{self, Waiter, Waiters, Wake, What},
     worker::Worker,
 };
 
@@ -82,7 +82,13 @@ impl<T: Send> Channel<T> {
             Offered::Closed(item) => return Err(SendError { item, errno: Errno::CLOSED }),
             Offered::Full(item) => MaybeUninit::new(item),
         };
-        match Errno::check(park::wait_as(me, state, |state| &state.senders, item.as_mut_ptr().cast())) {
+        match Errno::check(park::wait_as(
+            me,
+            What::Sending,
+            state,
+            |state| &state.senders,
+            item.as_mut_ptr().cast(),
+        )) {
             Ok(_) => Ok(()),
             // SAFETY: nobody has granted the wait, so nobody has taken the item out.
             Err(errno) => Err(SendError { item: unsafe { item.assume_init() }, errno }),
@@ -120,7 +126,13 @@ impl<T: Send> Channel<T> {
             return Err(Errno::CLOSED);
         }
         let mut item = MaybeUninit::<T>::uninit();
-        Errno::check(park::wait_as(me, state, |state| &state.receivers, item.as_mut_ptr().cast()))?;
+        Errno::check(park::wait_as(
+            me,
+            What::Receiving,
+            state,
+            |state| &state.receivers,
+            item.as_mut_ptr().cast(),
+        ))?;
         // SAFETY: whoever granted the wait has put an item there.
         Ok(unsafe { item.assume_init() })
     }

@@ -4,7 +4,7 @@ use super::Mutex;
 use crate::native::{
     errno::{Errno, Result},
     lock::Guarded,
-    park::{self, Waiters},
+    park::{self, Waiters, What},
     scope::shielded,
 };
 
@@ -40,7 +40,8 @@ impl Condvar {
         let state = self.0.lock();
         // Whoever takes the mutex now and notifies must wait for our lock: no notification is missed.
         mutex.unlock()?;
-        let waited = Errno::check(park::wait(state, |state| &state.waiters, std::ptr::null_mut()));
+        let waited =
+            Errno::check(park::wait(What::Condition, state, |state| &state.waiters, std::ptr::null_mut()));
         shielded(|| mutex.lock_anyway())?;
         waited.map(drop)
     }

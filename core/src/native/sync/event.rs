@@ -3,7 +3,7 @@
 use crate::native::{
     errno::{Errno, Result},
     lock::Guarded,
-    park::{self, Waiters},
+    park::{self, Waiters, What},
 };
 
 /// An event: everybody waits until it is set, nobody while it is. All zeros is one that is not set.
@@ -36,7 +36,7 @@ impl Event {
         if state.is_set != 0 {
             return Ok(());
         }
-        Errno::check(park::wait(state, |state| &state.waiters, std::ptr::null_mut())).map(drop)
+        Errno::check(park::wait(What::Event, state, |state| &state.waiters, std::ptr::null_mut())).map(drop)
     }
 
     /// Sets the event and wakes everybody who waits; says how many.

@@ -6,7 +6,7 @@ use crate::native::{
     current,
     errno::{Errno, Result},
     lock::Guarded,
-    park::{self, Waiters},
+    park::{self, Waiters, What},
 };
 
 /// A lock without data of its own, so that C and Rust share it. All zeros is unlocked.
@@ -90,7 +90,7 @@ impl Mutex {
         if state.owner == me {
             return Err(Errno::new(libc::EDEADLK));
         }
-        Errno::check(park::wait(state, |state| &state.waiters, (&raw mut me).cast())).map(drop)
+        Errno::check(park::wait(What::Mutex, state, |state| &state.waiters, (&raw mut me).cast())).map(drop)
     }
 }
 

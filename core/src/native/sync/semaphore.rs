@@ -3,7 +3,7 @@
 use crate::native::{
     errno::{Errno, Result},
     lock::Guarded,
-    park::{self, Waiters},
+    park::{self, Waiters, What},
 };
 
 /// A counting semaphore. All zeros is one without permits.
@@ -38,7 +38,12 @@ impl Semaphore {
             state.permits -= permits;
             return Ok(());
         }
-        let waited = Errno::check(park::wait(state, |state| &state.waiters, (&raw mut permits).cast()));
+        let waited = Errno::check(park::wait(
+            What::Semaphore,
+            state,
+            |state| &state.waiters,
+            (&raw mut permits).cast(),
+        ));
         if waited.is_err() {
             // Who stood behind us may want less than is there.
             self.release(0)?;
