@@ -31,8 +31,8 @@
  *
  * Ownership. What a function named _new puts into its output is the caller's, and is freed once by the
  * function named _free; _free(NULL) is fine. Fibers are named by numbers: nobody frees them, and a name
- * whose fiber is gone is -ESRCH, never another fiber. Mutexes, conditions, semaphores, events and scopes
- * are structs of the caller's; there is nothing to free. Memory of the caller's is never freed here.
+ * whose fiber is gone is -ESRCH, never another fiber. Mutexes, conditions, semaphores, events and their
+ * like, and scopes, are structs of the caller's; there is nothing to free. Memory of the caller's is never freed here.
  *
  * Lifetimes. Buffers, addresses, paths, vectors and messages are borrowed until the call returns. A call
  * that is cancelled returns only when the kernel has let go of them, so they may stand on the fiber's
@@ -64,8 +64,8 @@
  * Tools. AddressSanitizer works, and names an overrun stack. Under valgrind io_uring stands still: set
  * POLYPHONY_BACKEND=epoll there.
  *
- * Fork. In the child, runtimes and channels of the parent answer -POLY_EFORKED, and the fiber that forked
- * goes on as a plain thread; the child may make a runtime of its own. If that fiber's function returns,
+ * Fork. In the child, every call on what the parent has used answers -POLY_EFORKED: runtimes, channels, mutexes
+ * and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If that fiber's function returns,
  * the child exits.
  *
  * Versions. Functions and constants are added, never changed, while POLY_ABI (the soname) stays the same.
@@ -92,6 +92,9 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_CONDITION_INIT   { { 0, 0, 0, 0 } }
 #define POLY_SEMAPHORE_INIT   { { 0, 0, 0, 0 } }
 #define POLY_EVENT_INIT       { { 0, 0, 0, 0 } }
+#define POLY_RWLOCK_INIT      { { 0, 0, 0, 0, 0, 0 } }
+#define POLY_ONCE_INIT        { { 0, 0, 0, 0 } }
+#define POLY_WAIT_GROUP_INIT  { { 0, 0, 0, 0 } }
 
 
 /**
@@ -173,6 +176,16 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
  * No process has more keys.
  */
 #define POLY_MOST_LOCAL_KEYS 1024
+
+/**
+ * The case sends its item.
+ */
+#define POLY_CASE_SEND 1
+
+/**
+ * The case receives an item.
+ */
+#define POLY_CASE_RECV 2
 
 /**
  * A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
@@ -319,7 +332,15 @@ typedef struct {
 
 /**
  * A deadline and the children of a fiber, while they are in force. It lives in the caller's frame, and is closed
- * before the frame is left. In C++ a guard does that, also where an exception passes:
+ * before the frame is left.
+ *
+ *     poly_scope scope;
+ *     poly_scope_open(&scope, deadline);
+ *     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
+ *     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
+ *     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
+ *
+ * In C++ a guard does that, also where an exception passes:
  *
  *     struct Scope {
  *         poly_scope scope;
@@ -336,6 +357,28 @@ typedef struct {
      */
     uint64_t reserved[8];
 } poly_scope;
+
+/**
+ * One of the sends and receives of `poly_select`.
+ */
+typedef struct {
+    /**
+     * The channel; NULL for a case that never happens.
+     */
+    poly_channel *channel;
+    /**
+     * What is sent; or where what is received is put.
+     */
+    void *item;
+    /**
+     * `POLY_CASE_SEND` or `POLY_CASE_RECV`.
+     */
+    uint32_t operation;
+    /**
+     * Of the case that has happened: 0, or -EPIPE if its channel is closed.
+     */
+    int32_t result;
+} poly_case;
 
 /**
  * A lock that fibers wait for without holding their thread. All zeros is unlocked. Not copied or moved
@@ -378,6 +421,36 @@ typedef struct {
      */
     uint64_t reserved[4];
 } poly_event;
+
+/**
+ * A lock for one who writes or many who read. All zeros is unlocked. Not copied or moved while in use.
+ */
+typedef struct {
+    /**
+     * Ours.
+     */
+    uint64_t reserved[6];
+} poly_rwlock;
+
+/**
+ * Something that is done once. All zeros is not yet. Not copied or moved while in use.
+ */
+typedef struct {
+    /**
+     * Ours.
+     */
+    uint64_t reserved[4];
+} poly_once;
+
+/**
+ * A count of things to be done. All zeros is nothing to be done. Not copied or moved while in use.
+ */
+typedef struct {
+    /**
+     * Ours.
+     */
+    uint64_t reserved[4];
+} poly_wait_group;
 
 #ifdef __cplusplus
 extern "C" {
@@ -431,13 +504,13 @@ int poly_runtime_run(const poly_runtime *runtime, poly_entry entry, void *argume
  * Ends a runtime: takes no more fibers, cancels those that run, and waits until they have ended. From
  * then on every blocking call of such a fiber answers -ECANCELED, not only the next one.
  *
- * Waits for at most `timeout` nanoseconds, or `POLY_FOREVER`. Blocks the thread; not for fibers of the
- * same runtime. Any other thread.
- * Returns 0; -ETIMEDOUT while fibers still run (`poly_runtime_fibers` names them; call again to wait longer); -EDEADLK in one of its own
- * fibers; -POLY_EFORKED. Since 2.0.
+ * Waits until `deadline` at most, which may be `POLY_FOREVER`. Blocks the thread; not for fibers of the same
+ * runtime. Any other thread.
+ * Returns 0; -ETIMEDOUT while fibers still run: `poly_runtime_fibers` names them, `poly_runtime_describe` says what
+ * they wait for; call again to wait longer; -EDEADLK in one of its own fibers; -POLY_EFORKED. Since 2.0.
  */
 int poly_runtime_shutdown(const poly_runtime *runtime,
-                          uint64_t timeout);
+                          uint64_t deadline);
 
 /**
  * Names the fibers of a runtime that have not ended: those that a shutdown waits for, say. The first `room` of
@@ -468,11 +541,21 @@ int poly_runtime_workers(const poly_runtime *runtime);
 int poly_runtime_free(poly_runtime *runtime);
 
 /**
- * The backend of a runtime and how it was set up, for people: `io_uring (SINGLE_ISSUER DEFER_TASKRUN)`.
+ * Describes a runtime, for people: its backend and how that was set up, and a line for each fiber that has not
+ * ended: its name, and what it waits for.
  *
- * The text lives as long as the runtime. NULL for NULL. Never suspends. Any thread. Since 2.0.
+ *     io_uring (SINGLE_ISSUER DEFER_TASKRUN)
+ *     fiber 0x8000001 "accept" on worker 0: waits for the kernel: accept of descriptor 5
+ *     fiber 0x8000002 "client" on worker 1: waits for an item in a channel, cancelled
+ *
+ * As much as fits into `room` bytes is written to `text`, with a zero at its end; `text` may be NULL if `room` is 0.
+ * Asks each worker, and waits for a fraction of a second at most where one is busy: blocks the thread.
+ * Any thread.
+ * Returns the length of the whole text; -EINVAL, -POLY_EFORKED. Since 2.0.
  */
-const char *poly_runtime_describe(const poly_runtime *runtime);
+int64_t poly_runtime_describe(const poly_runtime *runtime,
+                              char *text,
+                              size_t room);
 
 /**
  * Reads the counters of a runtime. Set `counters->size` first.
@@ -543,6 +626,17 @@ int poly_worker(void);
 int poly_offload(poly_entry entry,
                  void *argument,
                  int64_t *result);
+
+/**
+ * Has `entry(argument)` called on a thread of the pool of `poly_offload`, if one is free to begin at once, and does
+ * not wait for it. What it returns is lost: it tells by a channel, a wait group or an event, which such a thread may
+ * use like any other.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -EAGAIN if every thread of the pool is taken, and then `entry` is not called; -EINVAL. Since 2.0.
+ */
+int poly_try_offload(poly_entry entry,
+                     void *argument);
 
 /**
  * Waits until a fiber has ended. `*result` becomes what its function returned; `result` may be NULL.
@@ -701,12 +795,6 @@ int poly_scope_open(poly_scope *scope,
  * negative number other than -ECANCELED it has failed, and the scope is cancelled with that number as its
  * result: its other children are cancelled, and the owner's calls within the scope are refused. `flags` are those
  * of `poly_spawn_as`.
- *
- *     poly_scope scope;
- *     poly_scope_open(&scope, deadline);
- *     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
- *     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
- *     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
  *
  * With `fiber` not NULL, `*fiber` becomes its name. It can be joined for its result until the scope is closed, and
  * need not be.
@@ -1006,6 +1094,26 @@ int64_t poly_channel_length(const poly_channel *channel);
 int poly_channel_free(poly_channel *channel);
 
 /**
+ * Waits for the first of several sends and receives, and does it: exactly one of them. If several need no waiting
+ * it is any of them, in turns. A case whose channel is closed has happened, too.
+ *
+ *     poly_case cases[2] = { { work, &item, POLY_CASE_RECV, 0 }, { results, result, POLY_CASE_SEND, 0 } };
+ *     switch (poly_select(cases, 2, deadline)) {
+ *     case 0: ...  // cases[0].result is 0 and the item is in `item`, or -EPIPE
+ *     case 1: ...  // cases[1].result is 0 and the receiver has `result`, or -EPIPE
+ *     case -ETIMEDOUT: ...
+ *     }
+ *
+ * Suspends, or blocks a plain thread, until `deadline`, which may be `POLY_FOREVER`; with 0 it does not wait.
+ * Any thread.
+ * Returns the index of the case, whose `result` says more; -EAGAIN with the deadline 0 if none needs no waiting;
+ * -ETIMEDOUT, -ECANCELED; -EINVAL if no case has a channel, or one makes no sense; -POLY_EFORKED. Since 2.0.
+ */
+int poly_select(poly_case *cases,
+                size_t count,
+                uint64_t deadline);
+
+/**
  * Takes a lock, waiting for it if need be. It passes from owner to owner in the order in which they
  * asked. Who ends without giving it back keeps it for ever.
  *
@@ -1112,6 +1220,91 @@ int poly_event_reset(poly_event *event);
  * Returns 1 or 0. Since 2.0.
  */
 int poly_event_is_set(const poly_event *event);
+
+/**
+ * Takes a lock to read, with others who read, waiting if need be. Who asks behind one that waits to write waits,
+ * too: so nobody waits for ever, but who reads already must not ask again.
+ *
+ * Suspends, or blocks a plain thread, while another has it to write or has asked before. Any thread.
+ * Returns 0; -EDEADLK if the caller has it to write; -ECANCELED, -ETIMEDOUT, -POLY_EFORKED. Since 2.0.
+ */
+int poly_rwlock_read(poly_rwlock *lock);
+
+/**
+ * Takes a lock to write, alone, waiting if need be.
+ *
+ * Suspends, or blocks a plain thread, while another has it. Any thread.
+ * Returns 0; -EDEADLK if the caller has it to write already; -ECANCELED, -ETIMEDOUT, -POLY_EFORKED. Since 2.0.
+ */
+int poly_rwlock_write(poly_rwlock *lock);
+
+/**
+ * Takes a lock to read if nobody has it to write.
+ *
+ * Never suspends. Any thread.
+ * Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_rwlock_try_read(poly_rwlock *lock);
+
+/**
+ * Takes a lock to write if nobody has it.
+ *
+ * Never suspends. Any thread.
+ * Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_rwlock_try_write(poly_rwlock *lock);
+
+/**
+ * Gives a lock back, whichever way the caller has it.
+ *
+ * Never suspends. Who has the lock.
+ * Returns 0; -EPERM if nobody reads and the caller does not write; -POLY_EFORKED. Since 2.0.
+ */
+int poly_rwlock_unlock(poly_rwlock *lock);
+
+/**
+ * Has `callback(argument)` called if that has not happened yet, and waits until it has returned, whoever calls it.
+ *
+ * Suspends, or blocks a plain thread, while another calls it. Any thread.
+ * Returns 0; -EDEADLK in the callback itself; -ECANCELED or -ETIMEDOUT if the wait was ended;
+ * -EINVAL, -POLY_EFORKED. Since 2.0.
+ */
+int poly_once_run(poly_once *once,
+                  poly_callback callback,
+                  void *argument);
+
+/**
+ * Says that `more` things are to be done, or have been done where it is negative. Whoever waits goes on once
+ * nothing is left.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -EINVAL if more were done than there were to do; -EOVERFLOW, -POLY_EFORKED. Since 2.0.
+ */
+int poly_wait_group_add(poly_wait_group *group, int64_t more);
+
+/**
+ * Says that one thing is done.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -EINVAL if nothing was to be done; -POLY_EFORKED. Since 2.0.
+ */
+int poly_wait_group_done(poly_wait_group *group);
+
+/**
+ * Waits until nothing is left to be done.
+ *
+ * Suspends, or blocks a plain thread, while something is. Any thread.
+ * Returns 0, -ECANCELED, -ETIMEDOUT, -POLY_EFORKED. Since 2.0.
+ */
+int poly_wait_group_wait(poly_wait_group *group);
+
+/**
+ * Asks whether nothing is left to be done.
+ *
+ * Never suspends. Any thread.
+ * Returns 0, or -EAGAIN while something is; -POLY_EFORKED. Since 2.0.
+ */
+int poly_wait_group_try_wait(poly_wait_group *group);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -28,6 +28,7 @@ mod errno;
 mod family;
 mod fiber;
 mod foresight;
+mod inquiry;
 pub mod io;
 mod lock;
 mod name;
@@ -45,7 +46,7 @@ use std::{
     process, ptr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -67,6 +68,7 @@ pub use self::{
 };
 use self::{
     fiber::{FiberRef, Roams, Stage},
+    inquiry::Inquiry,
     park::push,
     spawn::Place,
     stack::Slab,
@@ -151,7 +153,9 @@ pub struct Runtime {
 /// What the workers of a runtime share.
 pub(crate) struct Shared {
     slab: &'static Slab,
-    stopping: AtomicBool,
+    /// What the workers are to heed: bits.
+    calls: AtomicU8,
+    inquiry: Inquiry,
     /// Held while a fiber is sent to a worker from outside, so that none is sent to one that has ended.
     gate: Mutex<()>,
     ended: Mutex<Ended>,
@@ -166,6 +170,11 @@ pub(crate) struct Shared {
     /// Set before the first fiber is. They live until all their threads have ended.
     workers: OnceLock<Box<[WorkerPtr]>>,
 }
+
+/// The runtime shuts down.
+const STOPPING: u8 = 1;
+/// Somebody asks what the fibers are doing.
+const ASKED: u8 = 2;
 
 /// Who wants a fiber.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +213,27 @@ pub struct Snapshot {
 
 impl Shared {
     fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.calls() & STOPPING != 0
+    }
+
+    #[inline]
+    fn calls(&self) -> u8 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Every worker is to tell what its fibers are doing.
+    fn ask(&self) {
+        self.calls.fetch_or(ASKED, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    fn asked_enough(&self) {
+        self.calls.fetch_and(!ASKED, Ordering::SeqCst);
+    }
+
+    /// The fibers that have not ended, as far as they can be seen.
+    fn fibers(&self) -> impl Iterator<Item = FiberRef> + '_ {
+        self.slab.fibers().filter(|&fiber| self.owns(fiber))
     }
 
     /// A fiber is to begin, where they are limited; `EAGAIN` if there are enough. Those of the library's own count,
@@ -285,7 +314,8 @@ impl Runtime {
         let (crew, places) = Crew::new(count);
         let shared = Arc::new(Shared {
             slab: stack::slab(class).map_err(StartError::Memory)?,
-            stopping: AtomicBool::new(false),
+            calls: AtomicU8::new(0),
+            inquiry: Inquiry::default(),
             gate: Mutex::default(),
             ended: Mutex::default(),
             all_ended: Condvar::new(),
@@ -447,8 +477,17 @@ impl Runtime {
     /// The fibers that have not ended, as far as they can be seen.
     pub fn fibers(&self) -> Result<Vec<FiberId>> {
         self.in_this_process()?;
-        let live = self.shared.slab.fibers().filter(|&fiber| self.shared.owns(fiber));
-        Ok(live.map(FiberRef::id).collect())
+        Ok(self.shared.fibers().map(FiberRef::id).collect())
+    }
+
+    /// What each of the fibers that have not ended is doing, a line each, for people: those that a shutdown waits
+    /// for, say. Waits for a fraction of a second at most, for workers that are busy.
+    pub fn report(&self) -> Result<String> {
+        self.in_this_process()?;
+        if self.shared.live() == 0 {
+            return Ok(String::new());
+        }
+        Ok(self.shared.inquiry.ask(&self.shared, self.here()))
     }
 
     /// How many workers it has.
@@ -495,7 +534,7 @@ impl Runtime {
 
     fn stop(&self) {
         let _open = lock(&self.shared.gate);
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.calls.fetch_or(STOPPING, Ordering::SeqCst);
         self.workers.iter().for_each(|worker| worker.inbox().wake());
     }
 

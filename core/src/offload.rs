@@ -127,6 +127,19 @@ pub(crate) fn allow_threads(most: usize) {
     Pool::of_this_process().most.store(most, Ordering::Relaxed);
 }
 
+/// Has a function called by a thread that is free for it, and nobody told; false where none is, and then it is not
+/// called.
+///
+/// # Safety
+/// The function may be called with the argument on any thread, at any time from now on.
+pub(crate) unsafe fn try_call(function: unsafe fn(*mut ()), argument: *mut ()) -> bool {
+    let results =
+        Results { finished: Mutex::default(), filled: AtomicBool::new(false), waker: Waker::nothing() };
+    let (key, op) = (OpKey::from_number(0), Op::Offload { function, argument });
+    let job = Job { key, op, state: AtomicU8::new(WAITING), results: Arc::new(results) };
+    Pool::of_this_process().try_push(Arc::new(job))
+}
+
 impl Results {
     fn put(&self, key: OpKey, result: i32) {
         lock(&self.finished).push((key, result));
@@ -232,6 +245,18 @@ impl Pool {
                 job.run();
             }
         }
+    }
+
+    /// [`push`](Self::push) where a thread is free, or can be had, to begin at once.
+    fn try_push(&'static self, job: Arc<Job>) -> bool {
+        {
+            let staff = lock(&self.staff);
+            if staff.idle <= self.jobs.len() && staff.threads >= self.most.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+        self.push(job);
+        true
     }
 
     fn work(&self) {

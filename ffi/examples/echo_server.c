@@ -114,6 +114,7 @@ int main(int argc, char **argv)
     poly_runtime *runtime;
     poly_counters counters = POLY_COUNTERS_INIT;
     sigset_t signals;
+    char backend[200];
     int error;
 
     memset(&server, 0, sizeof server);
@@ -141,11 +142,12 @@ int main(int argc, char **argv)
     if (error < 0)
         fprintf(stderr, "echo_server: %s\n", poly_strerror(error));
     poly_runtime_shutdown(runtime, POLY_FOREVER);
+    poly_runtime_describe(runtime, backend, sizeof backend);
     poly_stats(runtime, &counters);
-    printf("connections %lu operations %llu switches %llu turns %llu fibers %llu backend %s\n",
+    printf("connections %lu operations %llu switches %llu turns %llu fibers %llu backend %s",
            server.connections, (unsigned long long)counters.completed,
            (unsigned long long)counters.switches, (unsigned long long)counters.turns,
-           (unsigned long long)counters.fibers, poly_runtime_describe(runtime));
+           (unsigned long long)counters.fibers, backend);
     poly_runtime_free(runtime);
     close(server.listener);
     close(server.signals);

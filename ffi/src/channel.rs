@@ -2,14 +2,19 @@
 
 use std::ffi::{c_int, c_void};
 
-use polyphony_core::native::{Errno, Result, forks, sync::Channel};
+use polyphony_core::{
+    native::{
+        Errno, Result,
+        sync::{Case, Channel, select},
+    },
+    time::Time,
+};
 
 use crate::boundary::{call, done, look, put, wanted};
 
 /// A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
 pub struct poly_channel {
     items: Channel<Item>,
-    forks: u32,
 }
 
 /// What is sent: a pointer that the sender gives away.
@@ -19,13 +24,30 @@ struct Item(*mut c_void);
 unsafe impl Send for Item {}
 
 impl poly_channel {
-    /// The channel, unless it is the parent's and we are the child of a fork.
     unsafe fn look<'a>(channel: *const poly_channel) -> Result<&'a Channel<Item>> {
         // SAFETY: a channel lives until it is freed.
-        let channel = unsafe { look(channel) }?;
-        if channel.forks == forks() { Ok(&channel.items) } else { Err(Errno::FORKED) }
+        Ok(&unsafe { look(channel) }?.items)
     }
 }
+
+/// One of the sends and receives of `poly_select`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct poly_case {
+    /// The channel; NULL for a case that never happens.
+    pub channel: *mut poly_channel,
+    /// What is sent; or where what is received is put.
+    pub item: *mut c_void,
+    /// `POLY_CASE_SEND` or `POLY_CASE_RECV`.
+    pub operation: u32,
+    /// Of the case that has happened: 0, or -EPIPE if its channel is closed.
+    pub result: i32,
+}
+
+/// The case sends its item.
+pub const POLY_CASE_SEND: u32 = 1;
+/// The case receives an item.
+pub const POLY_CASE_RECV: u32 = 2;
 
 /// Makes a channel that holds `capacity` items: 0 hands each over in person, SIZE_MAX holds as many as
 /// there is memory for.
@@ -37,7 +59,7 @@ impl poly_channel {
 pub unsafe extern "C" fn poly_channel_new(capacity: usize, channel: *mut *mut poly_channel) -> c_int {
     done(|| {
         wanted(channel)?;
-        let made = Box::new(poly_channel { items: Channel::bounded(capacity), forks: forks() });
+        let made = Box::new(poly_channel { items: Channel::bounded(capacity) });
         // SAFETY: not null, and an output by the header's conventions.
         unsafe { put(channel, Box::into_raw(made)) }
     })
@@ -107,7 +129,7 @@ pub unsafe extern "C" fn poly_channel_try_recv(channel: *mut poly_channel, item:
 pub unsafe extern "C" fn poly_channel_close(channel: *mut poly_channel) -> c_int {
     done(|| {
         // SAFETY: a channel lives until it is freed.
-        let closed = unsafe { poly_channel::look(channel) }?.close();
+        let closed = unsafe { poly_channel::look(channel) }?.close()?;
         if closed { Ok(()) } else { Err(Errno::new(libc::EALREADY)) }
     })
 }
@@ -117,8 +139,12 @@ pub unsafe extern "C" fn poly_channel_close(channel: *mut poly_channel) -> c_int
 /// Never suspends. Any thread. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_channel_length(channel: *const poly_channel) -> i64 {
-    // SAFETY: a channel lives until it is freed.
-    call(|| Ok(unsafe { poly_channel::look(channel) }?.len() as i64))
+    call(|| {
+        // SAFETY: a channel lives until it is freed.
+        let items = unsafe { poly_channel::look(channel) }?;
+        items.is_ours()?;
+        Ok(items.len() as i64)
+    })
 }
 
 /// Frees a channel, and forgets the items that are in it: receive them first if they own anything. No
@@ -134,11 +160,61 @@ pub unsafe extern "C" fn poly_channel_free(channel: *mut poly_channel) -> c_int 
         }
         // SAFETY: a channel lives until it is freed.
         let known = unsafe { look(channel) }?;
-        if known.forks == forks() && !known.items.is_idle() {
+        if known.items.is_ours().is_ok() && !known.items.is_idle() {
             return Err(Errno::new(libc::EBUSY));
         }
         // SAFETY: it came from `poly_channel_new`, and by the header's conventions is freed once.
         drop(unsafe { Box::from_raw(channel) });
         Ok(0)
     })
+}
+
+/// Waits for the first of several sends and receives, and does it: exactly one of them. If several need no waiting
+/// it is any of them, in turns. A case whose channel is closed has happened, too.
+///
+///     poly_case cases[2] = { { work, &item, POLY_CASE_RECV, 0 }, { results, result, POLY_CASE_SEND, 0 } };
+///     switch (poly_select(cases, 2, deadline)) {
+///     case 0: ...  // cases[0].result is 0 and the item is in `item`, or -EPIPE
+///     case 1: ...  // cases[1].result is 0 and the receiver has `result`, or -EPIPE
+///     case -ETIMEDOUT: ...
+///     }
+///
+/// Suspends, or blocks a plain thread, until `deadline`, which may be `POLY_FOREVER`; with 0 it does not wait.
+/// Any thread.
+/// Returns the index of the case, whose `result` says more; -EAGAIN with the deadline 0 if none needs no waiting;
+/// -ETIMEDOUT, -ECANCELED; -EINVAL if no case has a channel, or one makes no sense; -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_select(cases: *mut poly_case, count: usize, deadline: u64) -> c_int {
+    call(|| {
+        // SAFETY: only whether it is null or misaligned is asked here.
+        unsafe { look(cases) }?;
+        // SAFETY: so many of the caller's, by the header's conventions.
+        let cases = unsafe { std::slice::from_raw_parts_mut(cases, count) };
+        let present: Vec<usize> = (0..count).filter(|&index| !cases[index].channel.is_null()).collect();
+        let mut asked = Vec::with_capacity(present.len());
+        for &index in &present {
+            // SAFETY: channels live until they are freed.
+            asked.push(unsafe { cases[index].read() }?);
+        }
+        let (chosen, result) = select(&mut asked, Time(deadline))?;
+        let case = &mut cases[present[chosen]];
+        if let Case::Receive(_, Some(item)) = &asked[chosen] {
+            // SAFETY: an output that is not null, which was asked above.
+            unsafe { put(case.item.cast(), item.0) }?;
+        }
+        case.result = result.map_or_else(|errno| -errno.number(), |()| 0);
+        Ok(present[chosen] as c_int)
+    })
+}
+
+impl poly_case {
+    unsafe fn read<'a>(&self) -> Result<Case<'a, Item>> {
+        // SAFETY: by the caller the channel lives until it is freed.
+        let channel = unsafe { poly_channel::look(self.channel) }?;
+        match self.operation {
+            POLY_CASE_SEND => Ok(Case::Send(channel, Some(Item(self.item)))),
+            POLY_CASE_RECV if !self.item.is_null() => Ok(Case::Receive(channel, None)),
+            _ => Err(Errno::new(libc::EINVAL)),
+        }
+    }
 }

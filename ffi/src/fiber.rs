@@ -174,6 +174,22 @@ pub unsafe extern "C" fn poly_offload(entry: poly_entry, argument: *mut c_void, 
     })
 }
 
+/// Has `entry(argument)` called on a thread of the pool of `poly_offload`, if one is free to begin at once, and does
+/// not wait for it. What it returns is lost: it tells by a channel, a wait group or an event, which such a thread may
+/// use like any other.
+///
+/// Never suspends. Any thread.
+/// Returns 0; -EAGAIN if every thread of the pool is taken, and then `entry` is not called; -EINVAL. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_try_offload(entry: poly_entry, argument: *mut c_void) -> c_int {
+    done(|| {
+        let call = Call::new(entry, argument)?;
+        native::io::try_offload(move || {
+            call.make();
+        })
+    })
+}
+
 /// Waits until a fiber has ended. `*result` becomes what its function returned; `result` may be NULL.
 ///
 /// A fiber is joined once: then its name names nobody. Suspends a fiber, blocks a plain thread.

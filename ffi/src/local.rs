@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use polyphony_core::native::{self, Errno, Key};
+use polyphony_core::native::{self, Errno, Key, Result};
 
 use crate::boundary::{done, put, wanted};
 
@@ -21,14 +21,18 @@ pub type poly_callback = Option<unsafe extern "C" fn(argument: *mut c_void)>;
 pub const POLY_MOST_LOCAL_KEYS: u32 = 1024;
 const _: () = assert!(POLY_MOST_LOCAL_KEYS as usize == Key::MOST);
 
-/// A value and its owner, for a callback.
-struct Callback(unsafe extern "C" fn(*mut c_void), *mut c_void);
+/// A call that will be made later, perhaps on another thread.
+pub(crate) struct Callback(unsafe extern "C" fn(*mut c_void), *mut c_void);
 
 // SAFETY: the caller gave the argument to whatever thread its fiber ends on.
 unsafe impl Send for Callback {}
 
 impl Callback {
-    fn make(self) {
+    pub(crate) fn new(callback: poly_callback, argument: *mut c_void) -> Result<Self> {
+        callback.map(|callback| Callback(callback, argument)).ok_or(Errno::new(libc::EINVAL))
+    }
+
+    pub(crate) fn make(self) {
         // SAFETY: the caller says that this may be called.
         unsafe { (self.0)(self.1) }
     }
@@ -78,7 +82,7 @@ pub extern "C" fn poly_local_get(key: poly_local_key) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub extern "C" fn poly_on_exit(callback: poly_callback, argument: *mut c_void) -> c_int {
     done(|| {
-        let callback = Callback(callback.ok_or(Errno::new(libc::EINVAL))?, argument);
+        let callback = Callback::new(callback, argument)?;
         native::on_exit(move || callback.make())
     })
 }

@@ -1,19 +1,19 @@
 //! Runtimes.
 
 use std::{
-    ffi::{CString, c_char, c_int},
+    ffi::{c_char, c_int},
     mem::size_of,
-    ptr,
     time::Duration,
 };
 
 use polyphony_core::{
     backend::any::Choice,
-    native::{self, Errno, FiberId, Options, Placement, Result, Runtime},
+    native::{self, Errno, FiberId, KeepErrno, Options, Placement, Result, Runtime},
+    time::Time,
 };
 
 use crate::{
-    boundary::{call, done_quietly, look, put, wanted},
+    boundary::{call, done_quietly, look, put, wanted, write_text},
     fiber::{Call, poly_entry, poly_fiber, text},
 };
 
@@ -40,7 +40,6 @@ const LARGEST_STRUCT: usize = 4096;
 /// Worker threads and the fibers that run on them. Usable from any thread; freed by `poly_runtime_free`.
 pub struct poly_runtime {
     runtime: Runtime,
-    description: CString,
 }
 
 /// How to make a runtime. Begin with `POLY_RUNTIME_OPTIONS_INIT` and change what you like; 0 is the default of
@@ -188,9 +187,8 @@ pub unsafe extern "C" fn poly_runtime_new(
             unsafe { poly_runtime_options::from_c(options)?.read() }?
         };
         let made = Runtime::new(options).map_err(|error| error.errno())?;
-        let description = CString::new(made.describe()).unwrap_or_default();
         // SAFETY: not null, and an output by the header's conventions.
-        unsafe { put(runtime, Box::into_raw(Box::new(poly_runtime { runtime: made, description }))) }
+        unsafe { put(runtime, Box::into_raw(Box::new(poly_runtime { runtime: made }))) }
     })
 }
 
@@ -219,17 +217,17 @@ pub unsafe extern "C" fn poly_runtime_run(
 /// Ends a runtime: takes no more fibers, cancels those that run, and waits until they have ended. From
 /// then on every blocking call of such a fiber answers -ECANCELED, not only the next one.
 ///
-/// Waits for at most `timeout` nanoseconds, or `POLY_FOREVER`. Blocks the thread; not for fibers of the
-/// same runtime. Any other thread.
-/// Returns 0; -ETIMEDOUT while fibers still run (`poly_runtime_fibers` names them; call again to wait longer); -EDEADLK in one of its own
-/// fibers; -POLY_EFORKED. Since 2.0.
+/// Waits until `deadline` at most, which may be `POLY_FOREVER`. Blocks the thread; not for fibers of the same
+/// runtime. Any other thread.
+/// Returns 0; -ETIMEDOUT while fibers still run: `poly_runtime_fibers` names them, `poly_runtime_describe` says what
+/// they wait for; call again to wait longer; -EDEADLK in one of its own fibers; -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, timeout: u64) -> c_int {
+pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, deadline: u64) -> c_int {
     done_quietly(|| {
         // SAFETY: a runtime lives until it is freed.
         let runtime = unsafe { look(runtime) }?;
-        let patience = (timeout != POLY_FOREVER).then(|| Duration::from_nanos(timeout));
-        runtime.runtime.shutdown(patience)
+        let left = deadline.saturating_sub(Time::monotonic().0);
+        runtime.runtime.shutdown((deadline != POLY_FOREVER).then(|| Duration::from_nanos(left)))
     })
 }
 
@@ -286,13 +284,34 @@ pub unsafe extern "C" fn poly_runtime_free(runtime: *mut poly_runtime) -> c_int 
     })
 }
 
-/// The backend of a runtime and how it was set up, for people: `io_uring (SINGLE_ISSUER DEFER_TASKRUN)`.
+/// Describes a runtime, for people: its backend and how that was set up, and a line for each fiber that has not
+/// ended: its name, and what it waits for.
 ///
-/// The text lives as long as the runtime. NULL for NULL. Never suspends. Any thread. Since 2.0.
+///     io_uring (SINGLE_ISSUER DEFER_TASKRUN)
+///     fiber 0x8000001 "accept" on worker 0: waits for the kernel: accept of descriptor 5
+///     fiber 0x8000002 "client" on worker 1: waits for an item in a channel, cancelled
+///
+/// As much as fits into `room` bytes is written to `text`, with a zero at its end; `text` may be NULL if `room` is 0.
+/// Asks each worker, and waits for a fraction of a second at most where one is busy: blocks the thread.
+/// Any thread.
+/// Returns the length of the whole text; -EINVAL, -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn poly_runtime_describe(runtime: *const poly_runtime) -> *const c_char {
-    // SAFETY: a runtime lives until it is freed.
-    unsafe { look(runtime) }.map_or(ptr::null(), |runtime| runtime.description.as_ptr())
+pub unsafe extern "C" fn poly_runtime_describe(
+    runtime: *const poly_runtime,
+    text: *mut c_char,
+    room: usize,
+) -> i64 {
+    let _keep = KeepErrno::new();
+    call(|| {
+        // SAFETY: a runtime lives until it is freed.
+        let runtime = &unsafe { look(runtime) }?.runtime;
+        let whole = format!("{}\n{}", runtime.describe(), runtime.report()?);
+        if room == 0 {
+            return Ok(whole.len() as i64);
+        }
+        // SAFETY: that much room, by the header's conventions.
+        unsafe { write_text(whole.as_bytes(), text, room) }
+    })
 }
 
 /// Reads the counters of a runtime. Set `counters->size` first.

@@ -13,7 +13,15 @@ use crate::{
 };
 
 /// A deadline and the children of a fiber, while they are in force. It lives in the caller's frame, and is closed
-/// before the frame is left. In C++ a guard does that, also where an exception passes:
+/// before the frame is left.
+///
+///     poly_scope scope;
+///     poly_scope_open(&scope, deadline);
+///     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
+///     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
+///     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
+///
+/// In C++ a guard does that, also where an exception passes:
 ///
 ///     struct Scope {
 ///         poly_scope scope;
@@ -60,12 +68,6 @@ pub unsafe extern "C" fn poly_scope_open(scope: *mut poly_scope, deadline: u64) 
 /// negative number other than -ECANCELED it has failed, and the scope is cancelled with that number as its
 /// result: its other children are cancelled, and the owner's calls within the scope are refused. `flags` are those
 /// of `poly_spawn_as`.
-///
-///     poly_scope scope;
-///     poly_scope_open(&scope, deadline);
-///     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
-///     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
-///     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
 ///
 /// With `fiber` not NULL, `*fiber` becomes its name. It can be joined for its result until the scope is closed, and
 /// need not be.

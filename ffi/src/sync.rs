@@ -1,10 +1,13 @@
-//! Mutexes, condition variables, semaphores, events: structs of the caller's, all zeros to begin with.
+//! Mutexes, condition variables, semaphores, events and the like: structs of the caller's, all zeros to begin with.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
-use polyphony_core::native::sync::{Condvar, Event, Mutex, Semaphore};
+use polyphony_core::native::sync::{Condvar, Event, Mutex, Once, RwLock, Semaphore, WaitGroup};
 
-use crate::boundary::{call, done, embedded};
+use crate::{
+    boundary::{call, done, embedded},
+    local::{Callback, poly_callback},
+};
 
 /// A lock that fibers wait for without holding their thread. All zeros is unlocked. Not copied or moved
 /// while in use; there is nothing to free.
@@ -36,6 +39,30 @@ pub struct poly_semaphore {
 #[repr(C)]
 #[derive(Debug)]
 pub struct poly_event {
+    /// Ours.
+    pub reserved: [u64; 4],
+}
+
+/// A lock for one who writes or many who read. All zeros is unlocked. Not copied or moved while in use.
+#[repr(C)]
+#[derive(Debug)]
+pub struct poly_rwlock {
+    /// Ours.
+    pub reserved: [u64; 6],
+}
+
+/// Something that is done once. All zeros is not yet. Not copied or moved while in use.
+#[repr(C)]
+#[derive(Debug)]
+pub struct poly_once {
+    /// Ours.
+    pub reserved: [u64; 4],
+}
+
+/// A count of things to be done. All zeros is nothing to be done. Not copied or moved while in use.
+#[repr(C)]
+#[derive(Debug)]
+pub struct poly_wait_group {
     /// Ours.
     pub reserved: [u64; 4],
 }
@@ -96,7 +123,7 @@ pub unsafe extern "C" fn poly_condition_wait(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_condition_signal(condition: *mut poly_condition) -> c_int {
     // SAFETY: as in `poly_mutex_lock`.
-    call(|| Ok(i32::from(unsafe { embedded::<_, Condvar>(condition) }?.notify_one())))
+    call(|| Ok(i32::from(unsafe { embedded::<_, Condvar>(condition) }?.notify_one()?)))
 }
 
 /// Wakes everybody who waits.
@@ -106,7 +133,7 @@ pub unsafe extern "C" fn poly_condition_signal(condition: *mut poly_condition) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_condition_broadcast(condition: *mut poly_condition) -> i64 {
     // SAFETY: as in `poly_mutex_lock`.
-    call(|| Ok(unsafe { embedded::<_, Condvar>(condition) }?.notify_all() as i64))
+    call(|| Ok(unsafe { embedded::<_, Condvar>(condition) }?.notify_all()? as i64))
 }
 
 /// Takes `permits`, all at once, waiting for them if need be. Whoever wants few does not overtake who has
@@ -157,7 +184,7 @@ pub unsafe extern "C" fn poly_event_wait(event: *mut poly_event) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_event_set(event: *mut poly_event) -> i64 {
     // SAFETY: as in `poly_mutex_lock`.
-    call(|| Ok(unsafe { embedded::<_, Event>(event) }?.set() as i64))
+    call(|| Ok(unsafe { embedded::<_, Event>(event) }?.set()? as i64))
 }
 
 /// Makes an event one that has not happened.
@@ -166,11 +193,8 @@ pub unsafe extern "C" fn poly_event_set(event: *mut poly_event) -> i64 {
 /// Returns 0. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_event_reset(event: *mut poly_event) -> c_int {
-    done(|| {
-        // SAFETY: as in `poly_mutex_lock`.
-        unsafe { embedded::<_, Event>(event) }?.reset();
-        Ok(())
-    })
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, Event>(event) }?.reset())
 }
 
 /// Asks whether an event is set.
@@ -180,5 +204,115 @@ pub unsafe extern "C" fn poly_event_reset(event: *mut poly_event) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_event_is_set(event: *const poly_event) -> c_int {
     // SAFETY: as in `poly_mutex_lock`.
-    call(|| Ok(i32::from(unsafe { embedded::<_, Event>(event) }?.is_set())))
+    call(|| Ok(i32::from(unsafe { embedded::<_, Event>(event) }?.is_set()?)))
+}
+
+/// Takes a lock to read, with others who read, waiting if need be. Who asks behind one that waits to write waits,
+/// too: so nobody waits for ever, but who reads already must not ask again.
+///
+/// Suspends, or blocks a plain thread, while another has it to write or has asked before. Any thread.
+/// Returns 0; -EDEADLK if the caller has it to write; -ECANCELED, -ETIMEDOUT, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_rwlock_read(lock: *mut poly_rwlock) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, RwLock>(lock) }?.read())
+}
+
+/// Takes a lock to write, alone, waiting if need be.
+///
+/// Suspends, or blocks a plain thread, while another has it. Any thread.
+/// Returns 0; -EDEADLK if the caller has it to write already; -ECANCELED, -ETIMEDOUT, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_rwlock_write(lock: *mut poly_rwlock) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, RwLock>(lock) }?.write())
+}
+
+/// Takes a lock to read if nobody has it to write.
+///
+/// Never suspends. Any thread.
+/// Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_rwlock_try_read(lock: *mut poly_rwlock) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, RwLock>(lock) }?.try_read())
+}
+
+/// Takes a lock to write if nobody has it.
+///
+/// Never suspends. Any thread.
+/// Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_rwlock_try_write(lock: *mut poly_rwlock) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, RwLock>(lock) }?.try_write())
+}
+
+/// Gives a lock back, whichever way the caller has it.
+///
+/// Never suspends. Who has the lock.
+/// Returns 0; -EPERM if nobody reads and the caller does not write; -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_rwlock_unlock(lock: *mut poly_rwlock) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, RwLock>(lock) }?.unlock())
+}
+
+/// Has `callback(argument)` called if that has not happened yet, and waits until it has returned, whoever calls it.
+///
+/// Suspends, or blocks a plain thread, while another calls it. Any thread.
+/// Returns 0; -EDEADLK in the callback itself; -ECANCELED or -ETIMEDOUT if the wait was ended;
+/// -EINVAL, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_once_run(
+    once: *mut poly_once,
+    callback: poly_callback,
+    argument: *mut c_void,
+) -> c_int {
+    done(|| {
+        let callback = Callback::new(callback, argument)?;
+        // SAFETY: as in `poly_mutex_lock`.
+        unsafe { embedded::<_, Once>(once) }?.run(|| callback.make())
+    })
+}
+
+/// Says that `more` things are to be done, or have been done where it is negative. Whoever waits goes on once
+/// nothing is left.
+///
+/// Never suspends. Any thread.
+/// Returns 0; -EINVAL if more were done than there were to do; -EOVERFLOW, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_wait_group_add(group: *mut poly_wait_group, more: i64) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, WaitGroup>(group) }?.add(more))
+}
+
+/// Says that one thing is done.
+///
+/// Never suspends. Any thread.
+/// Returns 0; -EINVAL if nothing was to be done; -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_wait_group_done(group: *mut poly_wait_group) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, WaitGroup>(group) }?.done())
+}
+
+/// Waits until nothing is left to be done.
+///
+/// Suspends, or blocks a plain thread, while something is. Any thread.
+/// Returns 0, -ECANCELED, -ETIMEDOUT, -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_wait_group_wait(group: *mut poly_wait_group) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, WaitGroup>(group) }?.wait())
+}
+
+/// Asks whether nothing is left to be done.
+///
+/// Never suspends. Any thread.
+/// Returns 0, or -EAGAIN while something is; -POLY_EFORKED. Since 2.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn poly_wait_group_try_wait(group: *mut poly_wait_group) -> c_int {
+    // SAFETY: as in `poly_mutex_lock`.
+    done(|| unsafe { embedded::<_, WaitGroup>(group) }?.try_wait())
 }

@@ -59,7 +59,7 @@ pub(crate) fn channel(workers: usize) -> f64 {
             there.send(n).unwrap();
             assert_eq!(back.recv(), Ok(n));
         }
-        there.close();
+        there.close().unwrap();
         other.unwrap().join().unwrap();
     })
 }

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     fiber::{Fiber, FiberRef},
-    stack,
+    lock, stack,
     worker::Worker,
 };
 
@@ -76,5 +76,6 @@ extern "C" fn in_child() {
     RUNNING.set(ptr::null());
     WORKER.set(ptr::null());
     FORKS.fetch_add(1, Ordering::Relaxed);
+    lock::begin_era();
     stack::forget_all();
 }

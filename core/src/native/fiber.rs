@@ -87,6 +87,8 @@ pub(crate) enum Ask {
     Perform(*const Op),
     /// Let go of this lock; somebody will wake me.
     Release(*const Lock),
+    /// Let go of these; one of several will wake me.
+    ReleaseAll(*const Vec<&'static Lock>),
     /// Nothing: this timer will wake me.
     Sleep(TimerKey),
 }

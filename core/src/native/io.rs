@@ -14,8 +14,12 @@ use std::{
 use super::{
     errno::{Errno, Result},
     perform,
+    plain::KeepErrno,
 };
-use crate::op::{Op, POSITION};
+use crate::{
+    offload,
+    op::{Op, POSITION},
+};
 
 pub use super::close;
 
@@ -124,6 +128,27 @@ pub fn offload<F: FnOnce() -> T + Send, T: Send>(function: F) -> Result<T> {
         std::mem::forget(panic); // dropping what it carries could panic again
         Errno::PANIC
     })
+}
+
+/// Has a function called on a thread of the offload pool that is free for it, and does not wait; `EAGAIN` where none
+/// is. Any thread. Its panic ends there.
+pub fn try_offload<F: FnOnce() + Send + 'static>(function: F) -> Result<()> {
+    unsafe fn run<F: FnOnce()>(function: *mut ()) {
+        // SAFETY: made by a box below, and called once.
+        let function = unsafe { Box::from_raw(function.cast::<F>()) };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(*function)) {
+            std::mem::forget(panic); // dropping what it carries could panic again
+        }
+    }
+    let _keep = KeepErrno::new();
+    let function = Box::into_raw(Box::new(function));
+    // SAFETY: the function may be sent, and is called once.
+    if unsafe { offload::try_call(run::<F>, function.cast()) } {
+        return Ok(());
+    }
+    // SAFETY: it was not called, so it is ours again.
+    drop(unsafe { Box::from_raw(function) });
+    Err(Errno::new(libc::EAGAIN))
 }
 
 /// A length as an operation has it: more than [`MOST`] is cut, as the kernel does.

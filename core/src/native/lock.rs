@@ -18,9 +18,23 @@ use std::{
     thread,
 };
 
+use super::errno::{Errno, Result};
+
 /// The lock without what it guards. All zeros is unlocked.
+///
+/// The lowest bit says that it is held. The others are 0, or say in which process it was taken last: what objects
+/// that users share guard, a forked child finds as its parent's threads have left it, held for ever perhaps.
 #[derive(Debug, Default)]
 pub(crate) struct Lock(AtomicU32);
+
+const HELD: u32 = 1;
+/// An unlocked lock of this process.
+static FREE: AtomicU32 = AtomicU32::new(2);
+
+/// This is the child of a fork: locks that were ever taken are the parent's.
+pub(crate) fn begin_era() {
+    FREE.fetch_add(2, Ordering::Relaxed);
+}
 
 impl Lock {
     #[inline]
@@ -30,10 +44,48 @@ impl Lock {
         }
     }
 
+    /// Takes a lock that this process has taken before.
+    pub(crate) fn lock_again(&self) {
+        let free = self.0.load(Ordering::Relaxed) & !HELD;
+        if self.0.compare_exchange(free, free | HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.contend_for(free).expect("this process has taken it before");
+        }
+    }
+
+    /// Takes a lock that another process may have taken: [`Errno::FORKED`] if it has.
+    #[inline]
+    fn enter(&self) -> Result<()> {
+        let free = FREE.load(Ordering::Relaxed);
+        match self.0.compare_exchange(free, free | HELD, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => self.contend_for(free),
+        }
+    }
+
     /// Lets go. Only for whoever holds the lock, or acts for its holder.
     #[inline]
     pub(crate) fn unlock(&self) {
-        self.0.store(0, Ordering::Release);
+        self.0.store(self.0.load(Ordering::Relaxed) & !HELD, Ordering::Release);
+    }
+
+    #[cold]
+    fn contend_for(&self, free: u32) -> Result<()> {
+        let mut spins = 0u32;
+        loop {
+            let word = self.0.load(Ordering::Relaxed);
+            // One that was never taken belongs to whoever takes it first.
+            if word == free || word == 0 {
+                let taken = self.0.compare_exchange(word, free | HELD, Ordering::Acquire, Ordering::Relaxed);
+                if taken.is_ok() {
+                    return Ok(());
+                }
+            } else if word != free | HELD {
+                return Err(Errno::FORKED);
+            }
+            spins += 1;
+            // The holder may have lost its processor: let it have ours.
+            if spins.is_multiple_of(64) { thread::yield_now() } else { std::hint::spin_loop() }
+        }
     }
 
     #[cold]
@@ -92,6 +144,14 @@ impl<T> Guarded<T> {
     pub(crate) fn lock(&self) -> Held<'_, T> {
         self.lock.lock();
         Held { guarded: self }
+    }
+
+    /// [`lock`](Self::lock) for what a forked child may meet: [`Errno::FORKED`] if its parent has ever taken it.
+    /// Either this is used for a lock, always, or the other.
+    #[inline]
+    pub(crate) fn enter(&self) -> Result<Held<'_, T>> {
+        self.lock.enter()?;
+        Ok(Held { guarded: self })
     }
 }
 

@@ -19,9 +19,10 @@ use std::{
     ptr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicPtr, Ordering},
     },
     thread::{self, Thread},
+    time::Duration,
 };
 
 use super::{
@@ -30,9 +31,10 @@ use super::{
     fiber::{Ask, FiberId, FiberRef, Parked, Stage},
     lock::{Held, Lock},
     plain::KeepErrno,
+    scope,
     worker::Worker,
 };
-use crate::inbox::Inbox;
+use crate::{inbox::Inbox, time::Time};
 
 /// One waiting call.
 pub(crate) struct Waiter {
@@ -58,11 +60,17 @@ pub(crate) enum What {
     Event,
     Sending,
     Receiving,
+    RwLock,
+    Once,
+    WaitGroup,
+    Select,
 }
 
 enum Who {
     Fiber(FiberRef),
     Thread(Thread),
+    /// Somebody who waits in several lists; whose choice lives as long as the waiting call.
+    Chooser(*const Choice),
 }
 
 impl Who {
@@ -72,7 +80,99 @@ impl Who {
     }
 }
 
+/// Somebody who waits in several lists, for the first that serves them.
+pub(crate) struct Choice {
+    who: Who,
+    /// The waiter that was served; null as long as none was.
+    served: AtomicPtr<Waiter>,
+    /// Why nobody serves it any more.
+    why: Cell<Errno>,
+    granted: AtomicBool,
+}
+
+/// Where a waiter would stand that was served: the wait was given up.
+const NOBODY: *mut Waiter = ptr::without_provenance_mut(align_of::<Waiter>());
+
+impl Choice {
+    pub(crate) fn new(fiber: Option<FiberRef>) -> Self {
+        Choice {
+            who: fiber.map_or_else(Who::this_thread, Who::Fiber),
+            served: AtomicPtr::new(ptr::null_mut()),
+            why: Cell::new(Errno::CANCELED),
+            granted: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it is that waiter that was served.
+    pub(crate) fn is_for(&self, waiter: &Waiter) -> bool {
+        ptr::eq(self.served.load(Ordering::Acquire), waiter)
+    }
+
+    /// Why nobody was.
+    pub(crate) fn why(&self) -> Errno {
+        self.why.get()
+    }
+
+    fn claim(&self, waiter: *const Waiter) -> bool {
+        let (open, taken) = (ptr::null_mut(), waiter.cast_mut());
+        self.served.compare_exchange(open, taken, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn give_up(&self, why: Errno) -> bool {
+        let given_up = self.claim(NOBODY);
+        if given_up {
+            self.why.set(why);
+        }
+        given_up
+    }
+}
+
 impl Waiter {
+    /// A waiter of somebody's who waits in several lists.
+    pub(crate) fn choosing(choice: &Choice, what: What, item: *mut ()) -> Self {
+        Waiter::new(Who::Chooser(choice), what, item)
+    }
+
+    #[inline(always)]
+    fn new(who: Who, what: What, item: *mut ()) -> Self {
+        Waiter {
+            next: Cell::new(ptr::null()),
+            previous: Cell::new(ptr::null()),
+            list: Cell::new(ptr::null()),
+            lock: Cell::new(ptr::null()),
+            who,
+            what,
+            item,
+            result: Cell::new(0),
+            granted: AtomicBool::new(false),
+        }
+    }
+
+    /// What the granting call has said.
+    pub(crate) fn result(&self) -> i32 {
+        self.result.get()
+    }
+
+    /// Whether it may be served: nobody else has served who waits. It was popped under its list's lock, and whoever
+    /// claims it grants it.
+    #[inline]
+    fn claim(&self) -> bool {
+        match self.who {
+            Who::Fiber(_) | Who::Thread(_) => true,
+            // SAFETY: a chooser unlinks its waiters, under the locks of their lists, before its choice goes.
+            Who::Chooser(choice) => unsafe { (*choice).claim(self) },
+        }
+    }
+
+    /// Takes it out of its list, if it is still there. With the list's lock held.
+    pub(crate) fn leave(&self) {
+        let list = self.list.get();
+        if !list.is_null() {
+            // SAFETY: a list lives as long as somebody is linked to it; its lock is held.
+            unsafe { (*list).unlink(self) };
+        }
+    }
+
     /// What the waiting call lends: where an item goes, or the item itself.
     pub(crate) fn item(&self) -> *mut () {
         self.item
@@ -85,14 +185,22 @@ impl Waiter {
 
     /// Whether somebody has granted what the waiter waits for.
     pub(crate) fn is_granted(&self) -> bool {
-        self.granted.load(Ordering::Acquire)
+        match self.who {
+            Who::Fiber(_) | Who::Thread(_) => self.granted.load(Ordering::Acquire),
+            // SAFETY: the waiting call, whose choice it is, has not returned.
+            Who::Chooser(choice) => unsafe { (*choice).granted.load(Ordering::Acquire) },
+        }
     }
 
     /// Takes the waiter out of its list, unless somebody has granted it already; says whether.
     pub(crate) fn give_up(&self, why: Errno) -> bool {
+        if let Who::Chooser(choice) = self.who {
+            // SAFETY: the waiting call, whose choice it is, has not returned. It unlinks its waiters itself.
+            return unsafe { (*choice).give_up(why) };
+        }
         // SAFETY: the waiting call has not returned, so the object that it waits for is alive.
         let lock = unsafe { &*self.lock.get() };
-        lock.lock();
+        lock.lock_again();
         let list = self.list.get();
         if !list.is_null() {
             // SAFETY: as above; the lock is held.
@@ -149,8 +257,20 @@ impl Waiters {
         Some(first)
     }
 
+    /// Takes out the waiter that came first of those that nobody has served elsewhere.
     #[inline]
-    fn push(&self, waiter: &Waiter) {
+    pub(crate) fn pop_claimed(&self) -> Option<*const Waiter> {
+        loop {
+            let first = self.pop()?;
+            // SAFETY: it was linked a moment ago, and the lock is held: its call waits, or waits for the lock.
+            if unsafe { (*first).claim() } {
+                return Some(first);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&self, waiter: &Waiter) {
         let last = self.last.replace(waiter);
         waiter.previous.set(last);
         waiter.list.set(self);
@@ -203,17 +323,7 @@ pub(crate) fn wait_as<T>(
     item: *mut (),
 ) -> i32 {
     let who = fiber.map_or_else(Who::this_thread, Who::Fiber);
-    let waiter = Waiter {
-        next: Cell::new(ptr::null()),
-        previous: Cell::new(ptr::null()),
-        list: Cell::new(ptr::null()),
-        lock: Cell::new(ptr::null()),
-        who,
-        what,
-        item,
-        result: Cell::new(0),
-        granted: AtomicBool::new(false),
-    };
+    let waiter = Waiter::new(who, what, item);
     list(&held).push(&waiter);
     let lock = held.keep();
     waiter.lock.set(lock);
@@ -234,6 +344,36 @@ fn block(waiter: &Waiter, lock: &Lock) {
     lock.unlock();
     while !waiter.is_granted() {
         thread::park();
+    }
+}
+
+/// Waits until one of the lists in which the caller stands serves it, or until a deadline where it is a plain
+/// thread. The locks of all of them are held; they are let go of here.
+#[allow(clippy::ptr_arg, reason = "the worker is told one word: where the vector stands")]
+pub(crate) fn choose(choice: &Choice, first: &Waiter, locks: &Vec<&'static Lock>, deadline: Time) {
+    match &choice.who {
+        Who::Fiber(fiber) => {
+            fiber.parked.set(Parked::Listed(first));
+            fiber.suspend(Ask::ReleaseAll(locks));
+        }
+        Who::Thread(_) => block_until(choice, locks, deadline),
+        Who::Chooser(_) => unreachable!("who chooses is a fiber or a thread"),
+    }
+}
+
+#[cold]
+fn block_until(choice: &Choice, locks: &[&Lock], deadline: Time) {
+    let _keep = KeepErrno::new();
+    locks.iter().for_each(|lock| lock.unlock());
+    while !choice.granted.load(Ordering::Acquire) {
+        let now = Time::monotonic();
+        if deadline == scope::FOREVER {
+            thread::park();
+        } else if now < deadline {
+            thread::park_timeout(Duration::from_nanos(deadline.0 - now.0));
+        } else if choice.give_up(Errno::TIMED_OUT) {
+            return;
+        }
     }
 }
 
@@ -273,7 +413,13 @@ pub(crate) unsafe fn grant_from(here: *const Worker, waiter: *const Waiter, resu
     // SAFETY: by the caller, the waiter's call still waits.
     let waiter = unsafe { &*waiter };
     waiter.result.set(result);
-    let wake = match &waiter.who {
+    let (who, granted) = match &waiter.who {
+        // SAFETY: it was claimed, so its call waits until it is granted below.
+        Who::Chooser(choice) => unsafe { (&(**choice).who, &(**choice).granted) },
+        who => (who, &waiter.granted),
+    };
+    let wake = match who {
+        Who::Chooser(_) => unreachable!("who chooses is a fiber or a thread"),
         Who::Fiber(fiber) => {
             let home = fiber.home.load(Ordering::Acquire);
             if ptr::eq(home, here) {
@@ -286,7 +432,7 @@ pub(crate) unsafe fn grant_from(here: *const Worker, waiter: *const Waiter, resu
         }
         Who::Thread(thread) => Wake::Thread(thread.clone()),
     };
-    waiter.granted.store(true, Ordering::Release);
+    granted.store(true, Ordering::Release);
     wake
 }
 

@@ -26,14 +26,18 @@ use std::{
 };
 
 use super::{
-    Shared, Whose,
+    ASKED, STOPPING, Shared, Whose,
     cancel::{self, interrupt, settle},
     current,
     descriptors::Descriptors,
     errno::{Errno, Result},
     family::Kin,
     fiber::{Ask, Fiber, FiberId, FiberRef, Parked, Roams, Standing},
-    foresight, lock, park,
+    foresight,
+    inquiry::describe,
+    lock,
+    lock::Lock,
+    park,
     plain::KeepErrno,
     scope::{self, Open},
     spawn::{Place, Placement},
@@ -74,8 +78,11 @@ pub(crate) struct Worker {
     /// Records for scopes.
     scopes: UnsafeCell<Vec<*mut Open>>,
     next_scope: Cell<u64>,
+    turns: Cell<usize>,
     running: Cell<*const Cell<*const Fiber>>,
     stopped: Cell<bool>,
+    /// The last inquiry that it has answered.
+    answered: Cell<u64>,
     /// Whether the runtime's fibers are counted.
     is_limited: bool,
     forks: u32,
@@ -122,8 +129,10 @@ impl Worker {
             vacant: UnsafeCell::default(),
             scopes: UnsafeCell::default(),
             next_scope: Cell::new(scope::first_serial()),
+            turns: Cell::new(0),
             running: Cell::new(ptr::null()),
             stopped: Cell::new(false),
+            answered: Cell::new(0),
             forks: current::forks(),
             describe,
         });
@@ -138,8 +147,9 @@ impl Worker {
     pub(crate) fn run(&self) {
         self.running.set(current::become_worker(self));
         loop {
-            if self.shared.is_stopping() && !self.stopped.replace(true) {
-                self.stop();
+            let calls = self.shared.calls();
+            if calls != 0 {
+                self.heed(calls);
             }
             if self.stopped.get() && self.shared.live() == 0 {
                 break;
@@ -195,13 +205,27 @@ impl Worker {
         T: Send + 'static,
     {
         if self.is_limited {
-            self.shared.admit(Whose::User)?;
+            return self.spawn_admitted(function, detached, placement, kin);
         }
-        let begun = self.begin(function, detached, placement, kin);
-        if self.is_limited && begun.is_err() {
-            self.shared.dismiss();
-        }
-        begun
+        self.begin(function, detached, placement, kin)
+    }
+
+    /// [`spawn_child`](Self::spawn_child) where fibers are counted.
+    #[cold]
+    #[inline(never)]
+    fn spawn_admitted<F, T>(
+        &self,
+        function: F,
+        detached: bool,
+        placement: Placement,
+        kin: *const Kin,
+    ) -> Result<FiberId>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.shared.admit(Whose::User)?;
+        self.begin(function, detached, placement, kin).inspect_err(|_| self.shared.dismiss())
     }
 
     /// Starts a fiber of the library's own, however many there are.
@@ -218,7 +242,7 @@ impl Worker {
         begun
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin<F, T>(
         &self,
         function: F,
@@ -287,6 +311,11 @@ impl Worker {
             Then::ReadyFirst => self.shard().ready_first(fiber),
             Then::Cancel(key) => self.shard().cancel(key),
         }
+    }
+
+    /// A number that grows; this thread only.
+    pub(crate) fn turn(&self) -> usize {
+        self.turns.replace(self.turns.get().wrapping_add(1))
     }
 
     /// A record for a scope that a fiber opens here, and its serial number.
@@ -394,6 +423,8 @@ impl Worker {
             }
             // SAFETY: the object that the fiber waits for lives until its call returns.
             Ask::Release(lock) => unsafe { (**lock).unlock() },
+            // SAFETY: as above; the locks stand on the fiber's stack, which stays while this thread is here.
+            Ask::ReleaseAll(locks) => release_all(unsafe { &**locks }),
             Ask::Sleep(timer) => fiber.parked.set(Parked::Asleep(*timer)),
         }
     }
@@ -459,6 +490,26 @@ impl Worker {
         }
     }
 
+    #[cold]
+    fn heed(&self, calls: u8) {
+        if calls & STOPPING != 0 && !self.stopped.replace(true) {
+            self.stop();
+        }
+        if calls & ASKED != 0 {
+            self.answer();
+        }
+    }
+
+    /// Tells what the fibers here are doing, once to each who asks. This thread only.
+    pub(crate) fn answer(&self) {
+        let _keep = KeepErrno::new();
+        let number = self.shared.inquiry.number();
+        if self.answered.replace(number) != number {
+            let fibers = self.shared.fibers().filter_map(|fiber| describe(fiber, self));
+            self.shared.inquiry.tell(number, fibers);
+        }
+    }
+
     /// The runtime shuts down: ends what every fiber waits for, now and from now on.
     ///
     /// Each worker does so for those that it has and tells the others of the rest: a fiber that moves
@@ -487,6 +538,13 @@ impl Worker {
         // SAFETY: made by boxes in `scope`, and nobody knows of them.
         scopes.drain(..).for_each(|open| drop(unsafe { Box::from_raw(open) }));
     }
+}
+
+/// Lets go of all locks under which a fiber has parked. Once the first is open the fiber can be woken, but by this
+/// very thread only: it is this worker's, so its stack stays as it is meanwhile.
+#[cold]
+fn release_all(locks: &[&Lock]) {
+    locks.iter().for_each(|lock| lock.unlock());
 }
 
 /// Adds one to a count that only this thread writes.

@@ -4,6 +4,8 @@ mod cancellation;
 mod deadlines;
 mod fibers;
 mod io;
+mod scopes;
+mod select;
 mod sync;
 mod workers;
 

@@ -9,7 +9,7 @@ use std::{
 
 use polyphony_core::native::{
     self, Errno, Options, Runtime, spawn,
-    sync::{Channel, Condvar, Event, Mutex, Semaphore},
+    sync::{Channel, Condvar, Event, Mutex, Once, RwLock, Semaphore, WaitGroup},
     yield_now,
 };
 
@@ -32,7 +32,7 @@ fn items_arrive_in_the_order_in_which_they_were_sent_whatever_the_capacity() {
             };
             let heard: Vec<i32> = std::iter::from_fn(|| channel.recv().ok().map(|item| *item)).collect();
             assert_eq!(heard, Vec::from_iter(0..1000));
-            assert_eq!(sender.join(), Ok(true));
+            assert_eq!(sender.join(), Ok(Ok(true)));
             assert_eq!(channel.recv(), Err(Errno::CLOSED));
         });
     }
@@ -103,8 +103,8 @@ fn closing_tells_senders_and_receivers_and_what_is_in_the_channel_can_still_be_r
             spawn(move || empty.recv()).unwrap()
         };
         yield_now().unwrap();
-        assert!(full.close() && empty.close());
-        assert!(!full.close());
+        assert_eq!((full.close(), empty.close()), (Ok(true), Ok(true)));
+        assert_eq!(full.close(), Ok(false));
         let refused = sender.join().unwrap();
         assert_eq!((refused.item, refused.errno), (2, Errno::CLOSED));
         assert_eq!(receiver.join(), Ok(Err(Errno::CLOSED)));
@@ -152,7 +152,7 @@ fn every_item_is_received_once_between_threads_and_fibers_that_are_cancelled() {
             receivers.iter().for_each(|receiver| receiver.cancel().unwrap());
         }
     });
-    channel.close();
+    channel.close().unwrap();
     receivers.into_iter().for_each(|receiver| receiver.join().unwrap());
     assert_eq!(count.load(Ordering::SeqCst), ITEMS);
     assert_eq!(sum.load(Ordering::SeqCst), ITEMS * (ITEMS - 1) / 2);
@@ -250,9 +250,9 @@ fn a_condition_that_is_cancelled_holds_its_mutex_again_and_leaves_the_notificati
         });
         yield_now().unwrap();
         waiters[0].cancel().unwrap();
-        assert!(shared.1.notify_one());
-        assert_eq!(shared.1.notify_all(), 1);
-        assert!(!shared.1.notify_one());
+        assert_eq!(shared.1.notify_one(), Ok(true));
+        assert_eq!(shared.1.notify_all(), Ok(1));
+        assert_eq!(shared.1.notify_one(), Ok(false));
         let waited = waiters.map(|waiter| waiter.join().unwrap());
         assert_eq!(waited, [Err(Errno::CANCELED), Ok(()), Ok(())]);
         assert_eq!(shared.1.wait(&shared.0), Err(Errno::new(libc::EPERM)));
@@ -290,10 +290,10 @@ fn an_event_lets_everybody_pass_once_it_is_set() {
             spawn(move || event.wait()).unwrap()
         });
         yield_now().unwrap();
-        assert_eq!(event.set(), 3);
+        assert_eq!(event.set(), Ok(3));
         assert_eq!(event.wait(), Ok(()));
-        event.reset();
-        assert!(!event.is_set());
+        event.reset().unwrap();
+        assert_eq!(event.is_set(), Ok(false));
         assert_eq!(waiters.map(|waiter| waiter.join()), [Ok(Ok(())); 3]);
         assert_eq!(
             native::within(std::time::Duration::from_millis(1), || event.wait()).0,
@@ -334,7 +334,7 @@ fn an_item_goes_round_between_two_runtimes_whatever_is_cancelled() {
             send(&there, n);
             assert_eq!(persist(&back), Ok(n + 1));
         }
-        there.close();
+        there.close().unwrap();
     });
     let (echo, driver) = (echo.unwrap(), driver.unwrap());
     while echo.cancel().is_ok() && driver.cancel().is_ok() && !is_over(&runtimes[1]) {
@@ -347,4 +347,170 @@ fn an_item_goes_round_between_two_runtimes_whatever_is_cancelled() {
 /// Whether nothing but a joinable result is left of a runtime's fibers.
 fn is_over(runtime: &Runtime) -> bool {
     runtime.snapshot().unwrap().fibers == 0
+}
+
+#[test]
+fn readers_go_together_and_nobody_overtakes_a_writer() {
+    in_a_fiber(|| {
+        let lock = Arc::new(RwLock::new());
+        let order = Arc::new(std::sync::Mutex::new(String::new()));
+        let wants = |writes: bool, letter: char| {
+            let (lock, order) = (lock.clone(), order.clone());
+            spawn(move || {
+                if writes {
+                    lock.write()?
+                } else {
+                    lock.read()?
+                }
+                order.lock().unwrap().push(letter);
+                yield_now()?;
+                lock.unlock()
+            })
+            .unwrap()
+        };
+        lock.read().unwrap();
+        let fibers = [(false, 'a'), (true, 'W'), (false, 'b'), (false, 'c'), (true, 'X')];
+        let fibers = fibers.map(|(writes, letter)| wants(writes, letter));
+        yield_now().unwrap();
+        assert_eq!(*order.lock().unwrap(), "a");
+        assert_eq!(lock.try_write(), Err(Errno::new(libc::EBUSY)));
+        // The writer gives up: who stood behind it need not wait any longer.
+        fibers[1].cancel().unwrap();
+        (0..2).for_each(|_| yield_now().unwrap());
+        assert_eq!(*order.lock().unwrap(), "abc");
+        lock.unlock().unwrap();
+        let joined: Vec<_> = fibers.into_iter().map(|fiber| fiber.join().unwrap()).collect();
+        assert_eq!(joined, [Ok(()), Err(Errno::CANCELED), Ok(()), Ok(()), Ok(())]);
+        assert_eq!(*order.lock().unwrap(), "abcX");
+        assert!(lock.is_free());
+        lock.write().unwrap();
+        assert_eq!(lock.read(), Err(Errno::new(libc::EDEADLK)));
+        assert_eq!(lock.write(), Err(Errno::new(libc::EDEADLK)));
+        assert_eq!(lock.try_read(), Err(Errno::new(libc::EBUSY)));
+        lock.unlock().unwrap();
+        assert_eq!(lock.unlock(), Err(Errno::new(libc::EPERM)));
+    });
+}
+
+/// Threads and fibers of two workers read and write; some waits are cancelled or run out of time.
+#[test]
+fn a_writer_is_alone_among_threads_and_fibers() {
+    struct Pair(Cell<u64>, Cell<u64>);
+    // SAFETY: the test writes under the lock only; that is what it tests.
+    unsafe impl Sync for Pair {}
+    let _watched = watched();
+    let runtime = Runtime::new(Options::with_workers(2)).unwrap();
+    let shared = Arc::new((RwLock::new(), Pair(Cell::new(0), Cell::new(0))));
+    let work = |shared: &(RwLock, Pair), seed: u64| {
+        let mut written = 0;
+        for n in 0..1500 {
+            let writes = (n + seed) % 3 == 0;
+            let span = std::time::Duration::from_micros((n + seed) % 20);
+            let take = || if writes { shared.0.write() } else { shared.0.read() };
+            if (if n % 4 == 0 { native::within(span, take).0 } else { take() }).is_err() {
+                continue;
+            }
+            assert_eq!(shared.1.0.get(), shared.1.1.get());
+            if writes {
+                shared.1.0.set(shared.1.0.get() + 1);
+                let _ = yield_now();
+                shared.1.1.set(shared.1.1.get() + 1);
+                written += 1;
+            }
+            shared.0.unlock().unwrap();
+        }
+        written
+    };
+    let fibers: Vec<_> = (0..4)
+        .map(|seed| {
+            let shared = shared.clone();
+            runtime.spawn(move || work(&shared, seed)).unwrap()
+        })
+        .collect();
+    let mut written: u64 = thread::scope(|scope| {
+        let threads = [5, 6].map(|seed| {
+            scope.spawn({
+                let shared = &shared;
+                move || work(shared, seed)
+            })
+        });
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            fibers.iter().for_each(|fiber| fiber.cancel().unwrap());
+            thread::yield_now();
+        }
+        threads.map(|thread| thread.join().unwrap()).iter().sum()
+    });
+    written += fibers.into_iter().map(|fiber| fiber.join().unwrap()).sum::<u64>();
+    assert_eq!((shared.1.0.get(), shared.1.1.get()), (written, written));
+    assert!(shared.0.is_free());
+}
+
+#[test]
+fn a_thing_is_done_once_and_everybody_waits_until_it_is() {
+    in_a_fiber(|| {
+        let shared = Arc::new((Once::new(), AtomicU64::new(0)));
+        let fibers: Vec<_> = (0..5)
+            .map(|_| {
+                let shared = shared.clone();
+                spawn(move || {
+                    let done = shared.0.run(|| {
+                        yield_now().unwrap();
+                        assert_eq!(shared.0.run(|| ()), Err(Errno::new(libc::EDEADLK)));
+                        shared.1.fetch_add(1, Ordering::SeqCst);
+                    });
+                    (done, shared.1.load(Ordering::SeqCst))
+                })
+                .unwrap()
+            })
+            .collect();
+        yield_now().unwrap();
+        fibers[3].cancel().unwrap();
+        let joined: Vec<_> = fibers.into_iter().map(|fiber| fiber.join().unwrap()).collect();
+        assert_eq!(joined[3].0, Err(Errno::CANCELED));
+        assert!([0, 1, 2, 4].iter().all(|&n| joined[n] == (Ok(()), 1)));
+        assert_eq!(shared.0.is_done(), Ok(true));
+    });
+}
+
+#[test]
+fn who_panics_has_not_done_it_and_the_next_does() {
+    in_a_fiber(|| {
+        let once = Arc::new(Once::new());
+        let first = once.clone();
+        let first = spawn(move || {
+            first.run(|| {
+                yield_now().unwrap();
+                std::panic::resume_unwind(Box::new("not done"));
+            })
+        })
+        .unwrap();
+        let second = once.clone();
+        let second = spawn(move || second.run(|| ())).unwrap();
+        assert_eq!(first.join(), Err(Errno::PANIC));
+        assert_eq!(second.join(), Ok(Ok(())));
+        assert_eq!(once.is_done(), Ok(true));
+    });
+}
+
+#[test]
+fn a_wait_group_lets_everybody_pass_once_nothing_is_left_to_do() {
+    in_a_fiber(|| {
+        let group = Arc::new(WaitGroup::new());
+        assert_eq!((group.wait(), group.try_wait()), (Ok(()), Ok(())));
+        assert_eq!(group.done(), Err(Errno::new(libc::EINVAL)));
+        group.add(2).unwrap();
+        let waiters = [(); 3].map(|()| {
+            let group = group.clone();
+            spawn(move || group.wait()).unwrap()
+        });
+        yield_now().unwrap();
+        assert_eq!(group.try_wait(), Err(AGAIN));
+        group.done().unwrap();
+        waiters[1].cancel().unwrap();
+        group.done().unwrap();
+        assert_eq!(waiters.map(|waiter| waiter.join().unwrap()), [Ok(()), Err(Errno::CANCELED), Ok(())]);
+        group.add(i64::MAX).unwrap();
+        group.add(i64::MAX).unwrap();
+        assert_eq!(group.add(2), Err(Errno::new(libc::EOVERFLOW)));
+    });
 }

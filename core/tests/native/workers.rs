@@ -375,7 +375,7 @@ fn hand_over_items(seed: u64, capacity: usize) {
     })
     .unwrap();
     sending.into_iter().for_each(|fiber| fiber.join().unwrap());
-    channel.close();
+    channel.close().unwrap();
     receiving.into_iter().for_each(|fiber| fiber.join().unwrap());
     rest.join().unwrap();
     let times: Vec<usize> = ledger.iter().map(|times| times.load(SeqCst)).collect();

@@ -43,7 +43,7 @@ static void nothing_works_without_objects(void)
     GIVES(-EINVAL, poly_runtime_run(NULL, identity, NULL, NULL));
     GIVES(-EINVAL, poly_runtime_shutdown(NULL, 0));
     GIVES(-EINVAL, poly_stats(NULL, &counters));
-    CHECK(poly_runtime_describe(NULL) == NULL);
+    GIVES(-EINVAL, poly_runtime_describe(NULL, NULL, 0));
     GIVES(-EINVAL, poly_self(NULL));
 }
 
@@ -106,7 +106,8 @@ static void a_shutdown_is_final(void)
     poly_fiber fiber;
     int64_t result = 0;
     GIVES(0, poly_runtime_new(NULL, &runtime));
-    CHECK(strlen(poly_runtime_describe(runtime)) > 0);
+    CHECK(poly_runtime_describe(runtime, NULL, 0) > 0);
+    GIVES(-EINVAL, poly_runtime_describe(runtime, NULL, 1));
     GIVES(0, poly_spawn(runtime, sleep_long, NULL, &fiber));
     GIVES(0, poly_runtime_run(runtime, identity, NULL, NULL));
     GIVES(0, poly_runtime_shutdown(runtime, POLY_FOREVER));

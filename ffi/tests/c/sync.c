@@ -34,6 +34,177 @@ static void nothing_works_without_objects(void)
     GIVES(-EINVAL, poly_event_is_set(NULL));
 }
 
+static poly_rwlock rwlock = POLY_RWLOCK_INIT;
+static poly_once once = POLY_ONCE_INIT;
+static poly_wait_group group = POLY_WAIT_GROUP_INIT;
+
+static void nor_do_the_others(void)
+{
+    poly_case none;
+    memset(&none, 0, sizeof none);
+    GIVES(-EINVAL, poly_rwlock_read(NULL));
+    GIVES(-EINVAL, poly_rwlock_write(NULL));
+    GIVES(-EINVAL, poly_rwlock_try_read(NULL));
+    GIVES(-EINVAL, poly_rwlock_try_write(NULL));
+    GIVES(-EINVAL, poly_rwlock_unlock(NULL));
+    GIVES(-EINVAL, poly_once_run(NULL, NULL, NULL));
+    GIVES(-EINVAL, poly_once_run(&once, NULL, NULL));
+    GIVES(-EINVAL, poly_wait_group_add(NULL, 1));
+    GIVES(-EINVAL, poly_wait_group_done(NULL));
+    GIVES(-EINVAL, poly_wait_group_wait(NULL));
+    GIVES(-EINVAL, poly_wait_group_try_wait(NULL));
+    GIVES(-EINVAL, poly_select(NULL, 1, 0));
+    GIVES(-EINVAL, poly_select(&none, 1, 0));
+    GIVES(-EINVAL, poly_try_offload(NULL, NULL));
+}
+
+static int64_t write_alone(void *argument)
+{
+    int error = poly_rwlock_write(&rwlock);
+    UNUSED(argument);
+    return error < 0 ? error : poly_rwlock_unlock(&rwlock);
+}
+
+static int64_t readers_and_writers(void *argument)
+{
+    poly_fiber writer;
+    int64_t result = -1;
+    UNUSED(argument);
+    GIVES(0, poly_rwlock_read(&rwlock));
+    GIVES(0, poly_rwlock_try_read(&rwlock));
+    GIVES(-EBUSY, poly_rwlock_try_write(&rwlock));
+    GIVES(0, poly_spawn(NULL, write_alone, NULL, &writer));
+    GIVES(0, poly_yield());
+    GIVES(0, poly_rwlock_unlock(&rwlock));
+    GIVES(0, poly_rwlock_unlock(&rwlock));
+    GIVES(0, poly_join(writer, &result));
+    CHECK(result == 0);
+    GIVES(0, poly_rwlock_try_write(&rwlock));
+    GIVES(-EDEADLK, poly_rwlock_read(&rwlock));
+    GIVES(-EDEADLK, poly_rwlock_write(&rwlock));
+    GIVES(0, poly_rwlock_unlock(&rwlock));
+    GIVES(-EPERM, poly_rwlock_unlock(&rwlock));
+    return 0;
+}
+
+static void count_up(void *count)
+{
+    GIVES(-EDEADLK, poly_once_run(&once, count_up, count));
+    GIVES(0, poly_yield());
+    ++*(int *)count;
+}
+
+static int64_t do_it_once(void *count)
+{
+    GIVES(0, poly_once_run(&once, count_up, count));
+    return *(int *)count;
+}
+
+static int64_t work_of_a_group(void *argument)
+{
+    UNUSED(argument);
+    GIVES(0, poly_wait_group_done(&group));
+    return 0;
+}
+
+static int64_t block_a_thread(void *event)
+{
+    CHECK(poly_event_wait((poly_event *)event) == 0);
+    return poly_wait_group_done(&group);
+}
+
+static int64_t once_and_all_together(void *argument)
+{
+    poly_fiber fibers[3];
+    int64_t result = 0;
+    int count = 0, each, started = 0;
+    poly_event release = POLY_EVENT_INIT;
+    UNUSED(argument);
+    for (each = 0; each < 3; each++)
+        GIVES(0, poly_spawn(NULL, do_it_once, &count, &fibers[each]));
+    for (each = 0; each < 3; each++) {
+        GIVES(0, poly_join(fibers[each], &result));
+        CHECK(result == 1);
+    }
+    GIVES(-EINVAL, poly_wait_group_done(&group));
+    GIVES(0, poly_wait_group_try_wait(&group));
+    GIVES(0, poly_wait_group_add(&group, 4));
+    GIVES(-EAGAIN, poly_wait_group_try_wait(&group));
+    for (each = 0; each < 3; each++)
+        GIVES(0, poly_spawn(NULL, work_of_a_group, NULL, NULL));
+    GIVES(0, poly_try_offload(work_of_a_group, NULL));
+    CHECK(poly_wait_group_wait(&group) == 0);
+    /* Every thread of the pool is taken, and then no more begin. */
+    do {
+        GIVES(0, poly_wait_group_add(&group, 1));
+        started++;
+    } while (poly_try_offload(block_a_thread, &release) == 0);
+    GIVES(0, poly_wait_group_done(&group));
+    GIVES(-EAGAIN, poly_try_offload(block_a_thread, &release));
+    CHECK(started > 1 && poly_event_set(&release) >= 0);
+    CHECK(poly_wait_group_wait(&group) == 0);
+    return 0;
+}
+
+static int64_t select_one(void *argument)
+{
+    poly_channel **two = (poly_channel **)argument;
+    void *item = NULL;
+    poly_case cases[3];
+    int chosen;
+    memset(cases, 0, sizeof cases);
+    cases[1].channel = two[0];
+    cases[1].operation = POLY_CASE_RECV;
+    cases[1].item = &item;
+    cases[2].channel = two[1];
+    cases[2].operation = POLY_CASE_SEND;
+    cases[2].item = (void *)5;
+    chosen = poly_select(cases, 3, POLY_FOREVER);
+    return chosen < 0 ? chosen : chosen * 100 + (cases[chosen].result < 0 ? 99 : (int64_t)(intptr_t)item);
+}
+
+static int64_t selects(void *argument)
+{
+    poly_channel *two[2];
+    poly_case wrong;
+    poly_fiber fiber;
+    int64_t result = 0;
+    void *item = NULL;
+    UNUSED(argument);
+    memset(&wrong, 0, sizeof wrong);
+    GIVES(0, poly_channel_new(0, &two[0]));
+    GIVES(0, poly_channel_new(0, &two[1]));
+    wrong.channel = two[0];
+    GIVES(-EINVAL, poly_select(&wrong, 1, 0));
+    wrong.operation = POLY_CASE_RECV;
+    GIVES(-EINVAL, poly_select(&wrong, 1, 0));
+    wrong.item = &item;
+    GIVES(-EAGAIN, poly_select(&wrong, 1, 0));
+    GIVES(-ETIMEDOUT, poly_select(&wrong, 1, poly_now() + MILLI));
+    GIVES(0, poly_spawn(NULL, select_one, two, &fiber));
+    GIVES(0, poly_channel_send(two[0], (void *)7));
+    GIVES(0, poly_join(fiber, &result));
+    CHECK(result == 107);
+    GIVES(0, poly_spawn(NULL, select_one, two, &fiber));
+    GIVES(0, poly_channel_recv(two[1], &item));
+    CHECK(item == (void *)5);
+    GIVES(0, poly_join(fiber, &result));
+    CHECK(result == 200);
+    GIVES(0, poly_spawn(NULL, select_one, two, &fiber));
+    GIVES(0, poly_yield());
+    GIVES(0, poly_cancel(fiber));
+    GIVES(0, poly_join(fiber, &result));
+    CHECK(result == -ECANCELED);
+    GIVES(0, poly_spawn(NULL, select_one, two, &fiber));
+    GIVES(0, poly_yield());
+    GIVES(0, poly_channel_close(two[1]));
+    GIVES(0, poly_join(fiber, &result));
+    CHECK(result == 299);
+    GIVES(0, poly_channel_free(two[0]));
+    GIVES(0, poly_channel_free(two[1]));
+    return 0;
+}
+
 static int64_t receive(void *argument)
 {
     void *item = NULL;
@@ -190,7 +361,11 @@ static void threads_receive_too(void)
 int main(void)
 {
     nothing_works_without_objects();
+    nor_do_the_others();
     in_a_fiber(channels);
+    in_a_fiber(selects);
+    in_a_fiber(readers_and_writers);
+    in_a_fiber(once_and_all_together);
     in_a_fiber(mutexes_and_conditions);
     in_a_fiber(semaphores_and_events);
     threads_receive_too();

@@ -1,6 +1,8 @@
 /* Several workers: where fibers run, what moves, and work that blocks. */
 #include "check.h"
 
+#include <fcntl.h>
+
 enum { WORKERS = 2, FIBERS = 200 };
 
 static poly_runtime *several;
@@ -162,9 +164,85 @@ static int64_t body(void *argument)
     return 0;
 }
 
+static poly_channel *nothing_comes;
+static poly_wait_group group = POLY_WAIT_GROUP_INIT;
+
+static int64_t receives(void *argument)
+{
+    void *item;
+    UNUSED(argument);
+    GIVES(0, poly_wait_group_done(&group));
+    return poly_channel_recv(nothing_comes, &item);
+}
+
+static int64_t reads(void *argument)
+{
+    char byte;
+    GIVES(0, poly_wait_group_done(&group));
+    GIVES(0, poly_shield_raise());
+    return poly_read(*(int *)argument, &byte, 1);
+}
+
+static int64_t joins(void *argument)
+{
+    GIVES(0, poly_wait_group_done(&group));
+    return poly_join(*(poly_fiber *)argument, NULL);
+}
+
+/* Asks until a line is among what is said: a fiber says that it is about to wait, and waits a moment later. */
+static void is_told(const char *line)
+{
+    char text[2000], few[4];
+    int64_t length;
+    do {
+        length = poly_runtime_describe(several, text, sizeof text);
+        CHECK(length == (int64_t)strlen(text));
+    } while (strstr(text, line) == NULL);
+    CHECK(poly_runtime_describe(several, few, sizeof few) > 3 && strlen(few) == 3);
+}
+
+static int64_t describe_from_inside(void *argument)
+{
+    poly_fiber self;
+    UNUSED(argument);
+    GIVES(0, poly_self(&self));
+    GIVES(0, poly_fiber_set_name(self, "I myself"));
+    is_told("\"I myself\" on worker ");
+    is_told(": runs\n");
+    return 0;
+}
+
+static void everybody_says_what_it_waits_for(void)
+{
+    poly_fiber receiver, reader, joiner;
+    int ends[2];
+    char line[100];
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    GIVES(0, poly_channel_new(0, &nothing_comes));
+    GIVES(0, poly_wait_group_add(&group, 3));
+    GIVES(0, poly_spawn(several, receives, NULL, &receiver));
+    GIVES(0, poly_fiber_set_name(receiver, "receiver"));
+    GIVES(0, poly_spawn(several, reads, ends, &reader));
+    GIVES(0, poly_spawn(several, joins, &receiver, &joiner));
+    CHECK(poly_wait_group_wait(&group) == 0);
+    is_told("\"receiver\" on worker ");
+    is_told(": waits for an item in a channel\n");
+    is_told(": joins fiber ");
+    snprintf(line, sizeof line, ": waits for the kernel: read of descriptor %d, shielded\n", ends[0]);
+    is_told(line);
+    GIVES(0, poly_runtime_run(several, describe_from_inside, NULL, NULL));
+    CHECK(write(ends[1], "x", 1) == 1);
+    GIVES(0, poly_channel_close(nothing_comes));
+    GIVES(0, poly_join(joiner, NULL));
+    GIVES(0, poly_join(reader, NULL));
+    GIVES(0, poly_channel_free(nothing_comes));
+    CHECK(close(ends[0]) == 0 && close(ends[1]) == 0);
+}
+
 static void a_shutdown_names_who_has_not_ended(void)
 {
     int told = 0;
+    char text[1000];
     poly_fiber busy, sleeper, left[4];
     int64_t result;
     GIVES(0, poly_spawn(several, computes_until_it_is_told, &told, &busy));
@@ -173,9 +251,12 @@ static void a_shutdown_names_who_has_not_ended(void)
     GIVES(2, poly_runtime_fibers(several, NULL, 0));
     GIVES(-EINVAL, poly_runtime_fibers(several, NULL, 1));
     do {
-        GIVES(-ETIMEDOUT, poly_runtime_shutdown(several, MILLI));
+        GIVES(-ETIMEDOUT, poly_runtime_shutdown(several, poly_now() + MILLI));
     } while (poly_runtime_fibers(several, left, 4) != 1);
     CHECK(left[0].id == busy.id);
+    GIVES(0, poly_fiber_set_name(busy, "the busy one"));
+    CHECK(poly_runtime_describe(several, text, sizeof text) > 0);
+    CHECK(strstr(text, "\"the busy one\": its worker is busy") != NULL);
     GIVES(0, poly_join(sleeper, &result));
     CHECK(result == -ECANCELED);
     GIVES(0, tells(&told) == -EPERM ? 0 : -1);
@@ -201,6 +282,7 @@ int main(void)
     CHECK(poly_offload(blocks, &span, &result) == 0 && result == 42);
     GIVES(0, poly_runtime_run(several, body, NULL, &result));
     CHECK(result == 0);
+    everybody_says_what_it_waits_for();
     a_shutdown_names_who_has_not_ended();
     GIVES(0, poly_runtime_free(several));
     GIVES(0, poly_channel_free(channel));

@@ -20,9 +20,9 @@ use crate::native::{
 };
 
 /// A queue between fibers, and between fibers and threads.
-pub struct Channel<T>(Guarded<State<T>>);
+pub struct Channel<T>(pub(super) Guarded<State<T>>);
 
-struct State<T> {
+pub(super) struct State<T> {
     items: VecDeque<T>,
     capacity: usize,
     closed: bool,
@@ -70,7 +70,10 @@ impl<T: Send> Channel<T> {
             Ok(me) => me,
             Err(errno) => return Err(SendError { item, errno }),
         };
-        let mut state = self.0.lock();
+        let mut state = match self.0.enter() {
+            Ok(state) => state,
+            Err(errno) => return Err(SendError { item, errno }),
+        };
         let mut item = match state.offer(item, park::here(me)) {
             Offered::Taken(wake) => {
                 drop(state);
@@ -97,7 +100,10 @@ impl<T: Send> Channel<T> {
 
     /// Sends an item if that needs no waiting, else `EAGAIN`.
     pub fn try_send(&self, item: T) -> std::result::Result<(), SendError<T>> {
-        let mut state = self.0.lock();
+        let mut state = match self.0.enter() {
+            Ok(state) => state,
+            Err(errno) => return Err(SendError { item, errno }),
+        };
         match state.offer(item, current::worker()) {
             Offered::Taken(wake) => {
                 drop(state);
@@ -114,7 +120,7 @@ impl<T: Send> Channel<T> {
     #[inline]
     pub fn recv(&self) -> Result<T> {
         let me = park::may_wait()?;
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         if let Some((item, wake)) = state.take(park::here(me)) {
             drop(state);
             if let Some(wake) = wake {
@@ -139,7 +145,7 @@ impl<T: Send> Channel<T> {
 
     /// Receives an item if one is there, else `EAGAIN`.
     pub fn try_recv(&self) -> Result<T> {
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         let Some((item, wake)) = state.take(current::worker()) else {
             return Err(if state.closed { Errno::CLOSED } else { Errno::new(libc::EAGAIN) });
         };
@@ -150,25 +156,30 @@ impl<T: Send> Channel<T> {
 
     /// Closes the channel: whoever waits is told, items that are in it can still be received. False if
     /// it was closed before.
-    pub fn close(&self) -> bool {
-        let mut state = self.0.lock();
+    pub fn close(&self) -> Result<bool> {
+        let mut state = self.0.enter()?;
         if std::mem::replace(&mut state.closed, true) {
-            return false;
+            return Ok(false);
         }
         // Nobody begins to wait any more; what is left of the lists is ours to wake.
-        while let Some(waiter) = state.senders.pop().or_else(|| state.receivers.pop()) {
+        while let Some(waiter) = state.senders.pop_claimed().or_else(|| state.receivers.pop_claimed()) {
             // SAFETY: popped under the lock, which is held.
             let wake = unsafe { park::grant(waiter, -Errno::CLOSED.number()) };
             drop(state);
             wake.now();
-            state = self.0.lock();
+            state = self.0.enter()?;
         }
-        true
+        Ok(true)
+    }
+
+    /// [`Errno::FORKED`] if it is the parent's of this process.
+    pub fn is_ours(&self) -> Result<()> {
+        self.0.enter().map(drop)
     }
 
     /// How many items are in it.
     pub fn len(&self) -> usize {
-        self.0.lock().items.len()
+        self.0.enter().map_or(0, |state| state.items.len())
     }
 
     /// Whether no item is in it.
@@ -178,29 +189,40 @@ impl<T: Send> Channel<T> {
 
     /// Whether it is closed.
     pub fn is_closed(&self) -> bool {
-        self.0.lock().closed
+        self.0.enter().is_ok_and(|state| state.closed)
     }
 
     /// Whether nobody waits.
     pub fn is_idle(&self) -> bool {
-        let state = self.0.lock();
-        state.senders.is_empty() && state.receivers.is_empty()
+        self.0.enter().is_ok_and(|state| state.senders.is_empty() && state.receivers.is_empty())
     }
 }
 
-enum Offered<T> {
+pub(super) enum Offered<T> {
     Taken(Option<Wake>),
     Full(T),
     Closed(T),
 }
 
 impl<T> State<T> {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn senders(&self) -> &Waiters {
+        &self.senders
+    }
+
+    pub(super) fn receivers(&self) -> &Waiters {
+        &self.receivers
+    }
+
     #[inline]
-    fn offer(&mut self, item: T, here: *const Worker) -> Offered<T> {
+    pub(super) fn offer(&mut self, item: T, here: *const Worker) -> Offered<T> {
         if self.closed {
             return Offered::Closed(item);
         }
-        if let Some(receiver) = self.receivers.pop() {
+        if let Some(receiver) = self.receivers.pop_claimed() {
             // SAFETY: popped under the lock, which is held; a receiver's item is room for one.
             let wake = unsafe {
                 (*receiver).item().cast::<T>().write(item);
@@ -216,14 +238,14 @@ impl<T> State<T> {
     }
 
     #[inline]
-    fn take(&mut self, here: *const Worker) -> Option<(T, Option<Wake>)> {
+    pub(super) fn take(&mut self, here: *const Worker) -> Option<(T, Option<Wake>)> {
         let Some(item) = self.items.pop_front() else {
-            let sender = self.senders.pop()?;
+            let sender = self.senders.pop_claimed()?;
             // SAFETY: popped under the lock, which is held.
             let (item, wake) = unsafe { take_from(here, sender) };
             return Some((item, Some(wake)));
         };
-        let wake = self.senders.pop().map(|sender| {
+        let wake = self.senders.pop_claimed().map(|sender| {
             // SAFETY: as above.
             let (item, wake) = unsafe { take_from(here, sender) };
             self.items.push_back(item);

@@ -37,7 +37,7 @@ impl Condvar {
             return Err(Errno::new(libc::EPERM));
         }
         park::may_wait()?;
-        let state = self.0.lock();
+        let state = self.0.enter()?;
         // Whoever takes the mutex now and notifies must wait for our lock: no notification is missed.
         mutex.unlock()?;
         let waited =
@@ -47,27 +47,27 @@ impl Condvar {
     }
 
     /// Wakes who has waited longest; says whether anybody waited.
-    pub fn notify_one(&self) -> bool {
-        let state = self.0.lock();
-        let Some(waiter) = state.waiters.pop() else { return false };
+    pub fn notify_one(&self) -> Result<bool> {
+        let state = self.0.enter()?;
+        let Some(waiter) = state.waiters.pop() else { return Ok(false) };
         // SAFETY: popped under the lock, which is held.
         let wake = unsafe { park::grant(waiter, 0) };
         drop(state);
         wake.now();
-        true
+        Ok(true)
     }
 
     /// Wakes everybody who waits now; says how many.
-    pub fn notify_all(&self) -> usize {
+    pub fn notify_all(&self) -> Result<usize> {
         let waiting = {
-            let state = self.0.lock();
+            let state = self.0.enter()?;
             state.waiters.len()
         };
-        (0..waiting).take_while(|_| self.notify_one()).count()
+        Ok((0..waiting).take_while(|_| self.notify_one() == Ok(true)).count())
     }
 
     /// Whether nobody waits.
     pub fn is_idle(&self) -> bool {
-        self.0.lock().waiters.is_empty()
+        self.0.enter().is_ok_and(|state| state.waiters.is_empty())
     }
 }

@@ -32,7 +32,7 @@ impl Event {
     /// Waits until the event is set.
     pub fn wait(&self) -> Result<()> {
         park::may_wait()?;
-        let state = self.0.lock();
+        let state = self.0.enter()?;
         if state.is_set != 0 {
             return Ok(());
         }
@@ -40,9 +40,9 @@ impl Event {
     }
 
     /// Sets the event and wakes everybody who waits; says how many.
-    pub fn set(&self) -> usize {
+    pub fn set(&self) -> Result<usize> {
         let mut woken = 0;
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         state.is_set = 1;
         // Each is woken with the lock let go of; who waits after a `reset` in between waits on.
         let mut waiting = state.waiters.len();
@@ -54,23 +54,24 @@ impl Event {
             drop(state);
             wake.now();
             (waiting, woken) = (waiting - 1, woken + 1);
-            state = self.0.lock();
+            state = self.0.enter()?;
         }
-        woken
+        Ok(woken)
     }
 
     /// Makes it an event that is not set.
-    pub fn reset(&self) {
-        self.0.lock().is_set = 0;
+    pub fn reset(&self) -> Result<()> {
+        self.0.enter()?.is_set = 0;
+        Ok(())
     }
 
     /// Whether it is set.
-    pub fn is_set(&self) -> bool {
-        self.0.lock().is_set != 0
+    pub fn is_set(&self) -> Result<bool> {
+        Ok(self.0.enter()?.is_set != 0)
     }
 
     /// Whether nobody waits.
     pub fn is_idle(&self) -> bool {
-        self.0.lock().waiters.is_empty()
+        self.0.enter().is_ok_and(|state| state.waiters.is_empty())
     }
 }

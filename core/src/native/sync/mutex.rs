@@ -41,7 +41,7 @@ impl Mutex {
 
     /// Takes the lock if nobody has it, else `EBUSY`.
     pub fn try_lock(&self) -> Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         if state.owner != 0 {
             return Err(Errno::new(libc::EBUSY));
         }
@@ -51,7 +51,7 @@ impl Mutex {
 
     /// Gives the lock to who has waited longest. `EPERM` if the caller does not hold it.
     pub fn unlock(&self) -> Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         if state.owner != caller() {
             return Err(Errno::new(libc::EPERM));
         }
@@ -71,18 +71,18 @@ impl Mutex {
 
     /// Whether the caller holds the lock.
     pub fn is_mine(&self) -> bool {
-        self.0.lock().owner == caller()
+        self.0.enter().is_ok_and(|state| state.owner == caller())
     }
 
     /// Whether nobody holds it.
     pub fn is_free(&self) -> bool {
-        self.0.lock().owner == 0
+        self.0.enter().is_ok_and(|state| state.owner == 0)
     }
 
     /// [`lock`](Self::lock) that is not refused to a fiber that has been cancelled before.
     pub(super) fn lock_anyway(&self) -> Result<()> {
         let mut me = caller();
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         if state.owner == 0 {
             state.owner = me;
             return Ok(());
@@ -95,7 +95,7 @@ impl Mutex {
 }
 
 /// A number for the calling fiber, or for the thread where there is none.
-fn caller() -> u64 {
+pub(super) fn caller() -> u64 {
     match current::fiber() {
         Some(fiber) => fiber.id().number(),
         None => current::thread_number(),

@@ -33,7 +33,7 @@ impl Semaphore {
     /// waited for many.
     pub fn acquire(&self, mut permits: u64) -> Result<()> {
         park::may_wait()?;
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         if state.waiters.is_empty() && state.permits >= permits {
             state.permits -= permits;
             return Ok(());
@@ -53,7 +53,7 @@ impl Semaphore {
 
     /// Takes permits if they are there and nobody waits, else `EAGAIN`.
     pub fn try_acquire(&self, permits: u64) -> Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         if !state.waiters.is_empty() || state.permits < permits {
             return Err(Errno::new(libc::EAGAIN));
         }
@@ -63,7 +63,7 @@ impl Semaphore {
 
     /// Puts permits back. `EOVERFLOW` if there were more than can be counted.
     pub fn release(&self, permits: u64) -> Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.0.enter()?;
         state.permits = state.permits.checked_add(permits).ok_or(Errno::new(libc::EOVERFLOW))?;
         loop {
             let Some(first) = state.waiters.first() else { return Ok(()) };
@@ -76,17 +76,17 @@ impl Semaphore {
             let wake = unsafe { park::grant(first, 0) };
             drop(state);
             wake.now();
-            state = self.0.lock();
+            state = self.0.enter()?;
         }
     }
 
     /// How many permits are there.
     pub fn permits(&self) -> u64 {
-        self.0.lock().permits
+        self.0.enter().map_or(0, |state| state.permits)
     }
 
     /// Whether nobody waits.
     pub fn is_idle(&self) -> bool {
-        self.0.lock().waiters.is_empty()
+        self.0.enter().is_ok_and(|state| state.waiters.is_empty())
     }
 }
