@@ -159,7 +159,7 @@ fn every_family_ends_whatever_happens_to_it() {
                 };
                 let _ = scope.spawn(child, n % 3 == 0, if n < 3 { migratable } else { ANYWHERE });
             }
-            if seed % 4 == 0 {
+            if seed.is_multiple_of(4) {
                 let _ = yield_now();
             }
             let (inner, outer) = (inner.close(), outer.close());

@@ -162,8 +162,11 @@ fn selects_of_all_kinds(capacity: usize) {
                     let (one, other) = ((n % 3) as usize, ((n + 1) % 3) as usize);
                     let mut cases =
                         [Case::Send(&channels[one], Some(item)), Case::Receive(&channels[other], None)];
-                    let deadline =
-                        if n % 4 == 0 { Time::monotonic() + Duration::from_micros(n % 50) } else { FOREVER };
+                    let deadline = if n.is_multiple_of(4) {
+                        Time::monotonic() + Duration::from_micros(n % 50)
+                    } else {
+                        FOREVER
+                    };
                     let done = select(&mut cases[..1], deadline);
                     let Case::Send(_, left) = &mut cases[0] else { unreachable!() };
                     match (done, left.take()) {

@@ -404,10 +404,10 @@ fn a_writer_is_alone_among_threads_and_fibers() {
     let work = |shared: &(RwLock, Pair), seed: u64| {
         let mut written = 0;
         for n in 0..1500 {
-            let writes = (n + seed) % 3 == 0;
+            let writes = (n + seed).is_multiple_of(3);
             let span = std::time::Duration::from_micros((n + seed) % 20);
             let take = || if writes { shared.0.write() } else { shared.0.read() };
-            if (if n % 4 == 0 { native::within(span, take).0 } else { take() }).is_err() {
+            if (if n.is_multiple_of(4) { native::within(span, take).0 } else { take() }).is_err() {
                 continue;
             }
             assert_eq!(shared.1.0.get(), shared.1.1.get());
