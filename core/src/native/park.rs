@@ -130,17 +130,12 @@ impl Choice {
 impl Waiter {
     /// A waiter of somebody's who waits in several lists.
     pub(crate) fn choosing(choice: &Choice, what: What, item: *mut ()) -> Self {
-        Waiter::new(Who::Chooser(choice), what, item)
-    }
-
-    #[inline(always)]
-    fn new(who: Who, what: What, item: *mut ()) -> Self {
         Waiter {
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
             list: Cell::new(ptr::null()),
             lock: Cell::new(ptr::null()),
-            who,
+            who: Who::Chooser(choice),
             what,
             item,
             result: Cell::new(0),
@@ -323,7 +318,19 @@ pub(crate) fn wait_as<T>(
     item: *mut (),
 ) -> i32 {
     let who = fiber.map_or_else(Who::this_thread, Who::Fiber);
-    let waiter = Waiter::new(who, what, item);
+    // Written where it stands: a copy would be read in pieces larger than those that were just written, and the
+    // processor would wait for these to reach the cache.
+    let waiter = Waiter {
+        next: Cell::new(ptr::null()),
+        previous: Cell::new(ptr::null()),
+        list: Cell::new(ptr::null()),
+        lock: Cell::new(ptr::null()),
+        who,
+        what,
+        item,
+        result: Cell::new(0),
+        granted: AtomicBool::new(false),
+    };
     list(&held).push(&waiter);
     let lock = held.keep();
     waiter.lock.set(lock);
