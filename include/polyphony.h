@@ -120,6 +120,16 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_EPANIC 10001
 
 /**
+ * No such host, or no such service.
+ */
+#define POLY_ENOHOST 10002
+
+/**
+ * The name server did not answer; it may do so later.
+ */
+#define POLY_ENOANSWER 10003
+
+/**
  * The object belongs to the process that this one was forked from: EOWNERDEAD.
  */
 #define POLY_EFORKED 130
@@ -163,6 +173,27 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
  * such fibers on the workers in turns.
  */
 #define POLY_SPAWN_PINNED 2
+
+/**
+ * Only IPv4 addresses count.
+ */
+#define POLY_NET_IPV4 1
+
+/**
+ * Only IPv6 addresses count. Together with `POLY_NET_IPV4` both do, as without either.
+ */
+#define POLY_NET_IPV6 2
+
+/**
+ * Several sockets may be bound to the same address, each with this flag; the kernel spreads connections and
+ * datagrams among them (SO_REUSEPORT). For a listener a worker, say.
+ */
+#define POLY_NET_SHARED_PORT 4
+
+/**
+ * A listener whose connections are accepted as they come. Freed by `poly_acceptor_free`.
+ */
+typedef struct poly_acceptor poly_acceptor;
 
 /**
  * A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
@@ -782,6 +813,139 @@ int64_t poly_tee(int from, int to, size_t length, unsigned int flags);
  * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
  */
 int poly_waitid(int kind, uint32_t id, void *info, int options);
+
+/**
+ * Connects to a service of a host by TCP: `poly_tcp_connect("example.org", "443", 0)`. Both are names or
+ * numbers, as for getaddrinfo(3), which is asked on the offload pool; `flags` are 0 or `POLY_NET_IPV4` or
+ * `POLY_NET_IPV6`.
+ *
+ * Where the host has several addresses, IPv6 and IPv4 are tried in turns (RFC 8305): the next begins when the
+ * last has failed, or has taken a quarter of a second, and the first that answers wins.
+ * Suspends, and heeds cancellation and deadlines also while the name is looked up. Outside a fiber it blocks
+ * the thread. Any thread.
+ * Returns a descriptor, which is the caller's to close, is closed on exec and blocks; -POLY_ENOHOST,
+ * -POLY_ENOANSWER, or why the first address could not be connected to: -ECONNREFUSED, -ENETUNREACH and so on;
+ * -ECANCELED, -ETIMEDOUT, -EINVAL. No descriptor is left behind then. Since 2.0.
+ */
+int poly_tcp_connect(const char *host, const char *service, uint32_t flags);
+
+/**
+ * Listens for TCP connections: `poly_tcp_listen(NULL, "8080", 1024, 0)`. `host` is a name or address of this
+ * machine, or NULL for all of them, IPv6's and IPv4's at once; service "0" has the system choose a port,
+ * which `poly_local_port` tells. `flags` are 0 or some of `POLY_NET_*`.
+ *
+ * The address can be bound again as soon as the listener is closed (SO_REUSEADDR).
+ * May suspend, to look names up. Any thread.
+ * Returns a descriptor, which is the caller's to close; -EADDRINUSE, -EACCES and the like of the first
+ * address; -POLY_ENOHOST, -POLY_ENOANSWER, -ECANCELED, -ETIMEDOUT, -EINVAL. Since 2.0.
+ */
+int poly_tcp_listen(const char *host, const char *service, int backlog, uint32_t flags);
+
+/**
+ * Makes a socket for UDP datagrams that is bound to an address of this machine; arguments are those of
+ * `poly_tcp_listen`.
+ *
+ * May suspend, to look names up. Any thread.
+ * Returns a descriptor, which is the caller's to close, or what `poly_tcp_listen` returns. Since 2.0.
+ */
+int poly_udp_bind(const char *host, const char *service, uint32_t flags);
+
+/**
+ * Makes a socket for UDP datagrams to and from one service of a host; arguments are those of
+ * `poly_tcp_connect`. Nothing is sent.
+ *
+ * May suspend, to look names up. Any thread.
+ * Returns a descriptor, which is the caller's to close, or what `poly_tcp_connect` returns. Since 2.0.
+ */
+int poly_udp_connect(const char *host, const char *service, uint32_t flags);
+
+/**
+ * Connects to the local listener at a path.
+ *
+ * Suspends while the listener's queue is full. Any thread.
+ * Returns a descriptor, which is the caller's to close; -ENOENT, -ECONNREFUSED, -ENAMETOOLONG, -EINVAL,
+ * -ECANCELED, -ETIMEDOUT and what else connect(2) says. Since 2.0.
+ */
+int poly_unix_connect(const char *path);
+
+/**
+ * Listens for local connections at a path, where nothing may be yet: who comes back removes its old socket
+ * first (unlink). The file stays when the listener is closed.
+ *
+ * Never suspends. Any thread.
+ * Returns a descriptor, which is the caller's to close; -EADDRINUSE, -ENAMETOOLONG, -EINVAL and what else
+ * bind(2) says. Since 2.0.
+ */
+int poly_unix_listen(const char *path, int backlog);
+
+/**
+ * The port that a socket of IPv4 or IPv6 is bound to.
+ *
+ * Never suspends. Any thread.
+ * Returns the port; -EBADF, -ENOTSOCK, -EAFNOSUPPORT. Since 2.0.
+ */
+int poly_local_port(int fd);
+
+/**
+ * Receives a datagram and says where it came from: recvfrom(2). `address` and `address_length` may both be
+ * NULL; they are written on success.
+ *
+ * Suspends, unless `flags` has MSG_DONTWAIT. What of a datagram does not fit is lost.
+ * Returns the bytes received, or a negative error number. Any thread. Since 2.0.
+ */
+int64_t poly_recvfrom(int fd,
+                      void *buffer,
+                      size_t length,
+                      int flags,
+                      struct sockaddr *address,
+                      socklen_t *address_length);
+
+/**
+ * Sends a datagram to an address: sendto(2), which never raises SIGPIPE here. `address` may be NULL where the
+ * socket is connected.
+ *
+ * Suspends, unless `flags` has MSG_DONTWAIT.
+ * Returns the bytes sent, or a negative error number. Any thread. Since 2.0.
+ */
+int64_t poly_sendto(int fd,
+                    const void *buffer,
+                    size_t length,
+                    int flags,
+                    const struct sockaddr *address,
+                    socklen_t address_length);
+
+/**
+ * Begins to accept a listener's connections; `flags` are those of accept4(2), SOCK_CLOEXEC say. The listener
+ * stays the caller's, and is closed after the acceptor is freed.
+ *
+ * On io_uring one accept brings all of them. At most a few hundred are accepted before somebody takes them;
+ * the others wait in the listener's queue. The acceptor is a fiber of the runtime's, on the worker of whoever
+ * makes it, and counts among its fibers.
+ * Never suspends. Any thread; outside a fiber nothing begins, and each `poly_acceptor_next` is accept4(2).
+ * Returns 0, -EINVAL, -ENOMEM, -ESHUTDOWN. Since 2.0.
+ */
+int poly_acceptor_new(int listener, int flags, poly_acceptor **acceptor);
+
+/**
+ * The next connection. Several may ask at once; they are served in the order in which they came.
+ *
+ * Suspends, or blocks a plain thread, while there is none. Any thread.
+ * Returns a descriptor, which is the caller's to close; -EMFILE, -ENFILE, -ENOMEM, -ECONNABORTED and the like
+ * of one connection: the next call tries again, so wait a little where descriptors have run out; -EBADF or
+ * -EINVAL once the listener is closed or shut down, -ECANCELED also once the runtime is: there are no more;
+ * -ETIMEDOUT, -POLY_EFORKED. No connection is lost by a call that is cancelled. Since 2.0.
+ */
+int poly_acceptor_next(const poly_acceptor *acceptor);
+
+/**
+ * Accepts no more, closes the connections that nobody has taken, and frees the acceptor. NULL is fine.
+ *
+ * Suspends, or blocks a plain thread, until the accept has ended; never refused for a cancellation or a
+ * deadline. Any thread.
+ * Returns 0; -EBUSY if somebody waits for a connection, and then nothing has happened: cancel it first.
+ * Since 2.0.
+ */
+int poly_acceptor_free(poly_acceptor *acceptor);
 
 /**
  * Makes a channel that holds `capacity` items: 0 hands each over in person, SIZE_MAX holds as many as

@@ -19,6 +19,7 @@
 //! are read anew after every suspension (N2); a fiber never resumes while the kernel can still write to
 //! its buffers (N3); a fiber that has run stays on its worker (N4).
 
+mod acceptor;
 mod armed;
 mod cancel;
 mod current;
@@ -28,12 +29,14 @@ mod fiber;
 mod foresight;
 pub mod io;
 mod lock;
+pub mod net;
 mod park;
 mod plain;
 mod scope;
 mod spawn;
 mod stack;
 pub mod sync;
+mod telling;
 mod worker;
 
 use std::{
@@ -50,6 +53,7 @@ use std::{
 };
 
 pub use self::{
+    acceptor::Acceptor,
     current::forks,
     errno::{Errno, Result},
     fiber::FiberId,

@@ -101,6 +101,11 @@ pub(crate) fn perform(op: &Op) -> i32 {
             Op::Statx { dir, path, flags, mask, into } => {
                 retry(|| libc::statx(dir, path, flags, mask, into) as isize)
             }
+            Op::RenameAt { dir, path, to_dir, to, flags } => {
+                retry(|| libc::renameat2(dir, path, to_dir, to, flags) as isize)
+            }
+            Op::UnlinkAt { dir, path, flags } => retry(|| libc::unlinkat(dir, path, flags) as isize),
+            Op::MkdirAt { dir, path, mode } => retry(|| libc::mkdirat(dir, path, mode) as isize),
             Op::Timeout { deadline } => sleep_until(deadline.0),
             Op::WaitId { kind, id, info, options } => {
                 let no_usage = ptr::null::<libc::rusage>();

@@ -15,5 +15,6 @@ pub mod deadline;
 pub mod error;
 pub mod fiber;
 pub mod io;
+pub mod net;
 pub mod runtime;
 pub mod sync;

@@ -3,7 +3,7 @@
 use std::{env, fs, path::PathBuf, process::Command};
 
 /// The sections of the header, in its order.
-const SECTIONS: [&str; 7] = ["error", "runtime", "fiber", "deadline", "io", "channel", "sync"];
+const SECTIONS: [&str; 8] = ["error", "runtime", "fiber", "deadline", "io", "net", "channel", "sync"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

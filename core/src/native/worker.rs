@@ -37,6 +37,7 @@ use super::{
     scope,
     spawn::{Place, Placement},
     stack::Slab,
+    telling,
 };
 use crate::{
     backend::{Backend, Wait, any::Any},
@@ -414,7 +415,13 @@ impl Host for Fibers {
     type Queue = Lanes<FiberRef>;
 
     #[inline]
-    fn completed(&mut self, fiber: FiberRef, _: OpKey, outcome: Outcome) -> Then {
+    fn completed(&mut self, fiber: FiberRef, key: OpKey, outcome: Outcome) -> Then {
+        if outcome.more || outcome.buffer.is_some() {
+            let enough = telling::tell(fiber, outcome);
+            if outcome.more {
+                return if enough { Then::Cancel(key) } else { Then::Nothing };
+            }
+        }
         if self.counts_descriptors {
             self.forget_descriptor(fiber);
         }
