@@ -316,6 +316,26 @@ typedef struct {
 } poly_scope;
 
 /**
+ * Bytes that were read into a buffer of the library's. The caller's until it gives the buffer back with
+ * `poly_buf_release`; it may be copied and moved, and `data` and `length` may be changed as the bytes are
+ * used up. All zeros is empty: there is nothing to give back.
+ */
+typedef struct {
+    /**
+     * The bytes; they are not to be written.
+     */
+    const uint8_t *data;
+    /**
+     * How many there are.
+     */
+    size_t length;
+    /**
+     * Ours.
+     */
+    uint64_t reserved[2];
+} poly_buf;
+
+/**
  * A lock that fibers wait for without holding their thread. All zeros is unlocked. Not copied or moved
  * while in use; there is nothing to free.
  */
@@ -813,6 +833,40 @@ int64_t poly_tee(int from, int to, size_t length, unsigned int flags);
  * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
  */
 int poly_waitid(int kind, uint32_t id, void *info, int options);
+
+/**
+ * Reads up to `length` bytes from `fd` into a buffer that the library brings: read(2). A fiber that waits this
+ * way holds no memory for bytes that have not come. A buffer holds 16 KiB, so it reads no more at once.
+ *
+ * On success `*buffer` is the caller's, to be given back with `poly_buf_release`; at the end of the file it is
+ * empty. Buffers are few: give each back soon. Where all are lent out, one is allocated.
+ * Suspends the calling fiber, not the thread. A migratable fiber does not move during this call. Any thread.
+ * Returns the bytes read, 0 at end of file, -EINVAL for a length of 0, or what `poly_read` returns. No byte is
+ * lost by a call that is cancelled. Since 2.0.
+ */
+int64_t poly_read_buffer(int fd,
+                         size_t length,
+                         poly_buf *buffer);
+
+/**
+ * Receives up to `length` bytes into a buffer that the library brings: recv(2). As `poly_read_buffer`; what of
+ * a datagram does not fit is lost.
+ *
+ * Suspends, unless `flags` has MSG_DONTWAIT. Any thread.
+ * Returns the bytes received, 0 at the end, -EINVAL for a length of 0, or what `poly_recv` returns. Since 2.0.
+ */
+int64_t poly_recv_buffer(int fd,
+                         size_t length,
+                         int flags,
+                         poly_buf *buffer);
+
+/**
+ * Gives a buffer back, once for all copies of the struct, and makes this one empty. An empty one is fine.
+ *
+ * Never suspends. Any thread, also after the runtime has been freed; in the child of a fork nothing happens.
+ * Returns 0; -EINVAL for NULL. Since 2.0.
+ */
+int poly_buf_release(poly_buf *buffer);
 
 /**
  * Connects to a service of a host by TCP: `poly_tcp_connect("example.org", "443", 0)`. Both are names or

@@ -21,6 +21,7 @@
 
 mod acceptor;
 mod armed;
+mod buffer;
 mod cancel;
 mod current;
 mod descriptors;
@@ -54,6 +55,7 @@ use std::{
 
 pub use self::{
     acceptor::Acceptor,
+    buffer::{Buffer, read_buffer, recv_buffer},
     current::forks,
     errno::{Errno, Result},
     fiber::FiberId,

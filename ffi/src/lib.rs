@@ -10,6 +10,7 @@
 #![allow(clippy::missing_safety_doc, reason = "the contract is the header's, and said there once for all")]
 
 pub mod boundary;
+pub mod buffer;
 pub mod channel;
 pub mod deadline;
 pub mod error;

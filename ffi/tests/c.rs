@@ -105,6 +105,11 @@ fn every_operation_from_c() {
 }
 
 #[test]
+fn lent_buffers_from_c() {
+    passes("tests/c/buffer.c");
+}
+
+#[test]
 fn networking_from_c() {
     passes("tests/c/net.c");
 }
@@ -137,7 +142,7 @@ fn wrong_calls_from_c_are_answered() {
 #[test]
 fn every_function_of_the_header_is_called_by_a_c_test() {
     let header = fs::read_to_string(root().join("../include/polyphony.h")).expect("the header");
-    let tests: String = ["fibers", "io", "net", "sync", "cancel", "forked", "misuse", "workers"]
+    let tests: String = ["fibers", "io", "buffer", "net", "sync", "cancel", "forked", "misuse", "workers"]
         .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
         .concat();
     let declarations = header[header.find("extern \"C\" {").expect("the functions")..].lines();

@@ -106,7 +106,7 @@ impl Question<'_> {
 }
 
 impl Address {
-    fn of(host: IpAddr, port: u16) -> Self {
+    pub(super) fn of(host: IpAddr, port: u16) -> Self {
         // SAFETY: plain data.
         let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
         let at = &raw mut storage;
