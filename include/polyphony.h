@@ -201,6 +201,11 @@ typedef struct poly_acceptor poly_acceptor;
 typedef struct poly_channel poly_channel;
 
 /**
+ * A directory that is being read. Freed by `poly_directory_free`.
+ */
+typedef struct poly_directory poly_directory;
+
+/**
  * Worker threads and the fibers that run on them. Usable from any thread; freed by `poly_runtime_free`.
  */
 typedef struct poly_runtime poly_runtime;
@@ -314,6 +319,24 @@ typedef struct {
      */
     uint64_t reserved[8];
 } poly_scope;
+
+/**
+ * What is in a directory.
+ */
+typedef struct {
+    /**
+     * Its name: the directory's, until the next call with it.
+     */
+    const char *name;
+    /**
+     * Its number in the file system.
+     */
+    uint64_t inode;
+    /**
+     * What it is: DT_REG, DT_DIR and so on of <dirent.h>; DT_UNKNOWN (0) where the file system does not say.
+     */
+    uint32_t kind;
+} poly_directory_entry;
 
 /**
  * Bytes that were read into a buffer of the library's. The caller's until it gives the buffer back with
@@ -833,6 +856,97 @@ int64_t poly_tee(int from, int to, size_t length, unsigned int flags);
  * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
  */
 int poly_waitid(int kind, uint32_t id, void *info, int options);
+
+/**
+ * Renames a file: renameat2(2). Both directories may be AT_FDCWD; `flags` are 0 or RENAME_NOREPLACE and such.
+ *
+ * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
+ */
+int poly_renameat(int directory,
+                  const char *path,
+                  int new_directory,
+                  const char *new_path,
+                  unsigned int flags);
+
+/**
+ * Removes a file, or with AT_REMOVEDIR an empty directory: unlinkat(2). `directory` may be AT_FDCWD.
+ *
+ * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
+ */
+int poly_unlinkat(int directory, const char *path, int flags);
+
+/**
+ * Makes a directory: mkdirat(2). `directory` may be AT_FDCWD.
+ *
+ * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
+ */
+int poly_mkdirat(int directory, const char *path, mode_t mode);
+
+/**
+ * Reads `length` bytes, in as many reads as it takes. For stream sockets `poly_recv` with MSG_WAITALL does it
+ * in one.
+ *
+ * Suspends. Returns the bytes read: fewer than asked for at the end of the file, or where an error, a
+ * cancellation or a deadline came after the first of them, which is then for the next call; or a negative error
+ * number. No byte is lost. -EINVAL for a buffer of NULL. Any thread. Since 2.0.
+ */
+int64_t poly_read_exactly(int fd,
+                          void *buffer,
+                          size_t length);
+
+/**
+ * Writes `length` bytes, in as many writes as it takes. Like write(2) it raises SIGPIPE where nobody reads; for
+ * sockets `poly_send` with MSG_WAITALL does it in one, and raises none.
+ *
+ * Suspends. Returns the bytes written: fewer than asked for where an error, a cancellation or a deadline came
+ * after the first of them, which is then for the next call; or a negative error number. -EINVAL for a buffer of
+ * NULL. Any thread. Since 2.0.
+ */
+int64_t poly_write_all(int fd,
+                       const void *buffer,
+                       size_t length);
+
+/**
+ * Copies up to `length` bytes from one descriptor to another, each from where it stands: UINT64_MAX until the
+ * end. Between files the file system copies (copy_file_range); a pipe at either end is spliced; everything else
+ * passes through memory.
+ *
+ * Suspends. Nobody else may read `from` meanwhile. Any thread.
+ * Returns the bytes copied: fewer than asked for at the end of `from`, or where an error, a cancellation or a
+ * deadline came after the first of them, which is then for the next call; or a negative error number. What is
+ * taken from a file, a pipe or a stream socket has been written to `to`: no byte is lost. But what comes from a
+ * datagram socket or a device, or from a pipe into something that takes no splice (a terminal, a file opened
+ * with O_APPEND), is read first, and is lost if the write that follows is ended. Since 2.0.
+ */
+int64_t poly_copy(int from,
+                  int to,
+                  uint64_t length);
+
+/**
+ * Opens a directory to be read. `from` is where a relative path starts, a descriptor or AT_FDCWD.
+ *
+ * On success `*directory` is the caller's, to be freed with `poly_directory_free`. Suspends. Any thread.
+ * Returns 0; -ENOENT, -ENOTDIR, -EINVAL for NULL, and what else open(2) says. Since 2.0.
+ */
+int poly_directory_new(int from, const char *path, poly_directory **directory);
+
+/**
+ * The next entry of a directory, in no order; "." and ".." are left out.
+ *
+ * Suspends now and then, when the system is asked for more. Any thread, one at a time.
+ * Returns 1 and the entry in `*entry`, 0 at the end, or a negative error number. A call that is cancelled skips
+ * nothing. Since 2.0.
+ */
+int poly_directory_next(poly_directory *directory,
+                        poly_directory_entry *entry);
+
+/**
+ * Closes a directory and frees it. NULL is fine.
+ *
+ * Suspends; never refused for a cancellation or a deadline. Any thread.
+ * Returns 0. Since 2.0.
+ */
+int poly_directory_free(poly_directory *directory);
 
 /**
  * Reads up to `length` bytes from `fd` into a buffer that the library brings: read(2). A fiber that waits this

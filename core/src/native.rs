@@ -25,6 +25,7 @@ mod buffer;
 mod cancel;
 mod current;
 mod descriptors;
+mod directory;
 mod errno;
 mod fiber;
 mod foresight;
@@ -38,6 +39,7 @@ mod spawn;
 mod stack;
 pub mod sync;
 mod telling;
+pub mod transfer;
 mod worker;
 
 use std::{
@@ -57,6 +59,7 @@ pub use self::{
     acceptor::Acceptor,
     buffer::{Buffer, read_buffer, recv_buffer},
     current::forks,
+    directory::{Directory, Entry},
     errno::{Errno, Result},
     fiber::FiberId,
     plain::KeepErrno,

@@ -15,6 +15,7 @@ pub mod channel;
 pub mod deadline;
 pub mod error;
 pub mod fiber;
+pub mod file;
 pub mod io;
 pub mod net;
 pub mod runtime;

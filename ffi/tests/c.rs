@@ -105,6 +105,11 @@ fn every_operation_from_c() {
 }
 
 #[test]
+fn files_and_copies_from_c() {
+    passes("tests/c/file.c");
+}
+
+#[test]
 fn lent_buffers_from_c() {
     passes("tests/c/buffer.c");
 }
@@ -142,9 +147,10 @@ fn wrong_calls_from_c_are_answered() {
 #[test]
 fn every_function_of_the_header_is_called_by_a_c_test() {
     let header = fs::read_to_string(root().join("../include/polyphony.h")).expect("the header");
-    let tests: String = ["fibers", "io", "buffer", "net", "sync", "cancel", "forked", "misuse", "workers"]
-        .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
-        .concat();
+    let tests: String =
+        ["fibers", "io", "file", "buffer", "net", "sync", "cancel", "forked", "misuse", "workers"]
+            .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
+            .concat();
     let declarations = header[header.find("extern \"C\" {").expect("the functions")..].lines();
     for line in declarations.filter(|line| !line.starts_with([' ', '/', '#', '}'])) {
         let Some((before, _)) = line.split_once('(') else { continue };

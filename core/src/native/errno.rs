@@ -16,6 +16,8 @@ impl Errno {
     pub const TIMED_OUT: Errno = Errno(libc::ETIMEDOUT);
     /// No such fiber: it has ended and was joined or detached, or never was.
     pub const NO_SUCH_FIBER: Errno = Errno(libc::ESRCH);
+    /// A signal came.
+    pub const INTERRUPTED: Errno = Errno(libc::EINTR);
     /// The other side has closed.
     pub const CLOSED: Errno = Errno(libc::EPIPE);
     /// The runtime is shutting down and takes no more fibers.
