@@ -88,6 +88,7 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 /* Initialisers: all zeros, and the size where there is one. */
 #define POLY_OPTIONS_INIT     { sizeof(poly_options), 0, 0, 0, 0, 0 }
 #define POLY_COUNTERS_INIT    { sizeof(poly_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define POLY_PROCESS_OPTIONS_INIT { sizeof(poly_process_options), NULL, NULL, NULL, NULL, NULL, 0, 0 }
 #define POLY_MUTEX_INIT       { { 0, 0, 0, 0 } }
 #define POLY_CONDITION_INIT   { { 0, 0, 0, 0 } }
 #define POLY_SEMAPHORE_INIT   { { 0, 0, 0, 0 } }
@@ -189,6 +190,18 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
  * datagrams among them (SO_REUSEPORT). For a listener a worker, say.
  */
 #define POLY_NET_SHARED_PORT 4
+
+/**
+ * A child leads a process group of its own: it is not told of the terminal's signals, and `kill(-pid, …)`
+ * reaches it and its children.
+ */
+#define POLY_PROCESS_GROUP 1
+
+/**
+ * A ticker tells every tick: who is late gets those that were missed one after the other, without a wait.
+ * Without this flag they are skipped, and told as a number.
+ */
+#define POLY_TICKER_CATCH_UP 1
 
 /**
  * A listener whose connections are accepted as they come. Freed by `poly_acceptor_free`.
@@ -357,6 +370,123 @@ typedef struct {
      */
     uint64_t reserved[2];
 } poly_buf;
+
+/**
+ * A descriptor that a child is to have.
+ */
+typedef struct {
+    /**
+     * Its number in the child: 0, 1 and 2 are its standard input, output and error.
+     */
+    int child;
+    /**
+     * Which of ours it is, or -1 for /dev/null.
+     */
+    int parent;
+} poly_process_fd;
+
+/**
+ * How to start a process. Begin with `POLY_PROCESS_OPTIONS_INIT` and set `argv`; 0 is the default of every
+ * other field but `size`.
+ */
+typedef struct {
+    /**
+     * `sizeof(poly_process_options)`: tells which version of this struct it is.
+     */
+    size_t size;
+    /**
+     * Its arguments, ended by NULL; there is at least one.
+     */
+    const char *const *argv;
+    /**
+     * Its environment as `NAME=value`, ended by NULL; the caller's if NULL.
+     */
+    const char *const *envp;
+    /**
+     * The program: a path, or a name that is looked for in PATH; `argv[0]` if NULL.
+     */
+    const char *file;
+    /**
+     * The directory that it starts in; the caller's if NULL.
+     */
+    const char *directory;
+    /**
+     * Descriptors that it is to have. Of all others it has those that are not closed on exec.
+     */
+    const poly_process_fd *descriptors;
+    /**
+     * How many of them.
+     */
+    size_t descriptor_count;
+    /**
+     * 0 or `POLY_PROCESS_GROUP`.
+     */
+    uint32_t flags;
+} poly_process_options;
+
+/**
+ * A child process that has been started. The caller's to copy and to keep; `poly_process_wait` or
+ * `poly_process_close` ends it, once.
+ */
+typedef struct {
+    /**
+     * Its number, for people and for kill(2).
+     */
+    int32_t pid;
+    /**
+     * A descriptor that is readable once it has ended (pidfd_open(2)); -1 when it has been waited for.
+     */
+    int pidfd;
+} poly_process;
+
+/**
+ * A signal that has come.
+ */
+typedef struct {
+    /**
+     * Which: SIGINT, SIGTERM, …
+     */
+    int32_t number;
+    /**
+     * Why it was sent: SI_USER, CLD_EXITED and so on; see sigaction(2).
+     */
+    int32_t code;
+    /**
+     * Who sent it, where a process did.
+     */
+    int32_t pid;
+    /**
+     * Whose process that is.
+     */
+    uint32_t uid;
+    /**
+     * Of a child that ended: its status or signal.
+     */
+    int32_t status;
+    /**
+     * What sigqueue(3) sent along.
+     */
+    int32_t value;
+} poly_signal;
+
+/**
+ * Something that happens again and again. A struct of the caller's, to be copied and forgotten at will; there
+ * is nothing to free.
+ */
+typedef struct {
+    /**
+     * When it ticks next, as `poly_now` tells the time.
+     */
+    uint64_t next;
+    /**
+     * Nanoseconds between two ticks.
+     */
+    uint64_t period;
+    /**
+     * 0 or `POLY_TICKER_CATCH_UP`.
+     */
+    uint32_t flags;
+} poly_ticker;
 
 /**
  * A lock that fibers wait for without holding their thread. All zeros is unlocked. Not copied or moved
@@ -800,6 +930,16 @@ int poly_shutdown(int fd, int how);
 int poly_close(int fd);
 
 /**
+ * Wakes everybody who waits for a descriptor: the calls of the runtime's fibers on it end with -EBADF, as if it
+ * were closed, an acceptor's too. For a descriptor that something else is about to close, which `poly_close`
+ * does by itself.
+ *
+ * May suspend; never refused for a cancellation or a deadline. Fibers only.
+ * Returns how many calls were ended; -EPERM outside a fiber. Since 2.0.
+ */
+int64_t poly_poll_cancel_fd(int fd);
+
+/**
  * Opens a file: openat(2). `directory` may be AT_FDCWD; `mode` counts where the file is created.
  *
  * Suspends. Returns a descriptor, which is the caller's to close, or a negative error number.
@@ -1114,6 +1254,89 @@ int poly_acceptor_next(const poly_acceptor *acceptor);
  * Since 2.0.
  */
 int poly_acceptor_free(poly_acceptor *acceptor);
+
+/**
+ * Starts a process. It hears all signals and SIGPIPE ends it, however that is with the caller.
+ *
+ * On success `*process` is the caller's: wait for it, else it stays a zombie once it has ended. What `options`
+ * points to is borrowed. SIGCHLD must not be ignored, nor may anybody wait for any child (waitpid(-1)).
+ * Suspends. Any thread.
+ * Returns 0; -ENOENT, -EACCES and the like if the program cannot be run; -EBADF for a descriptor that is none;
+ * -EINVAL, -E2BIG for options of a later library; -ECANCELED or -ETIMEDOUT, and then nothing was started.
+ * Since 2.0.
+ */
+int poly_process_spawn(const poly_process_options *options,
+                       poly_process *process);
+
+/**
+ * Waits until a process has ended, and closes its descriptor. `*status` becomes what waitpid(2) tells, for
+ * WIFEXITED, WEXITSTATUS and so on; `status` may be NULL. No other child's status is taken.
+ *
+ * Suspends. Any thread.
+ * Returns 0; -ECHILD if it has been waited for; -EINVAL; -ECANCELED or -ETIMEDOUT, and then it can be waited
+ * for later. Since 2.0.
+ */
+int poly_process_wait(poly_process *process, int *status);
+
+/**
+ * Sends a signal to a process, and never to another one that has its number by then.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -ESRCH if it has ended, -ECHILD if it has been waited for, -EINVAL, -EPERM. Since 2.0.
+ */
+int poly_process_kill(const poly_process *process, int signal);
+
+/**
+ * Closes the descriptor of a process that the caller will not wait for; somebody else must, by its number, or
+ * it stays a zombie. One that has been waited for is fine.
+ *
+ * May suspend; never refused for a cancellation or a deadline. Any thread.
+ * Returns 0, -EINVAL. Since 2.0.
+ */
+int poly_process_close(poly_process *process);
+
+/**
+ * Opens a descriptor on which signals arrive: signalfd(2). `numbers` are `count` of SIGINT, SIGTERM, …
+ *
+ * Every thread of the program must block them, else they are delivered as ever: block them first thing in
+ * `main` (sigprocmask), before `poly_runtime_new`, whose workers have the mask of the thread that calls it.
+ * Processes started by `poly_process_spawn` block none. Each signal is told once, to one reader; several of a
+ * kind that come before one is read are one. Signals sent to one thread (pthread_kill) are not told.
+ * Never suspends. Any thread.
+ * Returns a descriptor for `poly_signal_next`, which the caller closes with `poly_close`; -EINVAL if the
+ * calling thread does not block one of them or there is no such signal, -EMFILE. Since 2.0.
+ */
+int poly_signal_open(const int *numbers, size_t count);
+
+/**
+ * The next signal, waiting for one if need be. Closing the descriptor ends it, as any other read.
+ *
+ * Suspends, or blocks a plain thread. Any thread.
+ * Returns 0; -EBADF; -EINVAL for NULL and for what is no such descriptor; -ECANCELED or -ETIMEDOUT, and no
+ * signal is lost then. Since 2.0.
+ */
+int poly_signal_next(int fd, poly_signal *signal);
+
+/**
+ * Starts a ticker whose first tick comes when one period has passed. Ticks do not drift: each is a period after
+ * the one before, however late that was heard.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -EINVAL for NULL, a period of 0 and other flags. Since 2.0.
+ */
+int poly_ticker_start(poly_ticker *ticker,
+                      uint64_t period,
+                      uint32_t flags);
+
+/**
+ * Waits for the next tick.
+ *
+ * Suspends; blocks a plain thread. Any thread, one at a time.
+ * Returns how many ticks there have been since the last one that was told: 1, or more where some were missed;
+ * always 1 for a ticker that catches up. -ECANCELED or -ETIMEDOUT, and then the tick is for the next call;
+ * -EINVAL. Since 2.0.
+ */
+int64_t poly_ticker_wait(poly_ticker *ticker);
 
 /**
  * Makes a channel that holds `capacity` items: 0 hands each over in person, SIZE_MAX holds as many as

@@ -425,6 +425,12 @@ pub(crate) fn pidfd(pid: libc::id_t) -> i32 {
     result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as isize })
 }
 
+/// Another descriptor of the same file.
+pub(crate) fn duplicate(fd: RawFd) -> i32 {
+    // SAFETY: no pointers.
+    result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) as isize })
+}
+
 /// Closes a descriptor of our own.
 pub(crate) fn close(fd: RawFd) {
     // SAFETY: the callers own what they close.

@@ -18,5 +18,8 @@ pub mod fiber;
 pub mod file;
 pub mod io;
 pub mod net;
+pub mod process;
 pub mod runtime;
+pub mod signal;
 pub mod sync;
+pub mod timer;

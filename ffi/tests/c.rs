@@ -120,6 +120,16 @@ fn networking_from_c() {
 }
 
 #[test]
+fn processes_from_c() {
+    passes("tests/c/process.c");
+}
+
+#[test]
+fn signals_and_tickers_from_c() {
+    passes("tests/c/signal.c");
+}
+
+#[test]
 fn sync_objects_from_c() {
     passes("tests/c/sync.c");
 }
@@ -147,10 +157,12 @@ fn wrong_calls_from_c_are_answered() {
 #[test]
 fn every_function_of_the_header_is_called_by_a_c_test() {
     let header = fs::read_to_string(root().join("../include/polyphony.h")).expect("the header");
-    let tests: String =
-        ["fibers", "io", "file", "buffer", "net", "sync", "cancel", "forked", "misuse", "workers"]
-            .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
-            .concat();
+    let tests: String = [
+        "fibers", "io", "file", "buffer", "net", "process", "signal", "sync", "cancel", "forked", "misuse",
+        "workers",
+    ]
+    .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
+    .concat();
     let declarations = header[header.find("extern \"C\" {").expect("the functions")..].lines();
     for line in declarations.filter(|line| !line.starts_with([' ', '/', '#', '}'])) {
         let Some((before, _)) = line.split_once('(') else { continue };

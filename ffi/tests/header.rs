@@ -3,8 +3,10 @@
 use std::{env, fs, path::PathBuf, process::Command};
 
 /// The sections of the header, in its order.
-const SECTIONS: [&str; 10] =
-    ["error", "runtime", "fiber", "deadline", "io", "file", "buffer", "net", "channel", "sync"];
+const SECTIONS: [&str; 13] = [
+    "error", "runtime", "fiber", "deadline", "io", "file", "buffer", "net", "process", "signal", "timer",
+    "channel", "sync",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
