@@ -30,7 +30,8 @@
  * library of different ages agree on what both know.
  *
  * Ownership. What a function named _new puts into its output is the caller's, and is freed once by the
- * function named _free; _free(NULL) is fine. Fibers are named by numbers: nobody frees them, and a name
+ * function named _free; _free(NULL) is fine. Descriptors that a call makes are the caller's to close, and are
+ * closed on exec. A poly_buf is given back with poly_buf_release, a poly_process is waited for. Fibers are named by numbers: nobody frees them, and a name
  * whose fiber is gone is -ESRCH, never another fiber. Mutexes, conditions, semaphores, events and scopes
  * are structs of the caller's; there is nothing to free. Memory of the caller's is never freed here.
  *
@@ -42,7 +43,8 @@
  * Cancellation and deadlines. A call that may suspend is refused with -ECANCELED if its fiber has been
  * cancelled, with -ETIMEDOUT if a deadline of a scope has passed, also where it need not have waited. If
  * what it waits for has happened before the cancellation did, it returns that result: no byte, no
- * descriptor and no item is lost, and the cancellation is for the next call. A read of a regular file
+ * descriptor and no item is lost, and the cancellation is for the next call. Calls that move many bytes in steps
+ * (poly_read_exactly, poly_write_all, poly_copy) tell in the same way how far they came. A read of a regular file
  * cannot be interrupted once a disk works on it.
  *
  * Threads. Each function says who may call it. "Any thread" is: any fiber and any plain thread, at any
@@ -54,7 +56,8 @@
  * and says what they must not do, or that never move; poly_spawn_on chooses the worker.
  *
  * Signals. A handler may call poly_now, poly_version, poly_abi_version and poly_strerror. To wake a fiber
- * it writes to a pipe that the fiber reads; or the signal is blocked and a fiber reads a signalfd(2).
+ * it writes to a pipe that the fiber reads; or the signal is blocked before the runtime is made and a fiber waits
+ * in poly_signal_next.
  *
  * Stacks. A fiber's stack has a fixed size and a guard page: running over it is SIGSEGV. A function with a
  * frame larger than a page can step over the guard unless it is compiled with -fstack-clash-protection;
@@ -64,7 +67,7 @@
  * Tools. AddressSanitizer works, and names an overrun stack. Under valgrind io_uring stands still: set
  * POLYPHONY_BACKEND=epoll there.
  *
- * Fork. In the child, runtimes and channels of the parent answer -POLY_EFORKED, and the fiber that forked
+ * Fork. In the child, runtimes, channels and acceptors of the parent answer -POLY_EFORKED, and the fiber that forked
  * goes on as a plain thread; the child may make a runtime of its own. If that fiber's function returns,
  * the child exits.
  *

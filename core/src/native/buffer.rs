@@ -135,9 +135,10 @@ impl Buffer {
             [memory, len] if len & HEAP != 0 => {
                 Owner::Heap(ptr::slice_from_raw_parts_mut(memory as *mut u8, (len & !HEAP) as usize))
             }
-            // SAFETY: by the caller.
             [loans, id] => {
-                Owner::Worker(unsafe { Arc::from_raw(loans as *const Loans) }, BufferId(id as u16))
+                // SAFETY: by the caller.
+                let loans = unsafe { Arc::from_raw(loans as *const Loans) };
+                Owner::Worker(loans, BufferId(id as u16))
             }
         };
         Buffer { bytes: ptr::null(), len: 0, owner }

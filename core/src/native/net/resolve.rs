@@ -96,6 +96,7 @@ impl Question<'_> {
         let mut next = found;
         // SAFETY: a list that ends with null, each with an address as long as it says, ours until it is freed.
         while let Some(info) = unsafe { next.as_ref() } {
+            // SAFETY: as above.
             addresses.extend(unsafe { Address::copied(info.ai_addr, info.ai_addrlen) });
             next = info.ai_next;
         }
