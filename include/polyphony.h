@@ -30,9 +30,11 @@
  * library of different ages agree on what both know.
  *
  * Ownership. What a function named _new puts into its output is the caller's, and is freed once by the
- * function named _free; _free(NULL) is fine. Fibers are named by numbers: nobody frees them, and a name
- * whose fiber is gone is -ESRCH, never another fiber. Mutexes, conditions, semaphores, events and their
- * like, and scopes, are structs of the caller's; there is nothing to free. Memory of the caller's is never freed here.
+ * function named _free; _free(NULL) is fine. Descriptors that a call makes are the caller's to close, and are
+ * closed on exec. A poly_buf is given back with poly_buf_release, a poly_process is waited for. Fibers are named by
+ * numbers: nobody frees them, and a name whose fiber is gone is -ESRCH, never another fiber. Mutexes, conditions,
+ * semaphores, events and their like, and scopes, are structs of the caller's; there is nothing to free. Memory of
+ * the caller's is never freed here.
  *
  * Lifetimes. Buffers, addresses, paths, vectors and messages are borrowed until the call returns. A call
  * that is cancelled returns only when the kernel has let go of them, so they may stand on the fiber's
@@ -42,7 +44,8 @@
  * Cancellation and deadlines. A call that may suspend is refused with -ECANCELED if its fiber has been
  * cancelled, with -ETIMEDOUT if a deadline of a scope has passed, also where it need not have waited. If
  * what it waits for has happened before the cancellation did, it returns that result: no byte, no
- * descriptor and no item is lost, and the cancellation is for the next call. A read of a regular file
+ * descriptor and no item is lost, and the cancellation is for the next call. Calls that move many bytes in steps
+ * (poly_read_exactly, poly_write_all, poly_copy) tell in the same way how far they came. A read of a regular file
  * cannot be interrupted once a disk works on it.
  *
  * Threads. Each function says who may call it. "Any thread" is: any fiber and any plain thread, at any
@@ -54,7 +57,8 @@
  * and says what they must not do, or that never move; poly_spawn_on chooses the worker.
  *
  * Signals. A handler may call poly_now, poly_version, poly_abi_version and poly_strerror. To wake a fiber
- * it writes to a pipe that the fiber reads; or the signal is blocked and a fiber reads a signalfd(2).
+ * it writes to a pipe that the fiber reads; or the signal is blocked before the runtime is made and a fiber waits
+ * in poly_signal_next.
  *
  * Stacks. A fiber's stack has a fixed size and a guard page: running over it is SIGSEGV. A function with a
  * frame larger than a page can step over the guard unless it is compiled with -fstack-clash-protection;
@@ -64,8 +68,9 @@
  * Tools. AddressSanitizer works, and names an overrun stack. Under valgrind io_uring stands still: set
  * POLYPHONY_BACKEND=epoll there.
  *
- * Fork. In the child, every call on what the parent has used answers -POLY_EFORKED: runtimes, channels, mutexes
- * and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If that fiber's function returns,
+ * Fork. In the child, every call on what the parent has used answers -POLY_EFORKED: runtimes, channels, acceptors,
+ * mutexes and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If
+ * that fiber's function returns,
  * the child exits.
  *
  * Versions. Functions and constants are added, never changed, while POLY_ABI (the soname) stays the same.
@@ -88,6 +93,7 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 /* Initialisers: all zeros, and the size where there is one. */
 #define POLY_RUNTIME_OPTIONS_INIT { sizeof(poly_runtime_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL }
 #define POLY_COUNTERS_INIT    { sizeof(poly_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define POLY_PROCESS_OPTIONS_INIT { sizeof(poly_process_options), NULL, NULL, NULL, NULL, NULL, 0, 0 }
 #define POLY_MUTEX_INIT       { { 0, 0, 0, 0 } }
 #define POLY_CONDITION_INIT   { { 0, 0, 0, 0 } }
 #define POLY_SEMAPHORE_INIT   { { 0, 0, 0, 0 } }
@@ -121,6 +127,16 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
  * The function of the fiber panicked (one written in Rust).
  */
 #define POLY_EPANIC 10001
+
+/**
+ * No such host, or no such service.
+ */
+#define POLY_ENOHOST 10002
+
+/**
+ * The name server did not answer; it may do so later.
+ */
+#define POLY_ENOANSWER 10003
 
 /**
  * The object belongs to the process that this one was forked from: EOWNERDEAD.
@@ -178,6 +194,34 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_MOST_LOCAL_KEYS 1024
 
 /**
+ * Only IPv4 addresses count.
+ */
+#define POLY_NET_IPV4 1
+
+/**
+ * Only IPv6 addresses count. Together with `POLY_NET_IPV4` both do, as without either.
+ */
+#define POLY_NET_IPV6 2
+
+/**
+ * Several sockets may be bound to the same address, each with this flag; the kernel spreads connections and
+ * datagrams among them (SO_REUSEPORT). For a listener a worker, say.
+ */
+#define POLY_NET_SHARED_PORT 4
+
+/**
+ * A child leads a process group of its own: it is not told of the terminal's signals, and `kill(-pid, …)`
+ * reaches it and its children.
+ */
+#define POLY_PROCESS_GROUP 1
+
+/**
+ * A ticker tells every tick: who is late gets those that were missed one after the other, without a wait.
+ * Without this flag they are skipped, and told as a number.
+ */
+#define POLY_TICKER_CATCH_UP 1
+
+/**
  * The case sends its item.
  */
 #define POLY_CASE_SEND 1
@@ -188,9 +232,19 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_CASE_RECV 2
 
 /**
+ * A listener whose connections are accepted as they come. Freed by `poly_acceptor_free`.
+ */
+typedef struct poly_acceptor poly_acceptor;
+
+/**
  * A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
  */
 typedef struct poly_channel poly_channel;
+
+/**
+ * A directory that is being read. Freed by `poly_directory_free`.
+ */
+typedef struct poly_directory poly_directory;
 
 /**
  * Worker threads and the fibers that run on them. Usable from any thread; freed by `poly_runtime_free`.
@@ -357,6 +411,161 @@ typedef struct {
      */
     uint64_t reserved[8];
 } poly_scope;
+
+/**
+ * What is in a directory.
+ */
+typedef struct {
+    /**
+     * Its name: the directory's, until the next call with it.
+     */
+    const char *name;
+    /**
+     * Its number in the file system.
+     */
+    uint64_t inode;
+    /**
+     * What it is: DT_REG, DT_DIR and so on of <dirent.h>; DT_UNKNOWN (0) where the file system does not say.
+     */
+    uint32_t kind;
+} poly_directory_entry;
+
+/**
+ * Bytes that were read into a buffer of the library's. The caller's until it gives the buffer back with
+ * `poly_buf_release`; it may be copied and moved, and `data` and `length` may be changed as the bytes are
+ * used up. All zeros is empty: there is nothing to give back.
+ */
+typedef struct {
+    /**
+     * The bytes; they are not to be written.
+     */
+    const uint8_t *data;
+    /**
+     * How many there are.
+     */
+    size_t length;
+    /**
+     * Ours.
+     */
+    uint64_t reserved[2];
+} poly_buf;
+
+/**
+ * A descriptor that a child is to have.
+ */
+typedef struct {
+    /**
+     * Its number in the child: 0, 1 and 2 are its standard input, output and error.
+     */
+    int child;
+    /**
+     * Which of ours it is, or -1 for /dev/null.
+     */
+    int parent;
+} poly_process_fd;
+
+/**
+ * How to start a process. Begin with `POLY_PROCESS_OPTIONS_INIT` and set `argv`; 0 is the default of every
+ * other field but `size`.
+ */
+typedef struct {
+    /**
+     * `sizeof(poly_process_options)`: tells which version of this struct it is.
+     */
+    size_t size;
+    /**
+     * Its arguments, ended by NULL; there is at least one.
+     */
+    const char *const *argv;
+    /**
+     * Its environment as `NAME=value`, ended by NULL; the caller's if NULL.
+     */
+    const char *const *envp;
+    /**
+     * The program: a path, or a name that is looked for in PATH; `argv[0]` if NULL.
+     */
+    const char *file;
+    /**
+     * The directory that it starts in; the caller's if NULL.
+     */
+    const char *directory;
+    /**
+     * Descriptors that it is to have. Of all others it has those that are not closed on exec.
+     */
+    const poly_process_fd *descriptors;
+    /**
+     * How many of them.
+     */
+    size_t descriptor_count;
+    /**
+     * 0 or `POLY_PROCESS_GROUP`.
+     */
+    uint32_t flags;
+} poly_process_options;
+
+/**
+ * A child process that has been started. The caller's to copy and to keep; `poly_process_wait` or
+ * `poly_process_close` ends it, once.
+ */
+typedef struct {
+    /**
+     * Its number, for people and for kill(2).
+     */
+    int32_t pid;
+    /**
+     * A descriptor that is readable once it has ended (pidfd_open(2)); -1 when it has been waited for.
+     */
+    int pidfd;
+} poly_process;
+
+/**
+ * A signal that has come.
+ */
+typedef struct {
+    /**
+     * Which: SIGINT, SIGTERM, …
+     */
+    int32_t number;
+    /**
+     * Why it was sent: SI_USER, CLD_EXITED and so on; see sigaction(2).
+     */
+    int32_t code;
+    /**
+     * Who sent it, where a process did.
+     */
+    int32_t pid;
+    /**
+     * Whose process that is.
+     */
+    uint32_t uid;
+    /**
+     * Of a child that ended: its status or signal.
+     */
+    int32_t status;
+    /**
+     * What sigqueue(3) sent along.
+     */
+    int32_t value;
+} poly_signal;
+
+/**
+ * Something that happens again and again. A struct of the caller's, to be copied and forgotten at will; there
+ * is nothing to free.
+ */
+typedef struct {
+    /**
+     * When it ticks next, as `poly_now` tells the time.
+     */
+    uint64_t next;
+    /**
+     * Nanoseconds between two ticks.
+     */
+    uint64_t period;
+    /**
+     * 0 or `POLY_TICKER_CATCH_UP`.
+     */
+    uint32_t flags;
+} poly_ticker;
 
 /**
  * One of the sends and receives of `poly_select`.
@@ -966,6 +1175,16 @@ int poly_shutdown(int fd, int how);
 int poly_close(int fd);
 
 /**
+ * Wakes everybody who waits for a descriptor: the calls of the runtime's fibers on it end with -EBADF, as if it
+ * were closed, an acceptor's too. For a descriptor that something else is about to close, which `poly_close`
+ * does by itself.
+ *
+ * May suspend; never refused for a cancellation or a deadline. Fibers only.
+ * Returns how many calls were ended; -EPERM outside a fiber. Since 2.0.
+ */
+int64_t poly_poll_cancel_fd(int fd);
+
+/**
  * Opens a file: openat(2). `directory` may be AT_FDCWD; `mode` counts where the file is created.
  *
  * Suspends. Returns a descriptor, which is the caller's to close, or a negative error number.
@@ -1022,6 +1241,347 @@ int64_t poly_tee(int from, int to, size_t length, unsigned int flags);
  * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
  */
 int poly_waitid(int kind, uint32_t id, void *info, int options);
+
+/**
+ * Renames a file: renameat2(2). Both directories may be AT_FDCWD; `flags` are 0 or RENAME_NOREPLACE and such.
+ *
+ * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
+ */
+int poly_renameat(int directory,
+                  const char *path,
+                  int new_directory,
+                  const char *new_path,
+                  unsigned int flags);
+
+/**
+ * Removes a file, or with AT_REMOVEDIR an empty directory: unlinkat(2). `directory` may be AT_FDCWD.
+ *
+ * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
+ */
+int poly_unlinkat(int directory, const char *path, int flags);
+
+/**
+ * Makes a directory: mkdirat(2). `directory` may be AT_FDCWD.
+ *
+ * Suspends. Returns 0 or a negative error number. Any thread. Since 2.0.
+ */
+int poly_mkdirat(int directory, const char *path, mode_t mode);
+
+/**
+ * Reads `length` bytes, in as many reads as it takes. For stream sockets `poly_recv` with MSG_WAITALL does it
+ * in one.
+ *
+ * Suspends. Returns the bytes read: fewer than asked for at the end of the file, or where an error, a
+ * cancellation or a deadline came after the first of them, which is then for the next call; or a negative error
+ * number. No byte is lost. -EINVAL for a buffer of NULL. Any thread. Since 2.0.
+ */
+int64_t poly_read_exactly(int fd,
+                          void *buffer,
+                          size_t length);
+
+/**
+ * Writes `length` bytes, in as many writes as it takes. Like write(2) it raises SIGPIPE where nobody reads; for
+ * sockets `poly_send` with MSG_WAITALL does it in one, and raises none.
+ *
+ * Suspends. Returns the bytes written: fewer than asked for where an error, a cancellation or a deadline came
+ * after the first of them, which is then for the next call; or a negative error number. -EINVAL for a buffer of
+ * NULL. Any thread. Since 2.0.
+ */
+int64_t poly_write_all(int fd,
+                       const void *buffer,
+                       size_t length);
+
+/**
+ * Copies up to `length` bytes from one descriptor to another, each from where it stands: UINT64_MAX until the
+ * end. Between files the file system copies (copy_file_range); a pipe at either end is spliced; everything else
+ * passes through memory.
+ *
+ * Suspends. Nobody else may read `from` meanwhile. Any thread.
+ * Returns the bytes copied: fewer than asked for at the end of `from`, or where an error, a cancellation or a
+ * deadline came after the first of them, which is then for the next call; or a negative error number. What is
+ * taken from a file, a pipe or a stream socket has been written to `to`: no byte is lost. But what comes from a
+ * datagram socket or a device, or from a pipe into something that takes no splice (a terminal, a file opened
+ * with O_APPEND), is read first, and is lost if the write that follows is ended. Since 2.0.
+ */
+int64_t poly_copy(int from,
+                  int to,
+                  uint64_t length);
+
+/**
+ * Opens a directory to be read. `from` is where a relative path starts, a descriptor or AT_FDCWD.
+ *
+ * On success `*directory` is the caller's, to be freed with `poly_directory_free`. Suspends. Any thread.
+ * Returns 0; -ENOENT, -ENOTDIR, -EINVAL for NULL, and what else open(2) says. Since 2.0.
+ */
+int poly_directory_new(int from, const char *path, poly_directory **directory);
+
+/**
+ * The next entry of a directory, in no order; "." and ".." are left out.
+ *
+ * Suspends now and then, when the system is asked for more. Any thread, one at a time.
+ * Returns 1 and the entry in `*entry`, 0 at the end, or a negative error number. A call that is cancelled skips
+ * nothing. Since 2.0.
+ */
+int poly_directory_next(poly_directory *directory,
+                        poly_directory_entry *entry);
+
+/**
+ * Closes a directory and frees it. NULL is fine.
+ *
+ * Suspends; never refused for a cancellation or a deadline. Any thread.
+ * Returns 0. Since 2.0.
+ */
+int poly_directory_free(poly_directory *directory);
+
+/**
+ * Reads up to `length` bytes from `fd` into a buffer that the library brings: read(2). A fiber that waits this
+ * way holds no memory for bytes that have not come. A buffer holds 16 KiB, so it reads no more at once.
+ *
+ * On success `*buffer` is the caller's, to be given back with `poly_buf_release`; at the end of the file it is
+ * empty. Buffers are few: give each back soon. Where all are lent out, one is allocated.
+ * Suspends the calling fiber, not the thread. A migratable fiber does not move during this call. Any thread.
+ * Returns the bytes read, 0 at end of file, -EINVAL for a length of 0, or what `poly_read` returns. No byte is
+ * lost by a call that is cancelled. Since 2.0.
+ */
+int64_t poly_read_buffer(int fd,
+                         size_t length,
+                         poly_buf *buffer);
+
+/**
+ * Receives up to `length` bytes into a buffer that the library brings: recv(2). As `poly_read_buffer`; what of
+ * a datagram does not fit is lost.
+ *
+ * Suspends, unless `flags` has MSG_DONTWAIT. Any thread.
+ * Returns the bytes received, 0 at the end, -EINVAL for a length of 0, or what `poly_recv` returns. Since 2.0.
+ */
+int64_t poly_recv_buffer(int fd,
+                         size_t length,
+                         int flags,
+                         poly_buf *buffer);
+
+/**
+ * Gives a buffer back, once for all copies of the struct, and makes this one empty. An empty one is fine.
+ *
+ * Never suspends. Any thread, also after the runtime has been freed; in the child of a fork nothing happens.
+ * Returns 0; -EINVAL for NULL. Since 2.0.
+ */
+int poly_buf_release(poly_buf *buffer);
+
+/**
+ * Connects to a service of a host by TCP: `poly_tcp_connect("example.org", "443", 0)`. Both are names or
+ * numbers, as for getaddrinfo(3), which is asked on the offload pool; `flags` are 0 or `POLY_NET_IPV4` or
+ * `POLY_NET_IPV6`.
+ *
+ * Where the host has several addresses, IPv6 and IPv4 are tried in turns (RFC 8305): the next begins when the
+ * last has failed, or has taken a quarter of a second, and the first that answers wins.
+ * Suspends, and heeds cancellation and deadlines also while the name is looked up. Outside a fiber it blocks
+ * the thread. Any thread.
+ * Returns a descriptor, which is the caller's to close, is closed on exec and blocks; -POLY_ENOHOST,
+ * -POLY_ENOANSWER, or why the first address could not be connected to: -ECONNREFUSED, -ENETUNREACH and so on;
+ * -ECANCELED, -ETIMEDOUT, -EINVAL. No descriptor is left behind then. Since 2.0.
+ */
+int poly_tcp_connect(const char *host, const char *service, uint32_t flags);
+
+/**
+ * Listens for TCP connections: `poly_tcp_listen(NULL, "8080", 1024, 0)`. `host` is a name or address of this
+ * machine, or NULL for all of them, IPv6's and IPv4's at once; service "0" has the system choose a port,
+ * which `poly_local_port` tells. `flags` are 0 or some of `POLY_NET_*`.
+ *
+ * The address can be bound again as soon as the listener is closed (SO_REUSEADDR).
+ * May suspend, to look names up. Any thread.
+ * Returns a descriptor, which is the caller's to close; -EADDRINUSE, -EACCES and the like of the first
+ * address; -POLY_ENOHOST, -POLY_ENOANSWER, -ECANCELED, -ETIMEDOUT, -EINVAL. Since 2.0.
+ */
+int poly_tcp_listen(const char *host, const char *service, int backlog, uint32_t flags);
+
+/**
+ * Makes a socket for UDP datagrams that is bound to an address of this machine; arguments are those of
+ * `poly_tcp_listen`.
+ *
+ * May suspend, to look names up. Any thread.
+ * Returns a descriptor, which is the caller's to close, or what `poly_tcp_listen` returns. Since 2.0.
+ */
+int poly_udp_bind(const char *host, const char *service, uint32_t flags);
+
+/**
+ * Makes a socket for UDP datagrams to and from one service of a host; arguments are those of
+ * `poly_tcp_connect`. Nothing is sent.
+ *
+ * May suspend, to look names up. Any thread.
+ * Returns a descriptor, which is the caller's to close, or what `poly_tcp_connect` returns. Since 2.0.
+ */
+int poly_udp_connect(const char *host, const char *service, uint32_t flags);
+
+/**
+ * Connects to the local listener at a path.
+ *
+ * Suspends while the listener's queue is full. Any thread.
+ * Returns a descriptor, which is the caller's to close; -ENOENT, -ECONNREFUSED, -ENAMETOOLONG, -EINVAL,
+ * -ECANCELED, -ETIMEDOUT and what else connect(2) says. Since 2.0.
+ */
+int poly_unix_connect(const char *path);
+
+/**
+ * Listens for local connections at a path, where nothing may be yet: who comes back removes its old socket
+ * first (unlink). The file stays when the listener is closed.
+ *
+ * Never suspends. Any thread.
+ * Returns a descriptor, which is the caller's to close; -EADDRINUSE, -ENAMETOOLONG, -EINVAL and what else
+ * bind(2) says. Since 2.0.
+ */
+int poly_unix_listen(const char *path, int backlog);
+
+/**
+ * The port that a socket of IPv4 or IPv6 is bound to.
+ *
+ * Never suspends. Any thread.
+ * Returns the port; -EBADF, -ENOTSOCK, -EAFNOSUPPORT. Since 2.0.
+ */
+int poly_local_port(int fd);
+
+/**
+ * Receives a datagram and says where it came from: recvfrom(2). `address` and `address_length` may both be
+ * NULL; they are written on success.
+ *
+ * Suspends, unless `flags` has MSG_DONTWAIT. What of a datagram does not fit is lost.
+ * Returns the bytes received, or a negative error number. Any thread. Since 2.0.
+ */
+int64_t poly_recvfrom(int fd,
+                      void *buffer,
+                      size_t length,
+                      int flags,
+                      struct sockaddr *address,
+                      socklen_t *address_length);
+
+/**
+ * Sends a datagram to an address: sendto(2), which never raises SIGPIPE here. `address` may be NULL where the
+ * socket is connected.
+ *
+ * Suspends, unless `flags` has MSG_DONTWAIT.
+ * Returns the bytes sent, or a negative error number. Any thread. Since 2.0.
+ */
+int64_t poly_sendto(int fd,
+                    const void *buffer,
+                    size_t length,
+                    int flags,
+                    const struct sockaddr *address,
+                    socklen_t address_length);
+
+/**
+ * Begins to accept a listener's connections; `flags` are those of accept4(2), SOCK_CLOEXEC say. The listener
+ * stays the caller's, and is closed after the acceptor is freed.
+ *
+ * On io_uring one accept brings all of them. At most a few hundred are accepted before somebody takes them;
+ * the others wait in the listener's queue. The acceptor is a fiber of the runtime's, on the worker of whoever
+ * makes it, and counts among its fibers.
+ * Never suspends. Any thread; outside a fiber nothing begins, and each `poly_acceptor_next` is accept4(2).
+ * Returns 0, -EINVAL, -ENOMEM, -ESHUTDOWN. Since 2.0.
+ */
+int poly_acceptor_new(int listener, int flags, poly_acceptor **acceptor);
+
+/**
+ * The next connection. Several may ask at once; they are served in the order in which they came.
+ *
+ * Suspends, or blocks a plain thread, while there is none. Any thread.
+ * Returns a descriptor, which is the caller's to close; -EMFILE, -ENFILE, -ENOMEM, -ECONNABORTED and the like
+ * of one connection: the next call tries again, so wait a little where descriptors have run out; -EBADF or
+ * -EINVAL once the listener is closed or shut down, -ECANCELED also once the runtime is: there are no more;
+ * -ETIMEDOUT, -POLY_EFORKED. No connection is lost by a call that is cancelled. Since 2.0.
+ */
+int poly_acceptor_next(const poly_acceptor *acceptor);
+
+/**
+ * Accepts no more, closes the connections that nobody has taken, and frees the acceptor. NULL is fine.
+ *
+ * Suspends, or blocks a plain thread, until the accept has ended; never refused for a cancellation or a
+ * deadline. Any thread.
+ * Returns 0; -EBUSY if somebody waits for a connection, and then nothing has happened: cancel it first.
+ * Since 2.0.
+ */
+int poly_acceptor_free(poly_acceptor *acceptor);
+
+/**
+ * Starts a process. It hears all signals and SIGPIPE ends it, however that is with the caller.
+ *
+ * On success `*process` is the caller's: wait for it, else it stays a zombie once it has ended. What `options`
+ * points to is borrowed. SIGCHLD must not be ignored, nor may anybody wait for any child (waitpid(-1)).
+ * Suspends. Any thread.
+ * Returns 0; -ENOENT, -EACCES and the like if the program cannot be run; -EBADF for a descriptor that is none;
+ * -EINVAL, -E2BIG for options of a later library; -ECANCELED or -ETIMEDOUT, and then nothing was started.
+ * Since 2.0.
+ */
+int poly_process_spawn(const poly_process_options *options,
+                       poly_process *process);
+
+/**
+ * Waits until a process has ended, and closes its descriptor. `*status` becomes what waitpid(2) tells, for
+ * WIFEXITED, WEXITSTATUS and so on; `status` may be NULL. No other child's status is taken.
+ *
+ * Suspends. Any thread.
+ * Returns 0; -ECHILD if it has been waited for; -EINVAL; -ECANCELED or -ETIMEDOUT, and then it can be waited
+ * for later. Since 2.0.
+ */
+int poly_process_wait(poly_process *process, int *status);
+
+/**
+ * Sends a signal to a process, and never to another one that has its number by then.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -ESRCH if it has ended, -ECHILD if it has been waited for, -EINVAL, -EPERM. Since 2.0.
+ */
+int poly_process_kill(const poly_process *process, int signal);
+
+/**
+ * Closes the descriptor of a process that the caller will not wait for; somebody else must, by its number, or
+ * it stays a zombie. One that has been waited for is fine.
+ *
+ * May suspend; never refused for a cancellation or a deadline. Any thread.
+ * Returns 0, -EINVAL. Since 2.0.
+ */
+int poly_process_close(poly_process *process);
+
+/**
+ * Opens a descriptor on which signals arrive: signalfd(2). `numbers` are `count` of SIGINT, SIGTERM, …
+ *
+ * Every thread of the program must block them, else they are delivered as ever: block them first thing in
+ * `main` (sigprocmask), before `poly_runtime_new`, whose workers have the mask of the thread that calls it.
+ * Processes started by `poly_process_spawn` block none. Each signal is told once, to one reader; several of a
+ * kind that come before one is read are one. Signals sent to one thread (pthread_kill) are not told.
+ * Never suspends. Any thread.
+ * Returns a descriptor for `poly_signal_next`, which the caller closes with `poly_close`; -EINVAL if the
+ * calling thread does not block one of them or there is no such signal, -EMFILE. Since 2.0.
+ */
+int poly_signal_open(const int *numbers, size_t count);
+
+/**
+ * The next signal, waiting for one if need be. Closing the descriptor ends it, as any other read.
+ *
+ * Suspends, or blocks a plain thread. Any thread.
+ * Returns 0; -EBADF; -EINVAL for NULL and for what is no such descriptor; -ECANCELED or -ETIMEDOUT, and no
+ * signal is lost then. Since 2.0.
+ */
+int poly_signal_next(int fd, poly_signal *signal);
+
+/**
+ * Starts a ticker whose first tick comes when one period has passed. Ticks do not drift: each is a period after
+ * the one before, however late that was heard.
+ *
+ * Never suspends. Any thread.
+ * Returns 0; -EINVAL for NULL, a period of 0 and other flags. Since 2.0.
+ */
+int poly_ticker_start(poly_ticker *ticker,
+                      uint64_t period,
+                      uint32_t flags);
+
+/**
+ * Waits for the next tick.
+ *
+ * Suspends; blocks a plain thread. Any thread, one at a time.
+ * Returns how many ticks there have been since the last one that was told: 1, or more where some were missed;
+ * always 1 for a ticker that catches up. -ECANCELED or -ETIMEDOUT, and then the tick is for the next call;
+ * -EINVAL. Since 2.0.
+ */
+int64_t poly_ticker_wait(poly_ticker *ticker);
 
 /**
  * Makes a channel that holds `capacity` items: 0 hands each over in person, SIZE_MAX holds as many as

@@ -19,11 +19,14 @@
 //! are read anew after every suspension (N2); a fiber never resumes while the kernel can still write to
 //! its buffers (N3); a fiber that has run stays on its worker (N4).
 
+mod acceptor;
 mod armed;
 mod belongings;
+mod buffer;
 mod cancel;
 mod current;
 mod descriptors;
+mod directory;
 mod errno;
 mod family;
 mod fiber;
@@ -32,12 +35,18 @@ mod inquiry;
 pub mod io;
 mod lock;
 mod name;
+pub mod net;
 mod park;
 mod plain;
+pub mod processes;
 mod scope;
+pub mod signals;
 mod spawn;
 mod stack;
 pub mod sync;
+mod telling;
+mod ticker;
+pub mod transfer;
 mod worker;
 
 use std::{
@@ -54,8 +63,11 @@ use std::{
 };
 
 pub use self::{
+    acceptor::Acceptor,
     belongings::{Destructor, Key, on_exit},
+    buffer::{Buffer, read_buffer, recv_buffer},
     current::forks,
+    directory::{Directory, Entry},
     errno::{Errno, Result},
     fiber::FiberId,
     name::Name,
@@ -65,6 +77,7 @@ pub use self::{
         JoinHandle, Placement, detach, join, myself, sleep, sleep_until, spawn, spawn_placed, spawn_raw,
         spawn_raw_placed, worker, yield_now,
     },
+    ticker::Ticker,
 };
 use self::{
     fiber::{FiberRef, Roams, Stage},
@@ -702,20 +715,31 @@ pub fn close(fd: i32) -> Result<()> {
     Errno::check(result).map(drop)
 }
 
-/// Ends the operations of other workers on a descriptor: each does so itself, before this returns.
-fn cancel_elsewhere(fiber: FiberRef, fd: i32) {
+/// Ends every operation on a descriptor by a fiber of the caller's runtime, and leaves it open: their calls
+/// answer `EBADF`, as if it were closed. Says how many there were. `EPERM` outside a fiber.
+pub fn cancel_fd(fd: i32) -> Result<usize> {
+    let fiber = current::fiber().ok_or(Errno::new(libc::EPERM))?;
+    let elsewhere = cancel_elsewhere(fiber, fd);
+    Ok(elsewhere + current::worker_of(fiber).shard().cancel_fd(fd))
+}
+
+/// Ends the operations of other workers on a descriptor: each does so itself, before this returns. Says how
+/// many there were.
+fn cancel_elsewhere(fiber: FiberRef, fd: i32) -> usize {
     let here = current::worker_of(fiber);
     let others = here.shared().workers().iter().filter(|worker| !ptr::eq(worker.0, here));
     // SAFETY: a worker outlives the fibers of its runtime, one of which calls.
     let waiting = others.map(|worker| unsafe { &*worker.0 }).filter(|worker| worker.waits_on(fd));
     let indices: Vec<usize> = waiting.map(Worker::index).collect();
+    let mut count = 0;
     for index in indices {
         let cancel = move || current::fiber().map(|fiber| current::worker_of(fiber).shard().cancel_fd(fd));
         // Refused only when the runtime shuts down, which ends them all.
         if let Ok(canceller) = spawn::spawn_on_own_account(cancel, index) {
-            let _ = shielded(|| canceller.join());
+            count += shielded(|| canceller.join()).ok().flatten().unwrap_or(0);
         }
     }
+    count
 }
 
 /// Starts a worker, and waits until it has its ring.

@@ -99,8 +99,8 @@ impl Lane {
     /// Whether a job uses a descriptor.
     pub(crate) fn uses(&self, fd: RawFd) -> bool {
         self.jobs.values().any(|job| {
-            let ends = [job.op.fd(), job.op.directory(), job.op.readiness_of_target().map(|(fd, _)| fd)];
-            ends.contains(&Some(fd))
+            let ends = [job.op.fd(), job.op.readiness_of_target().map(|(fd, _)| fd)];
+            ends.contains(&Some(fd)) || job.op.directories().contains(&Some(fd))
         })
     }
 

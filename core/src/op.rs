@@ -68,6 +68,12 @@ pub enum Op {
     Fsync { fd: RawFd, data_only: bool },
     /// statx(2).
     Statx { dir: RawFd, path: *const libc::c_char, flags: i32, mask: u32, into: *mut libc::statx },
+    /// renameat2(2).
+    RenameAt { dir: RawFd, path: *const libc::c_char, to_dir: RawFd, to: *const libc::c_char, flags: u32 },
+    /// unlinkat(2).
+    UnlinkAt { dir: RawFd, path: *const libc::c_char, flags: i32 },
+    /// mkdirat(2).
+    MkdirAt { dir: RawFd, path: *const libc::c_char, mode: u32 },
     /// Completes with 0 at the deadline.
     Timeout { deadline: Time },
     /// waitid(2). A negative result says that `info` was not written.
@@ -114,7 +120,8 @@ macro_rules! kinds {
 
 kinds! {
     Nop Read Write Readv Writev ReadPooled RecvPooled Recv Send RecvMsg SendMsg Accept AcceptMany Connect
-    OpenAt Close Shutdown Poll PollMany Splice Tee Fsync Statx Timeout WaitId Socket Offload
+    OpenAt Close Shutdown Poll PollMany Splice Tee Fsync Statx RenameAt UnlinkAt MkdirAt
+    Timeout WaitId Socket Offload
 }
 
 impl Op {
@@ -143,6 +150,9 @@ impl Op {
             Op::Nop
             | Op::OpenAt { .. }
             | Op::Statx { .. }
+            | Op::RenameAt { .. }
+            | Op::UnlinkAt { .. }
+            | Op::MkdirAt { .. }
             | Op::Timeout { .. }
             | Op::WaitId { .. }
             | Op::Socket { .. }
@@ -150,11 +160,15 @@ impl Op {
         }
     }
 
-    /// The directory that the operation's path starts at.
-    pub(crate) fn directory(&self) -> Option<RawFd> {
+    /// The directories that the operation's paths start at.
+    pub(crate) fn directories(&self) -> [Option<RawFd>; 2] {
         match *self {
-            Op::OpenAt { dir, .. } | Op::Statx { dir, .. } => Some(dir),
-            _ => None,
+            Op::OpenAt { dir, .. }
+            | Op::Statx { dir, .. }
+            | Op::UnlinkAt { dir, .. }
+            | Op::MkdirAt { dir, .. } => [Some(dir), None],
+            Op::RenameAt { dir, to_dir, .. } => [Some(dir), Some(to_dir)],
+            _ => [None, None],
         }
     }
 
@@ -187,6 +201,9 @@ impl Op {
             | Op::PollMany { .. }
             | Op::Fsync { .. }
             | Op::Statx { .. }
+            | Op::RenameAt { .. }
+            | Op::UnlinkAt { .. }
+            | Op::MkdirAt { .. }
             | Op::Timeout { .. }
             | Op::WaitId { .. }
             | Op::Socket { .. }

@@ -101,6 +101,11 @@ pub(crate) fn perform(op: &Op) -> i32 {
             Op::Statx { dir, path, flags, mask, into } => {
                 retry(|| libc::statx(dir, path, flags, mask, into) as isize)
             }
+            Op::RenameAt { dir, path, to_dir, to, flags } => {
+                retry(|| libc::renameat2(dir, path, to_dir, to, flags) as isize)
+            }
+            Op::UnlinkAt { dir, path, flags } => retry(|| libc::unlinkat(dir, path, flags) as isize),
+            Op::MkdirAt { dir, path, mode } => retry(|| libc::mkdirat(dir, path, mode) as isize),
             Op::Timeout { deadline } => sleep_until(deadline.0),
             Op::WaitId { kind, id, info, options } => {
                 let no_usage = ptr::null::<libc::rusage>();
@@ -418,6 +423,12 @@ pub(crate) fn wait_id_now(
 pub(crate) fn pidfd(pid: libc::id_t) -> i32 {
     // SAFETY: no pointers. A pidfd is always closed on exec.
     result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as isize })
+}
+
+/// Another descriptor of the same file.
+pub(crate) fn duplicate(fd: RawFd) -> i32 {
+    // SAFETY: no pointers.
+    result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) as isize })
 }
 
 /// Closes a descriptor of our own.

@@ -1,7 +1,7 @@
 //! The line that no panic crosses.
 
 use std::{
-    ffi::c_char,
+    ffi::{CStr, c_char},
     mem::{align_of, size_of},
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -52,6 +52,12 @@ pub(crate) fn done_quietly(body: impl FnOnce() -> Result<()>) -> i32 {
     done(body)
 }
 
+/// [`call`] for what makes system calls of all kinds.
+pub(crate) fn quietly<N: Number>(body: impl FnOnce() -> Result<N>) -> N {
+    let _keep = KeepErrno::new();
+    call(body)
+}
+
 /// What a pointer points to; `EINVAL` for null and for what is not aligned.
 ///
 /// # Safety
@@ -74,6 +80,18 @@ pub(crate) unsafe fn embedded<'a, Outer, T>(pointer: *const Outer) -> Result<&'a
     const { assert!(size_of::<T>() <= size_of::<Outer>() && align_of::<T>() <= align_of::<Outer>()) };
     // SAFETY: by the caller, and it is large enough.
     unsafe { look(pointer.cast()) }
+}
+
+/// A text of the caller's; `EINVAL` for null.
+///
+/// # Safety
+/// Otherwise it ends with a zero byte and stays as it is for `'a`.
+pub(crate) unsafe fn text<'a>(text: *const c_char) -> Result<&'a CStr> {
+    if text.is_null() {
+        return Err(Errno::new(libc::EINVAL));
+    }
+    // SAFETY: by the caller.
+    Ok(unsafe { CStr::from_ptr(text) })
 }
 
 /// Writes an output; `EINVAL` for null.

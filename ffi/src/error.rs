@@ -18,10 +18,15 @@ pub const POLY_ABI: u32 = 2;
 
 /// The function of the fiber panicked (one written in Rust).
 pub const POLY_EPANIC: i32 = 10001;
+/// No such host, or no such service.
+pub const POLY_ENOHOST: i32 = 10002;
+/// The name server did not answer; it may do so later.
+pub const POLY_ENOANSWER: i32 = 10003;
 /// The object belongs to the process that this one was forked from: EOWNERDEAD.
 pub const POLY_EFORKED: i32 = 130;
 
 const _: () = assert!(POLY_EPANIC == Errno::PANIC.number() && POLY_EFORKED == Errno::FORKED.number());
+const _: () = assert!(POLY_ENOHOST == Errno::NO_HOST.number() && POLY_ENOANSWER == Errno::NO_ANSWER.number());
 
 /// The version of the library that runs: major << 16 | minor << 8 | patch.
 ///

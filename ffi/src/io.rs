@@ -183,6 +183,17 @@ pub extern "C" fn poly_close(fd: c_int) -> c_int {
     done(|| native::close(fd))
 }
 
+/// Wakes everybody who waits for a descriptor: the calls of the runtime's fibers on it end with -EBADF, as if it
+/// were closed, an acceptor's too. For a descriptor that something else is about to close, which `poly_close`
+/// does by itself.
+///
+/// May suspend; never refused for a cancellation or a deadline. Fibers only.
+/// Returns how many calls were ended; -EPERM outside a fiber. Since 2.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn poly_poll_cancel_fd(fd: c_int) -> i64 {
+    call(|| native::cancel_fd(fd).map(|count| count as i64))
+}
+
 /// Opens a file: openat(2). `directory` may be AT_FDCWD; `mode` counts where the file is created.
 ///
 /// Suspends. Returns a descriptor, which is the caller's to close, or a negative error number.

@@ -10,11 +10,17 @@
 #![allow(clippy::missing_safety_doc, reason = "the contract is the header's, and said there once for all")]
 
 pub mod boundary;
+pub mod buffer;
 pub mod channel;
 pub mod error;
 pub mod fiber;
+pub mod file;
 pub mod io;
 pub mod local;
+pub mod net;
+pub mod process;
 pub mod runtime;
 pub mod scope;
+pub mod signal;
 pub mod sync;
+pub mod timer;

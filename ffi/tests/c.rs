@@ -6,7 +6,7 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::OnceLock,
@@ -105,6 +105,31 @@ fn every_operation_from_c() {
 }
 
 #[test]
+fn files_and_copies_from_c() {
+    passes("tests/c/file.c");
+}
+
+#[test]
+fn lent_buffers_from_c() {
+    passes("tests/c/buffer.c");
+}
+
+#[test]
+fn networking_from_c() {
+    passes("tests/c/net.c");
+}
+
+#[test]
+fn processes_from_c() {
+    passes("tests/c/process.c");
+}
+
+#[test]
+fn signals_and_tickers_from_c() {
+    passes("tests/c/signal.c");
+}
+
+#[test]
 fn sync_objects_from_c() {
     passes("tests/c/sync.c");
 }
@@ -137,9 +162,12 @@ fn wrong_calls_from_c_are_answered() {
 #[test]
 fn every_function_of_the_header_is_called_by_a_c_test() {
     let header = fs::read_to_string(root().join("../include/polyphony.h")).expect("the header");
-    let tests: String = ["fibers", "io", "sync", "cancel", "forked", "misuse", "workers", "scopes"]
-        .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
-        .concat();
+    let tests: String = [
+        "fibers", "io", "file", "buffer", "net", "process", "signal", "sync", "cancel", "forked", "misuse",
+        "workers", "scopes",
+    ]
+    .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
+    .concat();
     let declarations = header[header.find("extern \"C\" {").expect("the functions")..].lines();
     for line in declarations.filter(|line| !line.starts_with([' ', '/', '#', '}'])) {
         let Some((before, _)) = line.split_once('(') else { continue };
@@ -181,13 +209,19 @@ struct Server(Child);
 impl Server {
     /// Starts it on a port of its choice, and says which.
     fn start(program: &Path) -> (Self, BufReader<ChildStdout>, u16) {
-        let mut server = Command::new(program).arg("0").stdout(Stdio::piped()).spawn().expect("it starts");
+        let (server, said, line) = Server::start_with(Command::new(program).arg("0"));
+        let port = line.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
+        (server, said, port)
+    }
+
+    /// Starts it, and waits for the first line that it says.
+    fn start_with(command: &mut Command) -> (Self, BufReader<ChildStdout>, String) {
+        let mut server = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut said = BufReader::new(server.stdout.take().expect("its output"));
         let server = Server(server);
         let mut line = String::new();
         said.read_line(&mut line).expect("its first line");
-        let port = line.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
-        (server, said, port)
+        (server, said, line)
     }
 
     fn terminate(&self) {
@@ -227,5 +261,116 @@ fn the_echo_server_serves_many_clients_and_ends_when_it_is_told_to() {
         assert!(server.0.wait().expect("it ends").success());
         assert!(rest.starts_with("connections 50 operations "), "{rest}");
         assert!(rest.contains(" fibers 0 "), "{rest}");
+    }
+}
+
+/// A proxy to a target, on a backend; gives up after so many milliseconds.
+fn proxy(program: &Path, backend: &str, target: SocketAddr, patience: &str) -> (Server, u16) {
+    let (host, port) = (target.ip().to_string(), target.port().to_string());
+    let mut command = Command::new(program);
+    command.args(["0", &host, &port, patience]).env("POLYPHONY_BACKEND", backend);
+    let (server, _said, line) = Server::start_with(&mut command);
+    let port = line.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
+    (server, port)
+}
+
+#[test]
+fn the_proxy_passes_on_what_both_sides_say_and_closes_what_is_silent() {
+    let program = compile("examples/proxy.c", Language::C);
+    compile("examples/proxy.c", Language::Cplusplus);
+    for backend in backends() {
+        let target = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        let address = target.local_addr().expect("its address");
+        let (mut server, port) = proxy(&program, &backend, address, "60000");
+        let mut pairs: Vec<_> = (0..20)
+            .map(|_| {
+                let client = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+                (client, target.accept().expect("the proxy connects").0)
+            })
+            .collect();
+        for (number, (client, far)) in pairs.iter_mut().enumerate() {
+            for (end, said) in [(client, [number as u8; 100_000].as_slice()), (far, &[b'!'; 1000])] {
+                end.write_all(said).expect("the proxy reads");
+                end.shutdown(Shutdown::Write).expect("the end is passed on");
+            }
+        }
+        let mut heard: Vec<u8> = (pairs.iter_mut())
+            .map(|(client, far)| {
+                let (mut there, mut back) = (Vec::new(), Vec::new());
+                far.read_to_end(&mut there).expect("what the client said");
+                client.read_to_end(&mut back).expect("what the target said");
+                assert_eq!((there.len(), back.len()), (100_000, 1000));
+                assert!(there.iter().all(|&byte| byte == there[0]));
+                there[0]
+            })
+            .collect();
+        heard.sort_unstable();
+        assert_eq!(heard, (0..20).collect::<Vec<u8>>());
+        server.terminate();
+        assert!(server.0.wait().expect("it ends").success());
+
+        let (mut server, port) = proxy(&program, &backend, address, "50");
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        let (mut far, _) = target.accept().expect("the proxy connects");
+        // Nobody says anything: the proxy closes both.
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+        assert_eq!(far.read(&mut [0]).expect("the end"), 0);
+        server.terminate();
+        assert!(server.0.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn the_checksum_example_reads_every_file() {
+    let top = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("checksummed");
+    let (mut all, mut bytes, files) = (0, 0, 60);
+    for number in 0..files {
+        let directory = top.join(format!("{}/{}", number % 3, number % 5));
+        fs::create_dir_all(&directory).expect("a directory");
+        let content = vec![number as u8; number * 1000];
+        fs::write(directory.join(format!("file {number}")), &content).expect("a file");
+        let sum = content.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        (all, bytes) = (all ^ sum, bytes + content.len());
+    }
+    for language in [Language::C, Language::Cplusplus] {
+        let program = compile("examples/checksum.c", language);
+        for backend in backends() {
+            let mut command = Command::new(&program);
+            command.arg(&top).env("POLYPHONY_BACKEND", backend);
+            let output = command.output().expect("it starts");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let said = String::from_utf8(output.stdout).expect("text");
+            assert_eq!(said.lines().last(), Some(&*format!("{all:016x} {files} files, {bytes} bytes")));
+            assert_eq!(said.lines().count(), files + 1);
+        }
+    }
+}
+
+#[test]
+fn the_supervisor_example_starts_again_what_fails_and_stops_what_runs() {
+    for language in [Language::C, Language::Cplusplus] {
+        let program = compile("examples/supervisor.c", language);
+        for backend in backends() {
+            let supervise = |arguments: &[&str]| {
+                let mut command = Command::new(&program);
+                command.args(arguments).env("POLYPHONY_BACKEND", &backend);
+                command
+            };
+            let output = supervise(&["2", "2", "false"]).output().expect("it starts");
+            let said = String::from_utf8(output.stdout).expect("text");
+            assert_eq!(output.status.code(), Some(1));
+            assert_eq!(said.matches(" failed, attempt ").count(), 6, "{said}");
+            assert!(said.ends_with("failed 2\n"), "{said}");
+
+            let mut command = supervise(&["3", "5", "sleep", "1000"]);
+            let (mut server, mut said, _) = Server::start_with(&mut command);
+            server.terminate();
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).expect("its last lines");
+            assert!(server.0.wait().expect("it ends").success());
+            assert!(rest.ends_with("failed 0\n"), "{rest}");
+        }
     }
 }

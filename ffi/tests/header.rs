@@ -3,7 +3,10 @@
 use std::{env, fs, path::PathBuf, process::Command};
 
 /// The sections of the header, in its order.
-const SECTIONS: [&str; 8] = ["error", "runtime", "fiber", "local", "scope", "io", "channel", "sync"];
+const SECTIONS: [&str; 14] = [
+    "error", "runtime", "fiber", "local", "scope", "io", "file", "buffer", "net", "process", "signal",
+    "timer", "channel", "sync",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

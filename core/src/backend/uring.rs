@@ -254,6 +254,10 @@ impl Backend for Uring {
                 self.offload.submit(key, *op);
                 return Taken::Yes;
             }
+            Op::MkdirAt { .. } if !self.features.make_dir => {
+                self.offload.submit(key, *op);
+                return Taken::Yes;
+            }
             Op::Offload { .. } => {
                 self.offload.submit(key, *op);
                 return Taken::Yes;

@@ -96,6 +96,14 @@ pub(crate) fn delivered(fiber: FiberRef, why: Errno) {
     }
 }
 
+/// A call that was interrupted has something to tell all the same: the cancellation is for the next one. A
+/// deadline that has passed stays so.
+pub(crate) fn put_off(fiber: FiberRef, why: Errno) {
+    if why == Errno::CANCELED {
+        let _ = fiber.latch.compare_exchange(CALM, CANCELLED, Ordering::SeqCst, Ordering::Relaxed);
+    }
+}
+
 /// Begins to end what a fiber waits for. Home thread only, with the fiber off its stack.
 pub(crate) fn interrupt(fiber: FiberRef, why: Errno) -> Then {
     if fiber.shields.get() > 0 {

@@ -16,12 +16,18 @@ impl Errno {
     pub const TIMED_OUT: Errno = Errno(libc::ETIMEDOUT);
     /// No such fiber: it has ended and was joined or detached, or never was.
     pub const NO_SUCH_FIBER: Errno = Errno(libc::ESRCH);
+    /// A signal came.
+    pub const INTERRUPTED: Errno = Errno(libc::EINTR);
     /// The other side has closed.
     pub const CLOSED: Errno = Errno(libc::EPIPE);
     /// The runtime is shutting down and takes no more fibers.
     pub const SHUTDOWN: Errno = Errno(libc::ESHUTDOWN);
     /// The function of the fiber panicked.
     pub const PANIC: Errno = Errno(10_001);
+    /// No such host, or no such service.
+    pub const NO_HOST: Errno = Errno(10_002);
+    /// The name server did not answer; it may do so later.
+    pub const NO_ANSWER: Errno = Errno(10_003);
     /// The runtime belongs to the process that this one was forked from.
     pub const FORKED: Errno = Errno(libc::EOWNERDEAD);
 
@@ -45,6 +51,8 @@ impl Errno {
         match self {
             Errno::PANIC => c"the function of the fiber panicked",
             Errno::FORKED => c"the runtime belongs to the parent of this process",
+            Errno::NO_HOST => c"no such host or service",
+            Errno::NO_ANSWER => c"the name server does not answer",
             Errno(number) => {
                 // SAFETY: strerrordesc_np takes any number and answers with a static string or null.
                 let text = unsafe { strerrordesc_np(number) };

@@ -421,6 +421,14 @@ impl FiberRef {
         }
     }
 
+    /// Makes a call during which the fiber, which is the one that runs, stays on its worker.
+    pub(crate) fn staying<T>(self, call: impl FnOnce() -> T) -> T {
+        let moves = self.moves.replace(false);
+        let value = call();
+        self.moves.set(moves);
+        value
+    }
+
     /// Runs the fiber until it suspends; true once it has ended.
     #[inline]
     pub(crate) fn resume(self) -> bool {

@@ -147,6 +147,7 @@ fn waits_for(what: What, line: &mut String) -> std::fmt::Result {
         What::Once => "another to have done it once",
         What::WaitGroup => "a wait group",
         What::Select => "one of several channels",
+        What::Connection => "a connection",
     };
     write!(line, "waits for {what}")
 }

@@ -64,6 +64,7 @@ pub(crate) enum What {
     Once,
     WaitGroup,
     Select,
+    Connection,
 }
 
 enum Who {

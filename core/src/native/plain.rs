@@ -86,6 +86,11 @@ unsafe fn call(op: &Op) -> isize {
             Op::Fsync { fd, data_only: false } => libc::fsync(fd) as isize,
             Op::Fsync { fd, data_only: true } => libc::fdatasync(fd) as isize,
             Op::Statx { dir, path, flags, mask, into } => libc::statx(dir, path, flags, mask, into) as isize,
+            Op::RenameAt { dir, path, to_dir, to, flags } => {
+                libc::renameat2(dir, path, to_dir, to, flags) as isize
+            }
+            Op::UnlinkAt { dir, path, flags } => libc::unlinkat(dir, path, flags) as isize,
+            Op::MkdirAt { dir, path, mode } => libc::mkdirat(dir, path, mode) as isize,
             Op::Timeout { deadline } => sleep(deadline),
             Op::WaitId { kind, id, info, options } => libc::waitid(kind, id, info, options) as isize,
             Op::Socket { domain, kind, protocol } => libc::socket(domain, kind, protocol) as isize,

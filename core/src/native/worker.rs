@@ -27,6 +27,7 @@ use std::{
 
 use super::{
     ASKED, STOPPING, Shared, Whose,
+    buffer::{Buffer, Loans},
     cancel::{self, interrupt, settle},
     current,
     descriptors::Descriptors,
@@ -42,9 +43,11 @@ use super::{
     scope::{self, Open},
     spawn::{Place, Placement},
     stack::Slab,
+    telling,
 };
 use crate::{
     backend::{Backend, Wait, any::Any},
+    buffers::BufferId,
     crew::{self, Lanes},
     host::{Host, Then},
     inbox::Inbox,
@@ -72,6 +75,8 @@ pub(crate) struct Worker {
     unwanted: Mutex<Vec<TimerKey>>,
     /// Whether there are any. Everybody's.
     has_unwanted: AtomicBool,
+    /// Which buffers it has lent. Everybody's.
+    loans: Arc<Loans>,
     /// On which descriptors operations of this worker wait, where others may ask. Everybody's.
     descriptors: Option<Descriptors>,
     vacant: UnsafeCell<Vec<FiberRef>>,
@@ -125,6 +130,7 @@ impl Worker {
             ended: AtomicU64::new(0),
             unwanted: Mutex::default(),
             has_unwanted: AtomicBool::new(false),
+            loans: Loans::new(),
             descriptors: place.is_some().then(Descriptors::default),
             vacant: UnsafeCell::default(),
             scopes: UnsafeCell::default(),
@@ -167,8 +173,12 @@ impl Worker {
         self.shared.wake_all();
         self.shared.count(self.shard().stats());
         self.vacate_all();
-        // SAFETY: no fiber is left, so nobody on this thread uses the shard any more; others never do.
-        unsafe { ManuallyDrop::drop(&mut *self.shard.get()) };
+        self.take_back_buffers();
+        // Who still has a buffer reads it: better a leak than that.
+        if !self.loans.are_out() {
+            // SAFETY: no fiber is left, so nobody on this thread uses the shard any more; others never do.
+            unsafe { ManuallyDrop::drop(&mut *self.shard.get()) };
+        }
         current::become_worker(ptr::null());
     }
 
@@ -394,6 +404,23 @@ impl Worker {
         self.has_unwanted.store(true, Ordering::Release);
     }
 
+    /// Lends a buffer that was filled with so many bytes, to a fiber that runs here.
+    pub(crate) fn lend(&self, id: BufferId, len: usize) -> Buffer {
+        self.loans.lend(id, self.shard().buffer(id, len))
+    }
+
+    /// Whether those are its loans. Any thread.
+    pub(crate) fn has_lent(&self, loans: &Arc<Loans>) -> bool {
+        Arc::ptr_eq(&self.loans, loans)
+    }
+
+    /// Takes back what others have given back of its buffers.
+    pub(crate) fn take_back_buffers(&self) {
+        if self.loans.have_returned() {
+            self.loans.take_back().into_iter().for_each(|id| self.shard().recycle(id));
+        }
+    }
+
     #[inline]
     fn resume(&self, fiber: FiberRef) {
         if self.shard().host().cold > 0 {
@@ -479,6 +506,7 @@ impl Worker {
         if self.has_unwanted.load(Ordering::Relaxed) {
             self.disarm_unwanted();
         }
+        self.take_back_buffers();
     }
 
     #[cold]
@@ -569,7 +597,13 @@ impl Host for Fibers {
     type Queue = Lanes<FiberRef>;
 
     #[inline]
-    fn completed(&mut self, fiber: FiberRef, _: OpKey, outcome: Outcome) -> Then {
+    fn completed(&mut self, fiber: FiberRef, key: OpKey, outcome: Outcome) -> Then {
+        if outcome.more || outcome.buffer.is_some() {
+            let enough = telling::tell(fiber, outcome);
+            if outcome.more {
+                return if enough { Then::Cancel(key) } else { Then::Nothing };
+            }
+        }
         if self.counts_descriptors {
             self.forget_descriptor(fiber);
         }

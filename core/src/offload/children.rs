@@ -67,6 +67,10 @@ impl Watched {
             Op::WaitId { kind: libc::P_PID, id, options, .. } if options & AFTER_END == options => {
                 Some(syscall::pidfd(id)).filter(|&fd| fd >= 0)
             }
+            // It is the caller's to close.
+            Op::WaitId { kind: libc::P_PIDFD, id, options, .. } if options & AFTER_END == options => {
+                Some(syscall::duplicate(id as RawFd)).filter(|&fd| fd >= 0)
+            }
             _ => None,
         };
         Watched { job, pidfd }

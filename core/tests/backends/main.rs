@@ -141,6 +141,9 @@ grid! { uring tiny_uring shared_uring old_uring epoll old_epoll fibers_on_uring 
     connect: whole error cancelled_or_done timed_out_or_done closed_or_done full;
     openat: whole error cancelled_or_done timed_out_or_done full;
     statx: whole error cancelled_or_done timed_out_or_done full;
+    renameat: whole error cancelled_or_done timed_out_or_done full;
+    unlinkat: whole error cancelled_or_done timed_out_or_done full;
+    mkdirat: whole error cancelled_or_done timed_out_or_done full;
     fsync: whole error cancelled_or_done timed_out_or_done closed_or_done full;
     close: whole error cancelled_or_done timed_out_or_done full;
     shutdown: whole error cancelled_or_done timed_out_or_done closed_or_done full;
@@ -187,6 +190,9 @@ grid! { sim: {
     connect: whole error cancelled timed_out closed full;
     openat: whole error cancelled timed_out;
     statx: whole error cancelled timed_out;
+    renameat: whole error cancelled timed_out;
+    unlinkat: whole error cancelled timed_out;
+    mkdirat: whole error cancelled timed_out;
     socket: whole error cancelled timed_out;
     close: whole cancelled_or_done full;
     fsync: whole error cancelled timed_out closed full;

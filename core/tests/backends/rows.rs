@@ -4,6 +4,7 @@ use std::{
     ffi::CString,
     net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd},
+    path::Path,
     process::{Command, Stdio},
     ptr,
     sync::atomic::{AtomicU32, Ordering},
@@ -466,6 +467,67 @@ pub fn statx(situation: Situation, _: Mode) -> Scene {
         _ => Scene::new(op, 0).world(move || assert_eq!(unsafe { (*into).stx_size }, 9)),
     }
     .on([file])
+}
+
+/// A path in the temporary directory that no other scene has; what is there goes with this.
+struct Fresh(&'static CString);
+
+impl Fresh {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("polyphony-{}-path-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name).into_os_string().into_encoded_bytes();
+        Fresh(forever(CString::new(path).unwrap()))
+    }
+
+    fn path(&self) -> &'static Path {
+        Path::new(self.0.to_str().unwrap())
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // It may be a file, a directory, or nothing.
+        let _ = std::fs::remove_file(self.path()).or_else(|_| std::fs::remove_dir(self.path()));
+    }
+}
+
+/// Renames a file to where nothing is, or what is not there.
+pub fn renameat(situation: Situation, _: Mode) -> Scene {
+    let (old, new) = (Fresh::new(), Fresh::new());
+    let dir = libc::AT_FDCWD;
+    let op = Op::RenameAt { dir, path: old.0.as_ptr(), to_dir: dir, to: new.0.as_ptr(), flags: 0 };
+    if situation == Situation::Error {
+        return Scene::new(op, -libc::ENOENT);
+    }
+    std::fs::write(old.path(), "polyphony").unwrap();
+    Scene::new(op, 0).world(move || {
+        assert!(!old.path().exists());
+        assert_eq!(std::fs::read(new.path()).unwrap(), b"polyphony");
+    })
+}
+
+/// Removes a file, or a directory in the other mode.
+pub fn unlinkat(situation: Situation, mode: Mode) -> Scene {
+    let fresh = Fresh::new();
+    let flags = if mode == Mode::Nonblocking { libc::AT_REMOVEDIR } else { 0 };
+    let op = Op::UnlinkAt { dir: libc::AT_FDCWD, path: fresh.0.as_ptr(), flags };
+    match (situation, mode) {
+        (Situation::Error, _) => return Scene::new(op, -libc::ENOENT),
+        (_, Mode::Blocking) => std::fs::write(fresh.path(), "").unwrap(),
+        (_, Mode::Nonblocking) => std::fs::create_dir(fresh.path()).unwrap(),
+    }
+    Scene::new(op, 0).world(move || assert!(!fresh.path().exists()))
+}
+
+/// Makes a directory where nothing is, or where one is.
+pub fn mkdirat(situation: Situation, _: Mode) -> Scene {
+    let fresh = Fresh::new();
+    let op = |path: *const libc::c_char| Op::MkdirAt { dir: libc::AT_FDCWD, path, mode: 0o700 };
+    if situation == Situation::Error {
+        return Scene::new(op(c"/".as_ptr()), -libc::EEXIST);
+    }
+    Scene::new(op(fresh.0.as_ptr()), 0).world(move || assert!(fresh.path().is_dir()))
 }
 
 pub fn fsync(situation: Situation, mode: Mode) -> Scene {

@@ -108,9 +108,14 @@ pub(super) fn attempt(op: &Op, progress: &mut Progress, lent: Option<(*mut u8, u
         Op::Splice { from, to, flags, .. } => transfer(op, from, to, flags),
         Op::Tee { from, to, flags, .. } => transfer(op, from, to, flags),
         Op::Timeout { deadline } => At(deadline.0),
-        Op::OpenAt { .. } | Op::Statx { .. } | Op::Fsync { .. } | Op::WaitId { .. } | Op::Offload { .. } => {
-            Offload(*op)
-        }
+        Op::OpenAt { .. }
+        | Op::Statx { .. }
+        | Op::RenameAt { .. }
+        | Op::UnlinkAt { .. }
+        | Op::MkdirAt { .. }
+        | Op::Fsync { .. }
+        | Op::WaitId { .. }
+        | Op::Offload { .. } => Offload(*op),
         Op::Close { .. } | Op::Shutdown { .. } | Op::Socket { .. } => Done(syscall::perform(op)),
     }
 }

@@ -60,6 +60,9 @@ pub(super) fn room(op: &Op) -> usize {
         | Op::Poll { .. }
         | Op::PollMany { .. }
         | Op::Fsync { .. }
+        | Op::RenameAt { .. }
+        | Op::UnlinkAt { .. }
+        | Op::MkdirAt { .. }
         | Op::Statx { .. }
         | Op::Timeout { .. }
         | Op::WaitId { .. }
@@ -97,6 +100,9 @@ fn each_part(op: &Op, mut each: impl FnMut(*mut u8, usize)) {
         | Op::Splice { .. }
         | Op::Tee { .. }
         | Op::Fsync { .. }
+        | Op::RenameAt { .. }
+        | Op::UnlinkAt { .. }
+        | Op::MkdirAt { .. }
         | Op::Timeout { .. }
         | Op::WaitId { .. }
         | Op::Socket { .. }

@@ -13,6 +13,8 @@ pub struct Features {
     pub setup_flags: bool,
     /// A ring that is entered by a number of its own (5.18).
     pub registered_ring: bool,
+    /// Directories made by the ring (5.15).
+    pub make_dir: bool,
     /// Sockets made by the ring (5.19).
     pub socket: bool,
     /// Accepts that go on for ever (5.19).
@@ -35,6 +37,7 @@ impl Features {
         poll_many: true,
         setup_flags: true,
         registered_ring: true,
+        make_dir: true,
         socket: true,
         accept_many: true,
         buffer_rings: true,
@@ -49,6 +52,7 @@ impl Features {
         poll_many: true,
         setup_flags: false,
         registered_ring: false,
+        make_dir: false,
         socket: false,
         accept_many: false,
         buffer_rings: false,
@@ -66,6 +70,7 @@ impl Features {
             poll_many: self.poll_many && params.is_feature_resource_tagging(),
             setup_flags: self.setup_flags,
             registered_ring: self.registered_ring,
+            make_dir: self.make_dir && probe.is_supported(opcode::MkDirAt::CODE),
             socket: self.socket && socket,
             // These came with the same kernel as well; of the first it does not tell.
             accept_many: self.accept_many && socket,

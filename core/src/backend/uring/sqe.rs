@@ -2,8 +2,9 @@
 
 use io_uring::{
     opcode::{
-        Accept, AcceptMulti, Close, Connect, Fsync, Nop, OpenAt, PollAdd, Read, Readv, Recv, RecvMsg, Send,
-        SendMsg, Shutdown, Socket, Splice, Statx, Tee, Timeout, WaitId, Write, Writev,
+        Accept, AcceptMulti, Close, Connect, Fsync, MkDirAt, Nop, OpenAt, PollAdd, Read, Readv, Recv,
+        RecvMsg, RenameAt, Send, SendMsg, Shutdown, Socket, Splice, Statx, Tee, Timeout, UnlinkAt, WaitId,
+        Write, Writev,
     },
     squeue::{Entry, Flags},
     types::{Fd, FsyncFlags, TimeoutFlags, Timespec},
@@ -49,6 +50,11 @@ pub(super) fn entry(op: &Op, timespec: *const Timespec) -> Entry {
         Op::Statx { dir, path, flags, mask, into } => {
             Statx::new(Fd(dir), path, into.cast()).flags(flags).mask(mask).build()
         }
+        Op::RenameAt { dir, path, to_dir, to, flags } => {
+            RenameAt::new(Fd(dir), path, Fd(to_dir), to).flags(flags).build()
+        }
+        Op::UnlinkAt { dir, path, flags } => UnlinkAt::new(Fd(dir), path).flags(flags).build(),
+        Op::MkdirAt { dir, path, mode } => MkDirAt::new(Fd(dir), path).mode(mode).build(),
         Op::Timeout { .. } => Timeout::new(timespec).flags(TimeoutFlags::ABS).build(),
         Op::WaitId { kind, id, info, options } => WaitId::new(kind, id, options).infop(info).build(),
         Op::Socket { domain, kind, protocol } => Socket::new(domain, kind, protocol).build(),
