@@ -55,6 +55,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("fibers", method!(fibers, 0))?;
     class.define_method("kind", method!(kind, 0))?;
     class.define_method("describe", method!(describe, 0))?;
+    class.define_method("stuck?", method!(is_stuck, 0))?;
     class.define_method("close", method!(close, 0))?;
     class.define_method("suspend", method!(park, 0))?;
     class.define_method("shield", method!(shield, 1))?;
@@ -135,6 +136,10 @@ fn close(this: Obj<Scheduler>) {
 
 fn describe(this: Obj<Scheduler>) -> String {
     this.describe().1
+}
+
+fn is_stuck(this: Obj<Scheduler>) -> bool {
+    this.is_stuck()
 }
 
 /// Waits until somebody schedules the calling fiber, also if nothing seems to be able to.

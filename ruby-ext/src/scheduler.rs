@@ -125,6 +125,8 @@ pub(crate) struct Scheduler {
     began: Cell<Time>,
     /// How many switches there had been when the process was last asked whether it can go on.
     idled: Cell<Option<u64>>,
+    /// The thread waits, with nothing in flight and no timer armed.
+    idle: Cell<bool>,
     /// The thread is in the kernel, or about to be.
     blocked: Cell<bool>,
     sent: Cell<Option<overdue::Sent>>,
@@ -228,6 +230,7 @@ impl Scheduler {
             parks: Cell::default(),
             began: Cell::default(),
             idled: Cell::default(),
+            idle: Cell::default(),
             blocked: Cell::default(),
             sent: Cell::default(),
             options,

@@ -66,11 +66,29 @@ RSpec.describe "Polyphony::Deadlock" do
     expect([status.exitstatus, err[/\(Polyphony::\w+\)/]]).to eq [1, "(Polyphony::Deadlock)"]
   end
 
+  waiting = "spin(:stuck) { suspend }.await"
   {
-    "sleeps" => "pid = $$; spawn(\"sleep 0.3; kill -USR1 \#{pid}\"); Signal.trap(:USR1) { exit!(7) }; spin { sleep }; sleep",
-    "waits for another thread" => "queue = Queue.new; Thread.new { sleep 0.2; queue << 7 }; exit!(spin { queue.pop }.await)",
-    "has a signal handler" => "trap(:USR1) { exit!(7) }; pid = $$; spawn(\"sleep 0.2; kill -USR1 \#{pid}\"); spin { suspend }.await",
-    "waits for a descriptor" => "r, w = IO.pipe; pid = spawn('sleep 0.2; echo', out: w); w.close; Process.detach(pid); spin { r.gets }.await; exit!(7)"
+    "runs fibers that cannot go on" => ["snooze; Thread.new { #{waiting} }.join", /main .*waiting.*stuck .*waiting/m],
+    "runs fibers that cannot go on, where the main one runs none" => ["Thread.new { #{waiting} }.join", /stuck .*\n\n#<Thread:.*: waiting, at -e:1:in/m],
+    "runs none and cannot go on" => ["snooze; Thread.new { Queue.new.pop }.join", /main .*waiting.*#<Thread:.*: waiting, at -e:1:in/m],
+    "waits for another that cannot go on" => ["Thread.new { snooze; Thread.new { #{waiting} }.join }.join", /main .*waiting.*stuck .*waiting/m]
+  }.each do |what, (script, tree)|
+    it "is raised in the main fiber where it waits for a thread that #{what}" do
+      out = Child.ruby!("begin; #{script}; rescue Polyphony::Deadlock => e; puts e.message; end; Thread.list.each { |each| each.kill unless each == Thread.main }")
+      expect(out).to match(/\Ano fiber can go on: .*\n/).and match(tree)
+    end
+  end
+
+  # `asked` is what happens as soon as it has been looked whether the process can go on; `later` is the command that
+  # wakes it when it has been asleep for longer than that takes.
+  later = "until grep -q '(sleeping)' /proc/$p/status; do :; done; sleep 0.3;"
+  asked = "Polyphony::Deadlock.singleton_class.prepend(Module.new { def check = super.tap { $asked.call } })"
+  {
+    "sleeps" => "Signal.trap(:USR1) { exit!(7) }; spawn(\"p=\#{$$}; #{later} kill -USR1 $p\"); spin { sleep }; sleep",
+    "waits for another thread" => "#{asked}; r, w = IO.pipe; $asked = -> { w.syswrite('7') }; queue = Queue.new; " \
+                                  "Thread.new { queue << r.read(1) }; exit!(spin { queue.pop }.await.to_i)",
+    "has a signal handler" => "#{asked}; $asked = -> { Process.kill(:USR1, $$) }; trap(:USR1) { exit!(7) }; spin { suspend }.await",
+    "waits for a descriptor" => "r, w = IO.pipe; pid = spawn(\"p=\#{$$}; #{later} echo\", out: w); w.close; spin { r.gets }.await; exit!(7)"
   }.each do |what, script|
     it "is not raised where the program #{what}" do
       _, err, status = Child.ruby(script)

@@ -70,19 +70,44 @@ module Polyphony
     nil
   end
 
-  # No fiber of the process can ever go on: nothing is in flight, no timer is armed, and there is no other thread
-  # and no signal handler that could wake one. Raised in the main fiber, which waits for something that cannot come;
-  # the message says who waits for what, and where.
+  # No fiber of the process can ever go on: nothing is in flight, no timer is armed, every other thread waits for
+  # another one, and no signal handler is there that could wake one. Raised in the main fiber of the main thread,
+  # which waits for something that cannot come; the message says who waits for what, and where.
   #
-  # Not raised where the main fiber sleeps, or is in `suspend`, which returns then.
+  # Not raised where a main fiber sleeps, or is in `suspend`, which returns then.
   class Deadlock < ::Exception
-    # Looks whether it is one, and raises.
-    # @api private
-    def self.check
-      others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread) - [Overdue.thread]
-      return unless others.empty? && !(defined?(Signals) && Signals.handled?)
+    # Methods in which a thread that runs no fibers waits for nothing but another thread.
+    WAITS = %w[join value pop shift deq].freeze
+    private_constant :WAITS
 
-      raise self, "no fiber can go on: nothing is in flight, and nothing is left that could wake one\n#{Report.text}"
+    class << self
+      # Looks whether it is one, and raises.
+      # @api private
+      def check
+        others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread) - [Overdue.thread]
+        return if (defined?(Signals) && Signals.handled?) || !others.all? { |thread| stuck?(thread) }
+
+        said = "no fiber can go on: nothing is in flight, and nothing is left that could wake one\n#{Report.text}#{without_fibers(others)}"
+        main = ::Thread.main
+        main.equal?(::Thread.current) ? raise(self, said) : main.raise(self, said)
+      end
+
+      private
+
+      def without_fibers(threads)
+        threads.filter_map { |thread| "\n#{thread.inspect}: waiting, at #{Report.line(thread.backtrace)}\n" unless Polyphony.scheduler_of(thread) }.join
+      end
+
+      # What has been raised in a thread it has not heard of yet. Of a thread that waits for a lock, Ruby does not
+      # tell whether that has been let go meanwhile.
+      def stuck?(thread)
+        return false if thread.pending_interrupt?
+
+        scheduler = Polyphony.scheduler_of(thread)
+        return scheduler.stuck? if scheduler
+
+        thread.inspect.include?(" sleep_forever") && WAITS.include?(thread.backtrace_locations(0, 1)&.first&.base_label)
+      end
     end
   end
 end

@@ -34,6 +34,9 @@ module Polyphony
   #   @return [Scheduler] self
   # @!method describe
   #   @return [String] the backend and how it was set up
+  # @!method stuck?
+  #   @return [Boolean] whether only another thread, or a signal, can let the thread go on
+  #   @api private
   # @!method suspend
   #   Waits until somebody schedules the calling fiber, also where nothing seems to be able to.
   #   @return [Object, nil] what it was scheduled with

@@ -64,8 +64,9 @@ impl Scheduler {
     /// `[fiber, what it does, descriptor, seconds]` for each fiber that has a name. Any thread.
     pub(crate) fn fibers(&self, ruby: &Ruby) -> Result<RArray, Error> {
         let now = Time::recent();
-        // Who looks around for all, with a hook, waits itself.
-        let running = (!self.interrupted.get()).then(|| self.running.get());
+        // Who looks around for all, with a hook, waits itself; so does who has taken the thread into the kernel.
+        let waits = self.interrupted.get() || self.blocked.get();
+        let running = (!waits).then(|| self.running.get());
         let fibers: Vec<_> = self.with_open(Vec::new(), |shard| {
             let ops = shard.operations().map(|(fiber, op)| (fiber, *op)).collect();
             let each = shard.host().each();

@@ -394,21 +394,33 @@ impl Scheduler {
             let limit = patience.map(|patience| shard.now() + patience);
             Some(shard.wait_for_inbox(limit))
         });
-        match wait {
-            Some(wait) => self.wait(wait, me)?,
-            None => return Ok(()),
-        }
+        let Some(wait) = wait else { return Ok(()) };
+        self.idle.set(true);
+        let waited = self.wait(wait, me);
+        self.idle.set(false);
+        waited?;
         if self.looks_for_deadlock() { self.aside(me, report::raise_deadlock) } else { Ok(()) }
     }
 
     /// How long nothing may happen before somebody asks whether anything can: nothing where nobody need ask,
-    /// because the main fiber sleeps, another thread works for a fiber, or they have asked since the last switch.
+    /// because the thread may go on by itself, or has asked since the last switch.
     fn patience(&self) -> Option<Duration> {
         let switches = self.with(|shard| shard.stats().switches);
         let asked = self.idled.get() == Some(switches);
-        // SAFETY: called with the GVL.
-        let is_main = self.thread == unsafe { rb_sys::rb_thread_main() };
-        (is_main && !asked && !self.asleep.get() && self.elsewhere.get() == 0).then_some(PATIENCE)
+        (!asked && self.needs_others()).then_some(PATIENCE)
+    }
+
+    /// Whether a thread that has nothing to do depends on others: its main fiber does not sleep, as one does that
+    /// means to wait for ever, and no thread works for one of its fibers.
+    fn needs_others(&self) -> bool {
+        !self.asleep.get() && self.elsewhere.get() == 0
+    }
+
+    /// Whether only another thread, or a signal, can let the thread go on, and none has done anything for that yet.
+    /// Any thread that has the GVL.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let called = || self.with_open(true, |shard| shard.inbox().is_filled() || !shard.queue().is_empty());
+        self.idle.get() && self.blocked.get() && self.needs_others() && !self.signalled.get() && !called()
     }
 
     /// Whether nothing has happened for so long; asked once until the next switch.
