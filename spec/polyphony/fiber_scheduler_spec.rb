@@ -242,7 +242,7 @@ RSpec.describe "Polyphony::FiberScheduler" do
   describe "in hard times" do
     def program(body)
       out, err, status = Child.ruby("Warning[:experimental] = false\nFiber.set_scheduler(Polyphony::FiberScheduler.new)\n#{body}", loaded: "polyphony/bare")
-      [out, err[/\((\w+)\)/, 1], status.exitstatus || status.termsig]
+      [out, err[/\((?:\w+::)?(\w+)\)/, 1], status.exitstatus || status.termsig]
     end
 
     it "lets exit in a fiber end the program with its status" do
@@ -252,6 +252,15 @@ RSpec.describe "Polyphony::FiberScheduler" do
     it "raises in the main fiber what Thread#raise raises, and the fibers go on" do
       body = "t = Thread.current; Fiber.schedule { sleep 0.05; puts :fiber }; Thread.new { t.raise('told') }; begin; Fiber.scheduler.run; rescue => e; puts e.message; end"
       expect(program(body)).to eq ["told\nfiber\n", nil, 0]
+    end
+
+    it "tells of a deadlock once, and again only where a fiber has had a turn since" do
+      stuck = "q = Queue.new; Fiber.schedule { 2.times { puts q.pop } }; begin; Fiber.scheduler.run; rescue Polyphony::Deadlock; puts :told; end"
+      expect(program(stuck)).to eq ["told\n", nil, 0]
+      expect(program("#{stuck}; q << :popped")).to eq ["told\npopped\n", "Deadlock", 1]
+      expect(program("#{stuck}; Thread.new { q << 1 << 2 }.join")).to eq ["told\n1\n2\n", nil, 0]
+      _, err, = Child.ruby("Fiber.set_scheduler(Polyphony::FiberScheduler.new); Fiber.schedule { Queue.new.pop }; Fiber.scheduler.run", loaded: "polyphony/bare")
+      expect(err.scan("no fiber can go on").size).to eq 1
     end
 
     it "hears of a kill where every fiber waits" do

@@ -43,6 +43,7 @@ module Polyphony
       @scheduled = 0
       @closer = nil
       @process = ::Process.pid
+      @told = nil
     end
 
     # Lets the others run once (Ruby 4.0).
@@ -150,9 +151,13 @@ module Polyphony
     # Runs the fibers until those of `Fiber.schedule` have ended.
     #
     # @return [void]
+    # @raise [Deadlock] where they never will
     def run
       @closer = ::Fiber.current
       here.suspend until count(0).zero?
+    rescue Deadlock
+      @told = now
+      raise
     ensure
       @closer = nil
     end
@@ -162,8 +167,9 @@ module Polyphony
     #
     # The main thread's scheduler goes on where the drop-in is loaded, for what comes `at_exit`.
     # @return [void]
+    # @raise [Deadlock] where they never will, unless {#run} has told so of the same fibers
     def scheduler_close
-      run unless ::Thread.current.status == "aborting" || $!.is_a?(::SignalException)
+      run unless ::Thread.current.status == "aborting" || $!.is_a?(::SignalException) || told?
       return if main?
 
       fiber = ::Fiber.current
@@ -206,6 +212,17 @@ module Polyphony
     private
 
     def main? = ::Thread.current == ::Thread.main
+
+    def now = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
+
+    # Whether no fiber but the calling one has had a turn since a deadlock was told of, nor is to have one.
+    def told?
+      return false unless @told
+
+      here.poll(true)
+      since = now - @told
+      here.fibers.all? { |fiber, _, _, seconds| fiber == ::Fiber.current || seconds > since }
+    end
 
     # How many fibers of `Fiber.schedule` are alive. Those of the parent are not in the child of a fork.
     def count(more)
