@@ -171,6 +171,33 @@ RSpec.describe "What others had to fix" do
       expect(numbers.map(&:to_i)).to eq [*1..numbers.size]
     end
 
+    # What went out in the turn in which it was stopped was written again with the next bytes; and a fiber that lives on
+    # kept the others from writing.
+    it "repeats nothing, and holds no lock, after a buffered write that was stopped as it got on" do
+      reader, writer = pipe
+      filling = 0
+      filling += 4_096 while writer.write_nonblock("x" * 4_096, exception: false).is_a?(Integer)
+      writer.sync = false
+      lines = Array.new(10_000) { |number| "line #{number}\n" }.each
+      victim = spin do
+        loop { writer.write(lines.peek); lines.next }
+      rescue Polyphony::Cancel
+        Fiber.current.tag = :stopped
+        suspend
+      end
+      snooze until victim.state == :waiting
+      reader.read_nonblock(8_192)
+      snooze until victim.state == :runnable
+      victim.raise(Polyphony::Cancel)
+      snooze until victim.tag == :stopped
+      others = spin { loop { writer.write(lines.next) }; writer.close }
+      reader.read(filling - 8_192)
+      expect(reader.each_line.to_a).to eq lines.to_a
+    ensure
+      [victim, others].compact.each(&:stop)
+      Fiber.await(*[victim, others].compact)
+    end
+
     it "writes what is buffered when it closes, while others read it, and says where nobody does" do
       reader, writer = pipe
       nil while writer.write_nonblock("x" * 4_096, exception: false).is_a?(Integer)
