@@ -60,10 +60,21 @@ RSpec.describe "Signals" do
     expect([within.resume, waiting.await, fiber.dead?, Fiber.current.children]).to eq [:late, nil, true, []]
   end
 
+  # Ruby comes back to the main fiber, which had given the turn to another one: that waited for ever.
+  it "are not lost where they come before the first word of a fiber that another one lets begin" do
+    parent = spin do
+      early = spin { :never }
+      early.define_singleton_method(:__run__) { |*| Kernel.raise Interrupt, "early" }
+      [early.await, early.dead?, Fiber.current.children]
+    end
+    expect { sleep }.to raise_error Interrupt, "early"
+    expect(parent.await).to eq [nil, true, []]
+  end
+
   # One that came in a fiber's first or last steps was lost, or ended the process by an error of ours.
   it "that come while fibers begin and end, end the process" do
     endings = Array.new(10) do |number|
-      _, err, status = Child.ruby("Thread.new { sleep #{number} / 4000.0; Process.kill(:TERM, $$) }; loop { spin { nil }.await }")
+      _, err, status = Child.ruby("Thread.new { sleep #{number} / 4000.0; Process.kill(:TERM, $$) }; loop { spin { spin { snooze }.await }.await }")
       [err, status.termsig || status.exitstatus - 128]
     end
     expect(endings.uniq).to eq [["", Signal.list["TERM"]]]

@@ -134,6 +134,7 @@ impl Scheduler {
             record.is_some_and(|record| std::mem::take(&mut record.granted))
         });
         if !refused {
+            self.bury()?;
             return self.told(error, me);
         }
         // The fiber has ended, or somebody resumed it behind our back, or Ruby has no stack for it.
@@ -152,15 +153,34 @@ impl Scheduler {
             }
             return Ok(());
         }
-        self.with(|shard| shard.host_mut().forget(name));
         // That it was dead before is what a FiberError says. Anything else was raised in it before its first
-        // word, as an interrupt may be: it has not told anybody.
+        // word, as an interrupt may be.
         let dead: magnus::ExceptionClass = ruby().class_object().const_get("FiberError")?;
         if error.is_kind_of(dead) {
+            self.with(|shard| shard.host_mut().forget(name));
             return Ok(());
         }
+        self.bury()?;
+        self.interrupt(error, me)
+    }
+
+    /// The fiber that had the last turn may have ended with what has come to us, before its first word or behind its
+    /// last: then it has told nobody.
+    #[cold]
+    fn bury(&self) -> Result<(), Error> {
+        let last = self.running.get();
+        let Some(fiber) = self.with(|shard| shard.host_mut().record(last).map(|record| record.fiber)) else {
+            return Ok(());
+        };
+        // SAFETY: called with the GVL; the record kept the fiber alive.
+        let (alive, fiber) =
+            unsafe { (rb_sys::rb_fiber_alive_p(fiber) == rb_sys::Qtrue as VALUE, Value::from_raw(fiber)) };
+        if alive {
+            return Ok(());
+        }
+        self.forget_ended();
         let told: Result<Option<Value>, Error> = fiber.check_funcall("__killed__", ()).transpose();
-        told.and_then(|_| self.interrupt(error, me))
+        told.map(|_| ())
     }
 
     /// A fiber that does not say its last word, for its block is its own, has ended: Ruby has come back to us.

@@ -73,8 +73,10 @@ module Polyphony
 
         fiber = storage == true ? ::Fiber.new(&LIFE) : ::Fiber.new(storage: storage, &LIFE)
         fiber.__prepare__(self, tag, orig_caller, block)
-        (@children ||= {}.compare_by_identity)[fiber] = true
         fiber.monitor(self) if @supervising
+        children = @children ||= {}.compare_by_identity
+        # No branch and no Ruby code from here on, where a signal would leave a child that never runs and never ends.
+        children[fiber] = true
         scheduler.adopt(fiber)
         Polyphony.schedule(fiber, nil, false)
         fiber
@@ -440,7 +442,7 @@ module Polyphony
       rescue ::Exception => e
         __end_again__(e)
       ensure
-        __killed__ unless @ended
+        __killed__
         Polyphony.scheduler_of(@thread).leave
       end
 
@@ -472,9 +474,12 @@ module Polyphony
         @earlier_locks&.each_key(&:__abandon__)
       end
 
-      # The thread was killed while this fiber ran; the main fiber is next, and ends what is left.
+      # The thread was killed while this fiber ran, or a signal came before its first word; the main fiber is next, and
+      # ends what is left.
       # @api private
       def __killed__
+        return if @ended
+
         children.each { |child| child.attach_to(@thread.main_fiber) }
         __end__(nil, false)
       end
