@@ -13,7 +13,7 @@ module Polyphony
     # The state of a Mutex stays Ruby's; only a main fiber waits differently: a helper waits for the lock in
     # its stead and lets it go, and the main fiber tries again.
     #
-    # A fiber that is cancelled when it was its turn lets the next one know, which Ruby 3.1 forgets.
+    # Where a fiber is cancelled when it was its turn the scheduler lets the next one know, which Ruby 3.1 forgets.
     #
     # @see ::Thread::Mutex
     module Mutex
@@ -86,9 +86,6 @@ module Polyphony
         return STOCK_LOCK.bind_call(self) unless ::Fiber.current.blocking?
 
         Polyphony.aside { __acquire__; unlock } until try_lock
-      rescue ::Exception
-        unlock if try_lock
-        raise
       end
     end
 
@@ -210,9 +207,6 @@ module Polyphony
         return STOCK_ENTER.bind_call(self) unless ::Fiber.current.blocking?
 
         Polyphony.aside { __acquire__; self.exit } until try_enter
-      rescue ::Exception
-        self.exit if try_enter
-        raise
       end
     end
   end
