@@ -11,14 +11,16 @@ RSpec.describe "Polyphony::FiberScheduler" do
     # How many turns others got while the block waited.
     def turns_during
       over = false
-      turns = 0
-      Fiber.schedule { until over; turns += 1; sleep 0; end }
-      before = turns
+      $turns = 0
+      Fiber.schedule { until over; $turns += 1; sleep 0; end }
+      before = $turns
       value = yield
-      [value, turns - before]
+      [value, $turns - before]
     ensure
       over = true
     end
+    # For another thread, which must not be done before others have had their turns.
+    def until_others_ran = (Thread.pass until $turns > 3)
     def scheduled(&block)
       result = error = nil
       Fiber.set_scheduler(Polyphony::FiberScheduler.new)
@@ -51,15 +53,15 @@ RSpec.describe "Polyphony::FiberScheduler" do
       "bytes of a socket" => ['a, b = UNIXSocket.pair; Fiber.schedule { 20.times { sleep 0 }; b << "x" }; a.readpartial(9)', '"x"'],
       "room in a pipe" => ['r, w = IO.pipe; Fiber.schedule { 20.times { sleep 0 }; r.read(300_000) }; w.write("x" * 300_000)', "300000"],
       "a mutex" => ["m = Mutex.new; Fiber.schedule { m.synchronize { 20.times { sleep 0 } } }; m.synchronize { :mine }", ":mine"],
-      "a queue that another thread fills" => ["q = Queue.new; Thread.new { sleep 0.02; q << 1 }; q.pop", "1"],
+      "a queue that another thread fills" => ["q = Queue.new; Thread.new { until_others_ran; q << 1 }; q.pop", "1"],
       "a monitor" => ["m = Monitor.new; Fiber.schedule { m.synchronize { 20.times { sleep 0 } } }; m.synchronize { :mine }", ":mine"],
       "a condition" => ["m, c = Mutex.new, ConditionVariable.new; Fiber.schedule { 20.times { sleep 0 }; c.signal }; m.synchronize { c.wait(m); :told }", ":told"],
-      "a thread" => ["Thread.new { sleep 0.02; 7 }.value", "7"],
-      "a child process" => ["Process.wait(spawn(\"sleep 0.02; exit 3\")); $?.exitstatus", "3"],
-      "what a command says" => ["`sleep 0.02; echo said`", '"said\n"'],
+      "a thread" => ["Thread.new { until_others_ran; 7 }.value", "7"],
+      "a child process" => ["r, w = IO.pipe; Fiber.schedule { 20.times { sleep 0 }; w.puts }; Process.wait(spawn(\"read line; exit 3\", in: r)); $?.exitstatus", "3"],
+      "what a command says" => ["$stdin.reopen((pipe = IO.pipe)[0]); Fiber.schedule { 20.times { sleep 0 }; pipe[1].puts }; `read line; echo said`", '"said\n"'],
       "a connection" => ['s = TCPServer.new("127.0.0.1", 0); Fiber.schedule { 20.times { sleep 0 }; s.accept << "hi" }; TCPSocket.new("127.0.0.1", s.addr[1]).readpartial(2)', '"hi"'],
-      "a time" => ["sleep(0.02); nil", "nil"],
-      "a name" => ['Addrinfo.getaddrinfo("localhost", 80, nil, :STREAM).map(&:ip_port).uniq', "[80]"]
+      "a time" => ["5.times { sleep(0.001) }; nil", "nil"],
+      "a name" => ['slow = Module.new { def getaddrinfo(*) = (until_others_ran unless Thread.current == Thread.main; super) }; Addrinfo.singleton_class.prepend(slow); Addrinfo.getaddrinfo("localhost", 80, nil, :STREAM).map(&:ip_port).uniq', "[80]"]
     }.each do |what, (body, expected)|
       it what do
         value, turns = eval(in_scheduler("turns_during { #{body} }"))
@@ -83,7 +85,7 @@ RSpec.describe "Polyphony::FiberScheduler" do
       value, turns = eval(in_scheduler(<<~RUBY))
         path = Dir::Tmpname.create("fifo") { nil }
         File.mkfifo(path)
-        Thread.new { sleep 0.05; File.write(path, "through") }
+        Thread.new { until_others_ran; File.write(path, "through") }
         turns_during { File.open(path) { |file| file.read } }.tap { File.delete(path) }
       RUBY
       expect([value, turns > 2]).to eq ["through", true]
@@ -168,7 +170,7 @@ RSpec.describe "Polyphony::FiberScheduler" do
     end
 
     it "interrupts a waiting fiber from another thread" do
-      body = "said = nil; f = Fiber.schedule { begin; sleep; rescue => e; said = e.message; end }; s = Fiber.scheduler; Thread.new { s.fiber_interrupt(f, RuntimeError.new('now')) }.join; sleep 0.01; said"
+      body = "said = nil; f = Fiber.schedule { begin; sleep; rescue => e; said = e.message; end }; s = Fiber.scheduler; Thread.new { s.fiber_interrupt(f, RuntimeError.new('now')) }.join; sleep 0 until said; said"
       expect(in_scheduler(body)).to eq '"now"'
     end
 
@@ -250,7 +252,7 @@ RSpec.describe "Polyphony::FiberScheduler" do
     end
 
     it "raises in the main fiber what Thread#raise raises, and the fibers go on" do
-      body = "t = Thread.current; Fiber.schedule { sleep 0.05; puts :fiber }; Thread.new { t.raise('told') }; begin; Fiber.scheduler.run; rescue => e; puts e.message; end"
+      body = "t = Thread.current; q = Queue.new; Fiber.schedule { puts q.pop }; Thread.new { t.raise('told') }; begin; Fiber.scheduler.run; rescue => e; puts e.message; end; q << :fiber"
       expect(program(body)).to eq ["told\nfiber\n", nil, 0]
     end
 
@@ -269,7 +271,7 @@ RSpec.describe "Polyphony::FiberScheduler" do
     end
 
     it "runs only the fiber that forks in the child, which may schedule others" do
-      body = "Fiber.schedule { sleep 0.05; puts :other }; Fiber.schedule { pid = fork { Fiber.schedule { sleep 0.001; puts :child } }; Process.wait(pid); puts $?.exitstatus }"
+      body = "q = Queue.new; Fiber.schedule { q.pop; puts :other }; Fiber.schedule { pid = fork { Fiber.schedule { q << 1; sleep 0.001; puts :child } }; Process.wait(pid); puts $?.exitstatus; q << 1 }"
       expect(program(body)).to eq ["child\n0\nother\n", nil, 0]
     end
 
@@ -279,7 +281,7 @@ RSpec.describe "Polyphony::FiberScheduler" do
     end
 
     it "runs trap handlers while it waits" do
-      expect(program("trap(:USR1) { puts :trapped }; Fiber.schedule { Process.kill(:USR1, $$); sleep 0.01; puts :end }")).to eq ["trapped\nend\n", nil, 0]
+      expect(program("trap(:USR1) { puts $trapped = :trapped }; Fiber.schedule { Process.kill(:USR1, $$); sleep 0.001 until $trapped; puts :end }")).to eq ["trapped\nend\n", nil, 0]
     end
 
     it "keeps what waits through collections and compactions" do

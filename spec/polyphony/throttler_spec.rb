@@ -16,6 +16,24 @@ RSpec.describe Polyphony::Throttler do
     end
   end
 
+  # A clock that only sleep moves.
+  let(:timed) do
+    Class.new(described_class) do
+      attr_accessor :now
+
+      private
+
+      def clock = @now ||= 0
+      def sleep(seconds) = @now += seconds
+    end
+  end
+
+  def calls(throttler) = Array.new(4) { throttler.call { throttler.now } }
+
+  it "keeps to the rate exactly" do
+    expect(calls(timed.new(interval: 10))).to eq [0, 10, 20, 30]
+  end
+
   it "gives the block's value, and itself to the block" do
     throttler = described_class.new(1000)
     expect(throttler.process { |given| given.equal?(throttler) }).to be true
@@ -28,8 +46,8 @@ RSpec.describe Polyphony::Throttler do
   end
 
   it "does not make up for calls that were missed" do
-    throttler = described_class.new(interval: 0.01)
-    throttler.call { sleep 0.05 }
-    expect(elapsed { 4.times { throttler.call { nil } } }).to be >= 0.02
+    throttler = timed.new(interval: 10)
+    throttler.call { throttler.now += 52 }
+    expect(calls(throttler)).to eq [52, 60, 70, 80]
   end
 end
