@@ -171,6 +171,7 @@ module Polyphony
         total += length
       end
       add.call(postfix, 0)
+      Extensions::Moving.write_out(sink)
       total
     end
 

@@ -41,7 +41,7 @@ module Polyphony
       sink = Sink.new(destination)
       sink.write(Compression.header(**options))
       Compression.deflate(Source.new(source), Behind.new(BARE_HEADER, sink), ::Zlib::MAX_WBITS + GZIP)
-      sink.count
+      sink.finish
     end
 
     # Decompresses what gzip(1) makes, also several such files in a row; length and checksum are verified.
@@ -56,7 +56,7 @@ module Polyphony
       sink = Sink.new(destination)
       Compression.member(source, sink, info)
       Compression.member(source, sink, nil) while source.another?
-      sink.count
+      sink.finish
     end
 
     # Compresses in the format of zlib.
@@ -67,7 +67,7 @@ module Polyphony
       Compression.load
       sink = Sink.new(destination)
       Compression.deflate(Source.new(source), sink, ::Zlib::MAX_WBITS)
-      sink.count
+      sink.finish
     end
 
     # Decompresses the format of zlib; the checksum is verified.
@@ -83,7 +83,7 @@ module Polyphony
         stream.inflate(source.piece) { |piece| sink.write(piece) } until stream.finished? || source.ended?
         stream.finish # says Zlib::BufError where the end is missing
       end
-      sink.count
+      sink.finish
     end
 
     class << self
@@ -275,6 +275,12 @@ module Polyphony
         bytes = bytes.dup.force_encoding(@given.encoding) if @given.is_a?(::String)
         @given.public_send(@way, bytes)
         @count += bytes.bytesize
+      end
+
+      # @return [Integer] bytes written, none of which is left in a file's buffer
+      def finish
+        Extensions::Moving.write_out(@given)
+        @count
       end
     end
 

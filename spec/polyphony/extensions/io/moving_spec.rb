@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
 require "stringio"
+require "tempfile"
+require "zlib"
 
 RSpec.describe Polyphony::Extensions::Moving do
   let(:source) { pipe }
@@ -171,6 +173,25 @@ RSpec.describe Polyphony::Extensions::Moving do
     IO.double_splice(from, into)
     bystanders.await.flatten.each { |io| expect { io.stat }.not_to raise_error }
     expect(drain.readpartial(9)).to eq "x"
+  end
+
+  # Polyphony 1 wrote nothing through a buffer.
+  {
+    "http1_splice_chunked" => ->(from, file) { IO.http1_splice_chunked(from, file, 10) },
+    "splice_chunks" => ->(from, file) { Thread.current.backend.splice_chunks(from, file, "<", ">", nil, ";", 10) },
+    "gzip" => ->(from, file) { IO.gzip(from, file) }, "gunzip" => ->(from, file) { IO.gunzip(StringIO.new(Zlib.gzip(from.read)), file) },
+    "deflate" => ->(from, file) { IO.deflate(from, file) }, "inflate" => ->(from, file) { IO.inflate(StringIO.new(Zlib.deflate(from.read)), file) }
+  }.each do |name, move|
+    it "has all of it in the file when #{name} returns" do
+      source[1] << "moved"
+      source[1].close
+      Tempfile.create do |file|
+        move.call(source[0], file)
+        written = File.size(file.path)
+        file.close
+        expect([written.positive?, File.size(file.path)]).to eq [true, written]
+      end
+    end
   end
 
   describe "IO.http1_splice_chunked" do

@@ -62,11 +62,18 @@ module Polyphony
             target << "\r\n"
           end
           target << "0\r\n\r\n"
+          Moving.write_out(target)
           target
         end
       end
 
       class << self
+        # Leaves nothing of what was moved into a file in its buffer.
+        # @api private
+        def write_out(target)
+          target.flush if target.is_a?(::IO) || (defined?(::Tempfile) && target.is_a?(::Tempfile))
+        end
+
         # @api private
         def splice(source, target, maxlen)
           maxlen = length(maxlen)
