@@ -44,6 +44,13 @@ RSpec.describe Polyphony::BackendIO do
     end
   end
 
+  # The bytes were read, and then lost.
+  it "takes nothing for what is no buffer" do
+    writer << "data"
+    expect { backend.read(reader, 5, 3, false, 0) }.to raise_error TypeError, "no implicit conversion of Integer into String"
+    expect(reader.readpartial(9)).to eq "data"
+  end
+
   it "loops until the end of the stream" do
     left, right = unix_pair
     [writer, left].each { |io| io << "foobar"; io.close }

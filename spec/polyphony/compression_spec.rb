@@ -79,6 +79,12 @@ RSpec.describe Polyphony::Compression do
     expect([made.read == text, made.mtime, made.orig_name.b, made.comment]).to eq [true, Time.at(7), "é".b, "c"]
   end
 
+  # The header ended at the NUL, and the rest was taken for data.
+  it "cuts a name at its NUL, as Zlib does" do
+    made = Zlib::GzipReader.new(StringIO.new(gzipped(text, orig_name: "a\0b", comment: "\0")))
+    expect([made.read == text, made.orig_name, made.comment]).to eq [true, "a", ""]
+  end
+
   it "decompresses several files in a row, and zeros behind the last" do
     out = +""
     expect(IO.gunzip(gzipped("foo") + gzipped("bar") + "\0" * 512, out)).to eq 6

@@ -194,5 +194,14 @@ RSpec.describe "Polyphony.shield" do
       fiber.await
       expect(log).to eq [:again] * 3
     end
+
+    # The main fiber heard of it, later.
+    it "refuses what is no time, and ends nothing" do
+      fiber = spin { snooze; :went_on }
+      [-1, "1", Float::NAN, 1i].each do |grace|
+        expect { fiber.terminate(grace: grace) }.to raise_error ArgumentError, /a grace is a time of zero or more/
+      end
+      expect(fiber.await).to eq :went_on
+    end
   end
 end

@@ -96,7 +96,7 @@ module Polyphony
       def header(mtime: nil, orig_name: nil, comment: nil)
         flags = (orig_name ? NAME : 0) | (comment ? COMMENT : 0)
         head = [0x1f, 0x8b, 8, flags, mtime == false ? 0 : (mtime || ::Time.now).to_i, 0, UNIX].pack("C4VCC")
-        [orig_name, comment].compact.each { |text| head << [text.b].pack("Z*") }
+        [orig_name, comment].compact.each { |text| head << text.b[/\A[^\0]*/n] << "\0" }
         head
       end
 

@@ -34,6 +34,13 @@ RSpec.describe Thread do
       ticker.await
     end
 
+    it "refuses a limit that is no number, as stock Ruby does" do
+      thread = Thread.new { nil }
+      expect { thread.join("1") }.to raise_error TypeError, "no implicit conversion to float from string"
+      expect { thread.join([]) }.to raise_error TypeError
+      thread.join
+    end
+
     it "is joined: the block's value; with a limit the thread, or nil" do
       expect(Thread.new { :value }.join).to eq :value
       thread = Thread.new { Thread.stop }

@@ -172,8 +172,13 @@ module Polyphony
       # @param grace [Numeric, nil] how many seconds: what goes on then, here or in a child, is ended in its
       #   clean-up, shielded or not
       # @return [Fiber, nil] self; nil where it has ended already
+      # @raise [ArgumentError] where the grace is no time
       def terminate(graceful: false, grace: nil)
         __check_spun__
+        if grace && !(grace.is_a?(::Numeric) && grace.real? && grace >= 0)
+          ::Kernel.raise ::ArgumentError, "a grace is a time of zero or more, not #{grace.inspect}"
+        end
+
         @graceful_shutdown = graceful
         return if @ended
 

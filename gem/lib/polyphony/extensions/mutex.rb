@@ -147,7 +147,10 @@ module Polyphony
       # @see ::Thread::ConditionVariable#wait
       # @note Suspends the calling fiber until it is signalled, or the time is up, and the mutex is its own again.
       def wait(mutex, timeout = nil)
-        return super unless Polyphony.scheduler && (Extensions.main? || ::Thread::Mutex === mutex)
+        return super unless Polyphony.scheduler
+        # Stock Ruby has Kernel#sleep refuse nil; ours sleeps for ever.
+        ::Kernel.raise ::TypeError, "#{mutex.class} is no mutex" unless mutex.respond_to?(:sleep)
+        return super unless Extensions.main? || ::Thread::Mutex === mutex
 
         pause = Pause.new(mutex)
         woken = Extensions.main? ? pause.in_helper { super(pause, timeout) } : super(pause, timeout)

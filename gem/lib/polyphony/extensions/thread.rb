@@ -18,6 +18,8 @@ module Polyphony
         return super unless Polyphony.scheduler
         return value if limit.nil?
 
+        ::Kernel.raise ::TypeError, "no implicit conversion to float from string" if limit.is_a?(::String) # Float takes it
+
         # Ruby 3.1 forgets the limit where a fiber scheduler waits.
         Timeouts.move_on_after([Float(limit), 0].max, nil) do
           Polyphony.aside { super(nil) }

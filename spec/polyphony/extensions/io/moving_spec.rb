@@ -130,6 +130,11 @@ RSpec.describe Polyphony::Extensions::Moving do
     expect { IO.splice(left, right, 10) }.to raise_error Errno::EINVAL
   end
 
+  # On epoll it waited for bytes that it did not want.
+  it "moves nothing, and waits for nothing, where no byte is wanted" do
+    expect([IO.splice(source[0], target[1], 0), IO.tee(source[0], target[1], 0)]).to eq [0, 0]
+  end
+
   it "refuses what is no IO, and what is closed" do
     source[0].close
     expect { IO.splice(source[0], target[1], 1) }.to raise_error IOError

@@ -88,9 +88,13 @@ module Polyphony
         end
 
         class << self
-          # Refuses what cannot be changed before anything is taken.
+          # Refuses what cannot be changed, or is no buffer, before anything is taken.
           # @api private
           def check(buffer)
+            unless buffer.nil? || buffer.is_a?(::String) || buffer.is_a?(RawBuffer) || buffer.respond_to?(:set_string)
+              raise ::TypeError, "no implicit conversion of #{buffer.class} into String"
+            end
+
             raise ::FrozenError, "can't modify frozen String: #{buffer.inspect}" if buffer.is_a?(::String) && buffer.frozen?
           end
 

@@ -94,6 +94,8 @@ module Polyphony
           raise ::ArgumentError, "tee leaves the bytes in the pipe: no length is the end of it" if maxlen.negative?
 
           source, target = ends(source, target)
+          return 0 if maxlen.zero?
+
           if (early = buffered(source, maxlen))
             source.ungetbyte(early)
             return target.write(early)
@@ -139,6 +141,8 @@ module Polyphony
 
         def once(source, target, maxlen)
           source, target = ends(source, target)
+          return 0 if maxlen.zero?
+
           data = plain?(source) ? buffered(source, maxlen) : piece(source, maxlen)
           return target.write(data) if data
           return 0 unless plain?(source)
