@@ -15,6 +15,12 @@ module Known
       shorter, longer = lines.map { |line| line[/=> \[*"((?:[^"\\]|\\.)*)"/, 1].to_s }.sort_by(&:size)
       longer.start_with?(shorter)
     end
+
+    # Whether the sized queue of the locks is full, and nothing differs but who got in.
+    def full?(*lines)
+      states = lines.map { |line| line[/\| => \[([^\]]*)\]\z/, 1].to_s.split(", ") }
+      states.all? { |state| state[3] && state[3] == state[5] } && states.map { |state| state.values_at(0..3, 5..) }.uniq.one?
+    end
   end
 
   DROP_IN = %w[main spun].freeze
@@ -29,6 +35,7 @@ module Known
     Entry.new(DROP_IN, /nread|io\.wait\w*\(0\)|ready\?|sysseek/, //, //, "and so is how much of it is in the kernel still"),
     Entry.new(DROP_IN, /mutex.synchronize/, /recursive locking/, /=> /, "a mutex that the fiber has already is no error: the block just runs"),
     Entry.new(DROP_IN, /Queue.new\(3\)/, /TypeError/, /=> Thread::Queue/, "a queue may have a cap"),
+    Entry.new(DROP_IN, /sized/, /waits/, /waits/, "room goes to whoever waits for it; in stock Ruby to whoever runs when it is made", :full?),
     Entry.new(DROP_IN, /foreach/, /\$_ /, /\$_ /, "a loop leaves the `$_` of its caller alone"),
     Entry.new(DROP_IN, /each_byte/, /=> |EBADF/, /IOError/, "stock Ruby forgets to look whether it may read"),
     Entry.new(DROP_IN, /each_codepoint/, /=> \d+/, /=> \d+|invalid byte/, "stock Ruby takes bytes for characters where line ends are converted and no encoding is set"),

@@ -17,6 +17,11 @@ class Locks
   ].freeze
   STATE = "[queue.size, queue.num_waiting, queue.closed?, sized.size, sized.num_waiting, sized.max, mutex.locked?, monitor.mon_locked?]"
 
+  # Where one waits in a queue: for items, for those of the sized one, for room in it.
+  LINES = [/\bqueue\.(pop|shift|deq)/, /\bsized\.(pop|shift|deq)/, /\bsized(\.push|\.enq| <<)/].freeze
+  # What may wake several of a line in one step.
+  WAKES_SEVERAL = /sized\.(clear|max =)|Array\.new/
+
   Shared = Struct.new(:queue, :sized, :mutex, :condition, :monitor, :monitored) do
     def self.make
       monitor = Monitor.new
@@ -26,7 +31,7 @@ class Locks
 
   # One who does as told, and says what came of it.
   class Actor
-    attr_reader :busy, :answer
+    attr_reader :busy, :answer, :source
 
     def initialize(shared, threaded)
       @shared = shared
@@ -40,6 +45,7 @@ class Locks
     def tell(source)
       @busy = true
       @answer = nil
+      @source = source
       @told.push(source)
     end
 
@@ -113,6 +119,7 @@ class Locks
   # Whom a call still holds is told nothing.
   def play(transcript, number, source)
     return transcript.say("#{number}: #{source}", "busy") if @actors[number].busy
+    return transcript.say("#{number}: #{source}", "nobody's promise") if mixes?(number, source) || scrambles?(source)
 
     transcript.doing = source
     before = @actors.select(&:busy)
@@ -121,6 +128,17 @@ class Locks
     came = (before | [@actors[number]]).sort_by { |actor| @actors.index(actor) }
     came = came.map { |actor| "#{@actors.index(actor)} #{actor.busy ? "waits" : actor.answer}" }
     transcript.say("#{number}: #{source}", "#{came.join(" & ")} | #{Transcript.answer { @shared.instance_eval(STATE) }}")
+  end
+
+  # Of a thread and a fiber in one line, whoever is faster is served first.
+  def mixes?(number, source)
+    others = @actors.select { |actor| actor.busy && actor.threaded? != @actors[number].threaded? }
+    LINES.any? { |line| source.match?(line) && others.any? { |actor| actor.source.match?(line) } }
+  end
+
+  # Threads that are woken together run in any order, in stock Ruby too.
+  def scrambles?(source)
+    source.match?(WAKES_SEVERAL) && LINES.any? { |line| @actors.count { |actor| actor.busy && actor.source.match?(line) } > 1 }
   end
 
   # Until everybody waits.
