@@ -246,7 +246,9 @@ fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Va
     if asked.non_block {
         return Ok(taken::<SIZED>(this, End::Poppers.line(this), pop_now()?));
     }
-    let Some(line) = End::Poppers.line_for(ruby, this)? else { return original(ruby, args) };
+    let Some(line) = End::Poppers.line_for(ruby, this)? else {
+        return Ok(taken::<SIZED>(this, None, original(ruby, args)?));
+    };
     // The original's queue gives the others a turn each time; a SizedQueue it left to Ruby.
     let mut turn = SIZED && End::Poppers.helps(this, line)?;
     let mut first = false;

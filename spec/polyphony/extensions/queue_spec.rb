@@ -172,6 +172,15 @@ RSpec.describe Thread::SizedQueue do
     expect(order).to eq [[:waited, 1], :other, [:second, 2], [:at_once, 3], :another]
   end
 
+  it "lets pushers know of room where it is frozen and Ruby permits that", if: RUBY_VERSION < "3.3" do
+    queue = SizedQueue.new(1) << 1
+    pusher = spin { queue << 2 << 3 }
+    2.times { snooze }
+    queue.freeze
+    popper = spin { Array.new(3) { queue.pop } }
+    expect([popper.await, pusher.await.size]).to eq [[1, 2, 3], 0]
+  end
+
   it "has the cap that it was made with, always" do
     queue = SizedQueue.new(2)
     expect([queue.capped?, queue.cap(3).max, queue.capped?]).to eq [2, 3, 3]
