@@ -19,6 +19,8 @@ class Locks
 
   # Where one waits in a queue: for items, for those of the sized one, for room in it.
   LINES = [/\bqueue\.(pop|shift|deq)/, /\bsized\.(pop|shift|deq)/, /\bsized(\.push|\.enq| <<)/].freeze
+  # Lets go of the mutex, and wants it again at once.
+  AGAIN = /mutex\.sleep|wait\(mutex, 0\)/
   # What may wake several of a line in one step.
   WAKES_SEVERAL = /sized\.(clear|max =)|Array\.new/
 
@@ -130,10 +132,10 @@ class Locks
     transcript.say("#{number}: #{source}", "#{came.join(" & ")} | #{Transcript.answer { @shared.instance_eval(STATE) }}")
   end
 
-  # Of a thread and a fiber in one line, whoever is faster is served first.
+  # Of a thread and a fiber who want the same, whoever is faster has it first.
   def mixes?(number, source)
-    others = @actors.select { |actor| actor.busy && actor.threaded? != @actors[number].threaded? }
-    LINES.any? { |line| source.match?(line) && others.any? { |actor| actor.source.match?(line) } }
+    others = @actors.select { |actor| actor.busy && actor.threaded? != @actors[number].threaded? }.map(&:source)
+    LINES.any? { |line| source.match?(line) && others.grep(line).any? } || source.match?(AGAIN) && others.grep(/mutex/).any?
   end
 
   # Threads that are woken together run in any order, in stock Ruby too.
