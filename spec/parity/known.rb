@@ -36,6 +36,7 @@ module Known
     Entry.new(DROP_IN, /mutex.synchronize/, /recursive locking/, /=> /, "a mutex that the fiber has already is no error: the block just runs"),
     Entry.new(DROP_IN, /Queue.new\(3\)/, /TypeError/, /=> Thread::Queue/, "a queue may have a cap"),
     Entry.new(DROP_IN, /sized/, /waits/, /waits/, "room goes to whoever waits for it; in stock Ruby to whoever runs when it is made", :full?),
+    Entry.new(DROP_IN, /condition.wait\(mutex, 0\)/, /=> Thread::ConditionVariable.*=> nil|=> nil.*=> Thread::ConditionVariable/, /=> 0/, "of a signal and the end of the time that come together, either may count"),
     Entry.new(DROP_IN, /foreach/, /\$_ /, /\$_ /, "a loop leaves the `$_` of its caller alone"),
     Entry.new(DROP_IN, /each_byte/, /=> |EBADF/, /IOError/, "stock Ruby forgets to look whether it may read"),
     Entry.new(DROP_IN, /each_codepoint/, /=> \d+/, /=> \d+|invalid byte/, "stock Ruby takes bytes for characters where line ends are converted and no encoding is set"),
