@@ -121,7 +121,7 @@ class Locks
   # Whom a call still holds is told nothing.
   def play(transcript, number, source)
     return transcript.say("#{number}: #{source}", "busy") if @actors[number].busy
-    return transcript.say("#{number}: #{source}", "nobody's promise") if mixes?(number, source) || scrambles?(source)
+    return transcript.say("#{number}: #{source}", "nobody's promise") if races?(number, source) || scrambles?(source)
 
     transcript.doing = source
     before = @actors.select(&:busy)
@@ -132,10 +132,12 @@ class Locks
     transcript.say("#{number}: #{source}", "#{came.join(" & ")} | #{Transcript.answer { @shared.instance_eval(STATE) }}")
   end
 
-  # Of a thread and a fiber who want the same, whoever is faster has it first.
-  def mixes?(number, source)
-    others = @actors.select { |actor| actor.busy && actor.threaded? != @actors[number].threaded? }.map(&:source)
-    LINES.any? { |line| source.match?(line) && others.grep(line).any? } || source.match?(AGAIN) && others.grep(/mutex/).any?
+  # Of a thread and a fiber who want the same, whoever is faster has it first; and of two who want the mutex again.
+  def races?(number, source)
+    busy = @actors.select(&:busy)
+    others = busy.select { |actor| actor.threaded? != @actors[number].threaded? }.map(&:source)
+    LINES.any? { |line| source.match?(line) && others.grep(line).any? } ||
+      source.match?(AGAIN) && (others.grep(/mutex/).any? || busy.any? { |actor| actor.source.match?(AGAIN) })
   end
 
   # Threads that are woken together run in any order, in stock Ruby too.
