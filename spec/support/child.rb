@@ -3,6 +3,10 @@
 require "open3"
 require "rbconfig"
 
+# Who starts the specs in the background has it ignored, as a shell does; a child would inherit that.
+earlier = Signal.trap(:QUIT, "DEFAULT")
+Signal.trap(:QUIT, earlier) unless earlier == "IGNORE"
+
 # Child processes: forks of this one, and Ruby anew.
 module Child
   # What a child of `forked` raised.
