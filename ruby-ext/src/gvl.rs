@@ -6,7 +6,11 @@
 
 use std::ffi::c_void;
 
-use magnus::{Error, rb_sys::protect};
+use magnus::{
+    Error, Value,
+    prelude::*,
+    rb_sys::{FromRawValue, protect},
+};
 use polyphony_core::backend::{Wait, Waker};
 
 /// Blocks on a wait without the GVL. An interrupt ends it; false where one kept it from starting.
@@ -46,6 +50,15 @@ pub(crate) fn block<W: Wait>(wait: &mut W, waker: &Waker) -> std::io::Result<boo
 pub(crate) fn is_interrupted() -> bool {
     // SAFETY: called with the GVL, for the calling thread.
     unsafe { rb_sys::rb_thread_interrupted(rb_sys::rb_thread_current()) != 0 }
+}
+
+/// Whether the calling Ruby thread has an exception pending, also one that it is kept from hearing of for now.
+pub(crate) fn is_to_raise() -> Result<bool, Error> {
+    if is_interrupted() {
+        return Ok(true);
+    }
+    // SAFETY: called with the GVL.
+    unsafe { Value::from_raw(rb_sys::rb_thread_current()) }.funcall("pending_interrupt?", ())
 }
 
 /// Lets another thread of Ruby's have the GVL, where one waits for it. Hears of interrupts, too.

@@ -12,7 +12,7 @@
 use std::{ffi::c_void, time::Duration};
 
 use magnus::{
-    Error, Integer, RArray, RModule, Ruby, Value, function, method,
+    Error, Integer, RArray, RModule, Ruby, Thread, Value, function, method,
     prelude::*,
     rb_sys::{AsRawValue, protect},
     typed_data::Obj,
@@ -24,7 +24,7 @@ use crate::{
     errors,
     io::{
         attempt::{self, Attempt},
-        string_bytes,
+        closer, string_bytes,
     },
     open_file::OpenFile,
     roots::{Keep, NIL},
@@ -67,8 +67,14 @@ fn hook_block(ruby: &Ruby, this: Value, args: &[Value]) -> Result<bool, Error> {
     with_scheduler(this, |scheduler| ruby_api::block(ruby, scheduler, blocker, limit))
 }
 
-fn hook_unblock(_this: Value, blocker: Value, fiber: Value) {
+/// Ruby names the thread as the blocker where the fiber waits for another thread, or for those that are inside a
+/// call on what it closes.
+fn hook_unblock(_this: Value, blocker: Value, fiber: Value) -> Result<(), Error> {
     ruby_api::unblock(blocker, fiber);
+    if ruby_api::is_hidden(blocker) || Thread::from_value(blocker).is_none() {
+        return Ok(());
+    }
+    closer::wake(blocker, fiber, ruby_api::may_block(fiber))
 }
 
 fn hook_sleep(ruby: &Ruby, this: Value, args: &[Value]) -> Result<bool, Error> {

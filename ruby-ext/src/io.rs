@@ -9,6 +9,7 @@
 
 pub(crate) mod attempt;
 mod close;
+pub(crate) mod closer;
 mod closing;
 mod flow;
 mod lines;

@@ -76,6 +76,11 @@ impl OpenFile {
         matches!(kind, libc::S_IFCHR | libc::S_IFIFO)
     }
 
+    /// Whether it stands for a command, for whose end its close waits.
+    pub(crate) fn runs_command(self) -> bool {
+        self.get().pid > 0
+    }
+
     pub(crate) fn is_readable(self) -> bool {
         self.get().mode & READABLE != 0
     }

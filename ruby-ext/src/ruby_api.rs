@@ -288,6 +288,11 @@ pub(crate) fn unblock(blocker: Value, fiber: Value) {
     }
 }
 
+/// Whether a fiber may be stopping its thread: nobody has parked it, as far as is known.
+pub(crate) fn may_block(fiber: Value) -> bool {
+    known(fiber).is_none_or(|(name, scheduler)| scheduler.running() == name)
+}
+
 fn snooze(ruby: &Ruby, _this: Value) -> Result<Value, Error> {
     here(ruby)?.snooze()
 }
@@ -383,9 +388,10 @@ fn block_here(ruby: &Ruby, this: Obj<Scheduler>, blocker: Value, limit: Value) -
     block(ruby, &this, blocker, limit)
 }
 
-/// Whether Ruby keeps an object from programs, as it does the lock of a file that `require` loads (from 3.2 on).
+/// Whether Ruby keeps an object from programs, as it does the lock of a file that `require` loads (from 3.2 on), and
+/// that of who closes a file.
 /// Such an object has no class, and nothing may be asked of it.
-fn is_hidden(object: Value) -> bool {
+pub(crate) fn is_hidden(object: Value) -> bool {
     let raw = object.as_raw();
     // SAFETY: what Ruby gave a hook as an argument is alive, and begins with RBasic where it is no immediate value.
     !rb_sys::SPECIAL_CONST_P(raw) && unsafe { (*(raw as *const rb_sys::RBasic)).klass == 0 }

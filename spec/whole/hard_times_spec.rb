@@ -192,6 +192,63 @@ RSpec.describe "In hard times" do
         end
       end
 
+      {
+        "another fiber" => "go { sleep 0.001; r.close }", "the main fiber" => "r.close", "another thread" => "serving { go { r.close }; finish }.join"
+      }.each do |who, close|
+        # With Ruby 3.3 and 3.4 the close took until that thread ended, or for ever.
+        it "a thread without fibers is inside a call on what #{who} closes: it hears of it, and goes on" do
+          expect(log_of(<<~RUBY)).to eq ["stream closed in another thread", "Bad file descriptor"] * 3
+            ["r.read", "r.wait_readable", "r.flock(File::LOCK_EX)"].each do |call|
+              r, w = call.include?("flock") ? Array.new(2) { File.open(Gem.ruby) } : IO.pipe
+              w.flock(File::LOCK_EX) if call.include?("flock")
+              said, over = Queue.new, Queue.new
+              thread = Thread.new do
+                here
+                eval(call)
+              rescue IOError => e
+                said << e.message
+                over.pop
+              end
+              come_to_rest(thread)
+              number = r.fileno
+              #{close}
+              finish
+              LOG << said.pop
+              LOG << (IO.for_fd(number, autoclose: false) && "open" rescue $!.message)
+              over << nil
+              thread.join
+              w.close
+            end
+          RUBY
+        end
+      end
+
+      unless alone || RUBY_VERSION < "3.2" # where Ruby holds the closing thread meanwhile
+        # Ruby has forgotten the descriptor by then, and nobody would have closed it.
+        it "a close that waits for another thread to let go is not cancelled" do
+          expect(log_of(<<~RUBY)).to eq [true, "RuntimeError: cancelled", "stream closed in another thread", "Bad file descriptor"]
+            r, w = Array.new(2) { File.open(Gem.ruby) }
+            w.flock(File::LOCK_EX)
+            thread = Thread.new do
+              here
+              Thread.handle_interrupt(IOError => :never) { r.flock(File::LOCK_EX) }
+            rescue IOError => e
+              e.message
+            end
+            come_to_rest(thread)
+            number = r.fileno
+            fiber = go { logging { r.close } }
+            interrupt(fiber, RuntimeError.new("cancelled"))
+            3.times { snooze }
+            LOG << fiber.alive?
+            w.flock(File::LOCK_UN)
+            finish
+            LOG << thread.value
+            LOG << (IO.for_fd(number, autoclose: false) && "open" rescue $!.message)
+          RUBY
+        end
+      end
+
       it "an IO is closed under a reader in another thread, and all who wait hear of it" do
         expect(log_of(<<~RUBY)).to eq [*["IOError: stream closed in another thread"] * 3, "sent"]
           r, w = UNIXSocket.pair

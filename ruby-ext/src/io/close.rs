@@ -5,7 +5,8 @@
 //! and only then is the descriptor closed.
 //!
 //! Before all that, what Ruby has buffered is written, which may take as long as somebody else likes. A
-//! close that is cancelled there leaves the IO open, with the bytes that are not out yet.
+//! close that is cancelled there leaves the IO open, with the bytes that are not out yet. From then on it is not
+//! cancelled: where Ruby waits for other threads that are inside a call on the IO, it has forgotten the descriptor.
 
 use magnus::{Error, ExceptionClass, RModule, Ruby, Value, method, prelude::*};
 
@@ -13,6 +14,7 @@ use super::{original, write::written_through};
 use crate::{
     errors,
     open_file::OpenFile,
+    roots::NIL,
     scheduler::{self, Scheduler},
 };
 
@@ -25,8 +27,22 @@ fn close(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     write_out(ruby, io)?;
     if let Some(file) = OpenFile::of(io) {
         let_go(ruby, file.fd())?;
+        if !file.runs_command() {
+            return shielded(|| original(ruby, args));
+        }
     }
     original(ruby, args)
+}
+
+/// Keeps off what others raise in the fiber until `close` is over.
+fn shielded(close: impl FnOnce() -> Result<Value, Error>) -> Result<Value, Error> {
+    let Some(scheduler) = Scheduler::current() else { return close() };
+    let _ = scheduler.shield(None);
+    let closed = close();
+    // SAFETY: called with the GVL.
+    let unwinding = unsafe { rb_sys::rb_errinfo() } != NIL;
+    scheduler.unshield(None, closed.is_ok(), unwinding)?;
+    closed
 }
 
 fn close_write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {

@@ -10,12 +10,12 @@ use std::{ffi::c_void, ops::ControlFlow};
 use magnus::{
     Error, RClass, Value,
     prelude::*,
-    rb_sys::{FromRawValue, protect},
+    rb_sys::{AsRawValue, FromRawValue, protect},
 };
 use rb_sys::{VALUE, rb_debug_inspector_t};
 
 use super::ruby;
-use crate::roots::NIL;
+use crate::{roots::NIL, ruby_api::is_hidden};
 
 /// Wakes the next who waits for what a fiber was blocked for, which an exception ends now, if it had been woken.
 ///
@@ -25,6 +25,9 @@ use crate::roots::NIL;
 /// What goes wrong here is nobody's concern: the caller is about to hear of that exception.
 #[cold]
 pub(super) fn pass_on(blocker: Value, woken: bool) {
+    if is_hidden(blocker) {
+        return drop(woken.then(|| pass_hidden(blocker)));
+    }
     let is_a = |name| class(name).is_ok_and(|class| blocker.is_kind_of(class));
     let passed = if is_a("Mutex") {
         let passed = if woken { pass_lock(blocker) } else { Ok(()) };
@@ -46,6 +49,17 @@ pub(super) fn pass_on(blocker: Value, woken: bool) {
 /// One of the classes that threads wait by.
 fn class(name: &str) -> Result<RClass, Error> {
     ruby().class_thread().const_get(name)
+}
+
+/// The lock that Ruby keeps from programs: of a file that `require` loads, or of who closes a file that others are
+/// inside of. Nothing else of the kind is ever waited for.
+fn pass_hidden(lock: Value) -> Result<(), Error> {
+    let lock = lock.as_raw();
+    protect(|| {
+        // SAFETY: alive, as it was waited for; no lock is a TypeError. Under protect: what is raised is caught.
+        unsafe { if rb_sys::rb_mutex_trylock(lock) == TRUE { rb_sys::rb_mutex_unlock(lock) } else { NIL } }
+    })
+    .map(drop)
 }
 
 /// A free lock wakes the next when it is let go.
@@ -100,6 +114,8 @@ fn pass_signal() -> Result<(), Error> {
 
 /// How many methods may stand between a hook and the `wait` of a condition: the hook's own, and the lock's.
 const NEAR: i64 = 8;
+
+const TRUE: VALUE = rb_sys::Qtrue as VALUE;
 
 /// The condition whose `wait` is running, or nil.
 unsafe extern "C" fn find_condition(frames: *const rb_debug_inspector_t, _: *mut c_void) -> VALUE {
