@@ -219,11 +219,12 @@ RSpec.describe "Hard times" do
     it "with a peer that resets in the middle of a line: gets says so, and the half is there" do
       server, client = tcp_pair
       server.write("half a line")
-      fiber = spin { client.gets }
+      # Since 3.4 others run while Ruby closes.
+      fiber = spin { client.gets rescue $!.class }
       snooze until client.wait_readable
       server.setsockopt(Socket::Option.linger(true, 0))
       server.close
-      expect { fiber.await }.to raise_error Errno::ECONNRESET
+      expect(fiber.await).to eq Errno::ECONNRESET
       expect(client.read_nonblock(20)).to eq "half a line"
     end
 
