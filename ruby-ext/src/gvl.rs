@@ -4,7 +4,10 @@
 //! and an interrupt that comes later ends it through the shard's waker. Whoever waits then asks for the
 //! interrupts, under protect, where nothing is borrowed.
 
-use std::ffi::c_void;
+use std::{
+    ffi::c_void,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
 use magnus::{
     Error, Value,
@@ -44,6 +47,42 @@ pub(crate) fn block<W: Wait>(wait: &mut W, waker: &Waker) -> std::io::Result<boo
         );
     }
     blocking.result
+}
+
+/// Does what takes long, is bounded and knows nothing of Ruby without the GVL; with it where an interrupt is pending,
+/// which then is heard of as soon as Ruby code runs.
+pub(crate) fn without<R>(work: impl FnOnce() -> R) -> R {
+    struct Working<F, R> {
+        work: Option<F>,
+        result: Option<std::thread::Result<R>>,
+    }
+
+    unsafe extern "C" fn run<F: FnOnce() -> R, R>(data: *mut c_void) -> *mut c_void {
+        // SAFETY: `data` is the `Working` below, which outlives the call and which nobody else uses.
+        let working = unsafe { &mut *data.cast::<Working<F, R>>() };
+        let work = working.work.take();
+        // A panic must not go through Ruby's frames.
+        working.result = work.map(|work| catch_unwind(AssertUnwindSafe(work)));
+        std::ptr::null_mut()
+    }
+
+    fn begin<F: FnOnce() -> R, R>(working: &mut Working<F, R>) {
+        // SAFETY: the function gets what it expects and does not call Ruby. Nothing interrupts it, and told to fail
+        // it raises nothing.
+        unsafe {
+            let data = std::ptr::from_mut(working).cast();
+            let flags = rb_sys::RB_NOGVL_INTR_FAIL as i32;
+            rb_sys::rb_nogvl(Some(run::<F, R>), data, None, std::ptr::null_mut(), flags);
+        }
+    }
+
+    let mut working = Working { work: Some(work), result: None };
+    begin(&mut working);
+    match (working.result, working.work) {
+        (Some(Ok(result)), _) => result,
+        (Some(Err(panic)), _) => resume_unwind(panic),
+        (None, work) => work.expect("it is taken where there is a result")(),
+    }
 }
 
 /// Whether the calling Ruby thread has a signal or an exception pending.

@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "the only public item is the entry point that the macro makes")]
 
 mod blocking;
+mod deflate;
 mod errors;
 mod fork;
 mod gvl;
@@ -41,6 +42,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     hooks::define(native)?;
     hooks::define_class(ruby, polyphony)?;
     io::splice::define(native)?;
+    deflate::define(ruby, native)?;
     let extensions = polyphony.define_module("Extensions")?;
     recall::define(ruby, polyphony)?;
     queue::define(ruby, polyphony, extensions)?;

@@ -123,6 +123,48 @@ RSpec.describe Polyphony::Compression do
     expect(ticks).to be > 4
   end
 
+  it "works on what a string was when it was given" do
+    given = noise.dup
+    changing = spin { loop { snooze; given.clear } }
+    IO.gzip(given, made = +"".b)
+    changing.stop
+    changing.await
+    expect([Zlib.gunzip(made) == noise, given]).to eq [true, ""]
+  end
+
+  it "lets others run while it works on one large piece, and passes it on in small ones" do
+    [
+      ["gzip", ->(text) { text }], ["deflate", ->(text) { text }], ["gunzip", Zlib.method(:gzip)], ["inflate", Zlib.method(:deflate)]
+    ].each do |name, made_of|
+      ticks = 0
+      ticker = spin { loop { ticks += 1; snooze } }
+      pieces = [made_of.call("\0" * 2_000_000)]
+      sizes = []
+      IO.public_send(name, -> { pieces.shift }, ->(piece) { sizes << piece.bytesize })
+      ticker.stop
+      ticker.await
+      expect([name, ticks, sizes.max]).to match [name, be > 20, be <= 65_536]
+    end
+  end
+
+  it "asks nobody again who has said that there is no more" do
+    asked = 0
+    made = Zlib.gzip("foobar")
+    source = -> { (asked += 1) == 1 ? made : nil }
+    expect([IO.gunzip(source, +"".b), asked]).to eq [6, 2]
+  end
+
+  it "reads the headers that other programs write" do
+    head = [0x1f, 0x8b, 8, 4 | 8 | 16, 77, 2, 3].pack("C4VCC") + "\3\0abc" + "na\xe9\0".b + "\0"
+    made = head + Zlib.gzip("foobar").byteslice(10..)
+    # However it is cut.
+    [made.bytesize, 1, 3].each do |size|
+      pieces = made.unpack("a#{size}" * (made.bytesize / size) + "a*")
+      IO.gunzip(-> { pieces.shift }, out = +"", info = {})
+      expect([out, info]).to eq ["foobar", { mtime: Time.at(77), orig_name: "na\xe9".b, comment: nil }]
+    end
+  end
+
   # The original gave what it had, or nothing, without a word.
   describe "what is damaged" do
     {
@@ -135,6 +177,30 @@ RSpec.describe Polyphony::Compression do
     }.each do |name, damage|
       it "is an error of Zlib's in gunzip: #{name}" do
         expect { IO.gunzip(damage.call(Zlib.gzip(noise)), +"".b) }.to raise_error Zlib::Error
+      end
+    end
+
+    def error_of
+      yield
+    rescue Zlib::Error => error
+      [error.class, error.message, (error.input if error.is_a?(Zlib::GzipFile::Error))]
+    end
+
+    head = ->(flags, rest = "") { [0x1f, 0x8b, 8, flags, 0, 0, 3].pack("C4VCC") + rest }
+    {
+      "nothing" => "", "garbage" => "garbage" * 9, "half a magic" => "\x1f".b, "another method" => "\x1f\x8b\7#{"\0" * 7}".b,
+      "a sum of the header" => head.call(2), "what is secret" => head.call(32), "what nobody knows" => head.call(64),
+      "no name" => head.call(8, "ab"), "no comment" => head.call(24, "ab\0cd"), "half a field" => head.call(4, "\4\0ab"), "half a size" => head.call(4, "\4"),
+      "no body" => head.call(0), "half a block" => head.call(0, "\0\1\0"), "a block of no type" => head.call(0, "\7"),
+      "lengths that do not agree" => head.call(0, "\0\1\0\1\0"), "too many symbols" => head.call(0, "\xfc\0\0".b), "a look back before the beginning" => head.call(0, "\x03\x02\x00".b * 2),
+      "no footer" => head.call(0, "\3\0"), "half a footer" => head.call(0, "\3\0abc"),
+      "another sum" => head.call(0, "\3\0#{"\1" * 8}"), "another length" => head.call(0, "\3\0#{"\0" * 4}#{"\1" * 4}")
+    }.each do |name, made|
+      it "is called what Ruby's own reader calls it: #{name}" do
+        theirs = error_of { Zlib::GzipReader.new(StringIO.new(made.b)).read }
+        expect(error_of { IO.gunzip(made, +"".b) }).to eq theirs
+        pieces = made.b.chars
+        expect(error_of { IO.gunzip(-> { pieces.shift }, +"".b) }.first(2)).to eq theirs.first(2)
       end
     end
 

@@ -10,18 +10,21 @@ module Polyphony
   # A String keeps its encoding. `Zlib.gunzip` misreads bytes that are marked as text, so give a binary one to what it is
   # to read: `"".b`.
   #
-  # Zlib lets go of Ruby's lock while it works; between two pieces of a String other fibers run.
+  # What is worked on is a snapshot: a String that is changed meanwhile changes nothing. A large piece is worked on
+  # without Ruby's lock, and between two pieces other fibers run.
   module Compression
     # Bytes that are asked for at once.
     PIECE = 64 * 1024
-    # Of the header: a name follows, a comment follows; the system is Unix.
+    # Of the header: a checksum of it, more fields, a name and a comment follow; what Ruby does not know.
+    SUM = 2
+    MORE = 4
     NAME = 8
     COMMENT = 16
+    SECRET = 32
+    UNKNOWN = 192
+    # The system that made it is Unix.
     UNIX = 3
-    # Added to the size of the window: zlib then writes a header that tells nothing, and reckons the checksum.
-    GZIP = 16
-    BARE_HEADER = 10
-    private_constant :PIECE, :NAME, :COMMENT, :UNIX, :GZIP, :BARE_HEADER
+    private_constant :PIECE, :SUM, :MORE, :NAME, :COMMENT, :SECRET, :UNKNOWN, :UNIX
 
     # Compresses in the format of gzip(1).
     #
@@ -40,7 +43,10 @@ module Polyphony
       Compression.load
       sink = Sink.new(destination)
       sink.write(Compression.header(**options))
-      Compression.deflate(Source.new(source), Behind.new(BARE_HEADER, sink), ::Zlib::MAX_WBITS + GZIP)
+      Compression.with(Native::Deflation.deflate(true)) do |stream|
+        Compression.pack(stream, Source.new(source), sink)
+        sink.write([stream.sum, stream.length].pack("VV"))
+      end
       sink.finish
     end
 
@@ -66,7 +72,7 @@ module Polyphony
     def deflate(source, destination)
       Compression.load
       sink = Sink.new(destination)
-      Compression.deflate(Source.new(source), sink, ::Zlib::MAX_WBITS)
+      Compression.with(Native::Deflation.deflate(false)) { |stream| Compression.pack(stream, Source.new(source), sink) }
       sink.finish
     end
 
@@ -78,18 +84,18 @@ module Polyphony
     def inflate(source, destination)
       Compression.load
       sink = Sink.new(destination)
-      source = Source.new(source)
-      Compression.with(::Zlib::Inflate.new) do |stream|
-        stream.inflate(source.piece) { |piece| sink.write(piece) } until stream.finished? || source.ended?
-        stream.finish # says Zlib::BufError where the end is missing
+      Compression.with(Native::Deflation.inflate(false)) do |stream|
+        Compression.pass(stream, Source.new(source), sink)
+        raise ::Zlib::BufError, "buffer error" unless stream.finished?
       end
       sink.finish
     end
 
     class << self
+      # Whoever rescues what is damaged names its classes.
       # @api private
       def load
-        require "zlib"
+        require "zlib" unless defined?(::Zlib::GzipFile)
       end
 
       # @api private
@@ -100,156 +106,183 @@ module Polyphony
         head
       end
 
-      # Compresses.
+      # Compresses all of a source.
       # @api private
-      def deflate(source, sink, window)
-        with(::Zlib::Deflate.new(::Zlib::DEFAULT_COMPRESSION, window)) do |stream|
-          source.lend { |piece| sink.write(stream.deflate(piece)) } until source.ended?
-          sink.write(stream.finish)
+      def pack(stream, source, sink)
+        pass(stream, source, sink)
+        sink.write(stream.finish) until stream.finished?
+      end
+
+      # Gives a stream what it takes, and passes on what comes out; others run in between.
+      # @api private
+      def pass(stream, source, sink)
+        until stream.finished? || (stream.hungry? && source.ended?)
+          sink.write(source.feed(stream))
+          Polyphony.breathe unless stream.finished? || (stream.hungry? && source.empty?)
         end
       end
 
       # One of the files in a row.
       # @api private
       def member(source, sink, info)
-        reader = ::Zlib::GzipReader.new(source)
-        info&.update(mtime: reader.mtime, orig_name: text(reader.orig_name), comment: text(reader.comment))
-        while (piece = next_piece(reader))
-          sink.write(piece)
+        fields = fields(source)
+        info&.update(fields)
+        with(Native::Deflation.inflate(true)) do |stream|
+          pass(stream, source, sink)
+          stream.finished? ? check(stream, source) : end_too_early
         end
-        source.give_back(reader.unused)
-        reader.finish
-      rescue ::Exception # rubocop:disable Lint/RescueException
-        reader&.rewind # one that is left in the middle would complain
-        reader&.finish
-        raise
       end
 
       # @api private
       def with(stream)
         yield stream
       ensure
-        stream.reset unless stream.finished? # one that is left in the middle would complain
-        stream.close
+        stream.close # its memory is large
       end
 
       private
 
-      def next_piece(reader)
-        reader.readpartial(PIECE)
-      rescue ::EOFError
-        nil
+      # What a header tells.
+      def fields(source)
+        head = source.read(10)
+        refuse("not in gzip format", head + source.rest) unless head.bytesize == 10 && head.start_with?("\x1f\x8b".b)
+        method, flags, time = head.unpack("x2CCV")
+        why = strange(method, flags)
+        raise ::Zlib::GzipFile::Error, why if why
+
+        exactly(source, exactly(source, 2).unpack1("v")) if flags.anybits?(MORE)
+        name, comment = [NAME, COMMENT].map { |flag| flags.anybits?(flag) ? line(source) : nil }
+        { mtime: ::Time.at(time), orig_name: name, comment: comment }
       end
 
-      def text(field) = field.nil? || field.empty? ? nil : field
+      # Why Ruby does not read what such a header announces.
+      def strange(method, flags)
+        return "unsupported compression method #{method}" unless method == 8
+        return "multi-part gzip file is not supported" if flags.anybits?(SUM)
+        return "encrypted gzip file is not supported" if flags.anybits?(SECRET)
+
+        format("unknown flags 0x%02x", flags) if flags.anybits?(UNKNOWN)
+      end
+
+      def exactly(source, count)
+        bytes = source.read(count)
+        bytes.bytesize == count ? bytes : end_too_early
+      end
+
+      # A field that a zero ends; nil where it is empty.
+      def line(source)
+        line = source.read_to_zero || end_too_early
+        line unless line.empty?
+      end
+
+      def end_too_early
+        raise ::Zlib::GzipFile::Error, "unexpected end of file"
+      end
+
+      # Judges the footer.
+      def check(stream, source)
+        footer = source.read(8)
+        refuse("footer is not found", footer, ::Zlib::GzipFile::NoFooter) if footer.bytesize < 8
+        sum, length = footer.unpack("VV")
+        raise ::Zlib::GzipFile::CRCError, "invalid compressed data -- crc error" unless sum == stream.sum
+        raise ::Zlib::GzipFile::LengthError, "invalid compressed data -- length error" unless length == stream.length
+      end
+
+      # Raises an error that tells, as Ruby's does, what was there instead.
+      def refuse(message, input, error = ::Zlib::GzipFile::Error)
+        raise error.new(message).tap { |it| it.instance_variable_set(:@input, input) unless input.empty? }
+      end
     end
 
-    # Where bytes come from.
+    # Where bytes come from: pieces, and a place in the one at hand.
     #
     # @api private
     class Source
       def initialize(given)
-        @given = given
-        @early = +""
+        @next = reader(given)
+        @piece = ""
         @place = 0
         @ended = false
-        @next = reader
       end
+
+      # Whether all that is at hand was taken.
+      def empty? = @place >= @piece.bytesize
 
       # Whether everything was taken.
       def ended?
-        @early = take || (@ended = true; "") if @early.empty? && !@ended
-        @ended && @early.empty?
+        fetch if empty? && !@ended
+        @ended
       end
 
-      # What is there next; only where the source has not ended.
-      def piece
-        return "" if ended?
-
-        piece = @early
-        @early = +""
-        piece
+      # Lends a stream what is at hand; what came out of it.
+      def feed(stream)
+        made = stream.run(@piece, @place)
+        @place = stream.place
+        made
       end
 
-      # Yields what is there next. A slice of a String is nobody else's: its memory is given back at once, so that
-      # the next one finds it warm.
-      def lend
-        lent = piece
-        yield lent
-        lent.clear if @given.is_a?(::String)
+      # What is at hand.
+      def rest = @piece.byteslice(@place..)
+
+      # So many bytes; fewer where it ends before.
+      def read(count)
+        taken = ::String.new
+        taken << cut(count - taken.bytesize) until taken.bytesize == count || ended?
+        taken
       end
 
-      # What was taken and not needed.
-      def give_back(bytes)
-        @early = bytes + @early if bytes
+      # What stands before the next zero, which is taken, too; nil where there is none.
+      def read_to_zero
+        taken = ::String.new
+        until ended?
+          zero = @piece.index("\0", @place)
+          taken << cut((zero || @piece.bytesize) - @place)
+          next unless zero
+
+          @place += 1
+          return taken
+        end
       end
 
       # Whether another file follows; zeros behind the last one are padding.
       def another?
-        @early = piece.sub(/\A\0+/n, "") while !ended? && @early.start_with?("\0")
-        !ended?
+        @place += 1 until ended? || !@piece.getbyte(@place).zero?
+        !@ended
       end
-
-      # What Zlib::GzipReader calls.
-      def readpartial(_length, buffer = nil)
-        raise ::EOFError, "end of file reached" if ended?
-
-        buffer ? buffer.replace(piece) : piece
-      end
-
-      # What Zlib::GzipReader calls when it is reset, which is at its end.
-      def seek(*) = nil
 
       private
 
-      def take
-        piece = @next.call
-        piece = @next.call while piece && piece.empty?
-        # It may be somebody's: what is bytes already is taken as it is, and never changed.
-        piece.nil? || piece.encoding == ::Encoding::BINARY ? piece : piece.b
+      def cut(count)
+        part = @piece.byteslice(@place, count)
+        @place += part.bytesize
+        part
       end
 
-      def reader
-        return method(:slice) if @given.is_a?(::String)
-        return -> { @given.readpartial(PIECE) rescue end_of_file($!) } if @given.respond_to?(:readpartial) # rubocop:disable Style/RescueModifier
-        return -> { @given.read(PIECE) } if @given.respond_to?(:read)
-        return called if @given.respond_to?(:call)
+      # Nobody is asked again who has said that there is no more.
+      def fetch
+        piece = @next.call
+        piece = @next.call while piece && piece.empty?
+        @ended = piece.nil?
+        @piece = piece&.b || ""
+        @place = 0
+      end
 
-        raise ::TypeError, "cannot read from #{@given.class}"
+      def reader(given)
+        return [given.dup].method(:shift) if given.is_a?(::String)
+        return -> { given.readpartial(PIECE) rescue end_of_file($!) } if given.respond_to?(:readpartial) # rubocop:disable Style/RescueModifier
+        return -> { given.read(PIECE) } if given.respond_to?(:read)
+        return called(given) if given.respond_to?(:call)
+
+        raise ::TypeError, "cannot read from #{given.class}"
       end
 
       # One that has parameters is told how much is asked for, as `read` is.
-      def called
-        (@given.is_a?(::Proc) ? @given : @given.method(:call)).arity.zero? ? @given : -> { @given.call(PIECE) }
+      def called(given)
+        (given.is_a?(::Proc) ? given : given.method(:call)).arity.zero? ? given : -> { given.call(PIECE) }
       end
 
       def end_of_file(error)
         raise error unless error.is_a?(::EOFError)
-      end
-
-      def slice
-        piece = @given.byteslice(@place, PIECE)
-        @place += PIECE
-        Polyphony.scheduler && ::Kernel.instance_method(:snooze).bind_call(self)
-        piece.force_encoding(::Encoding::BINARY) unless piece.nil? || piece.empty?
-      end
-    end
-
-    # What passes on all but the first so many bytes.
-    #
-    # @api private
-    class Behind
-      def initialize(bytes, sink)
-        @left = bytes
-        @sink = sink
-      end
-
-      def write(bytes)
-        return @sink.write(bytes) if @left.zero?
-
-        skipped = [@left, bytes.bytesize].min
-        @left -= skipped
-        @sink.write(bytes.byteslice(skipped, bytes.bytesize))
       end
     end
 
@@ -272,7 +305,7 @@ module Polyphony
       def write(bytes)
         return if bytes.empty?
 
-        bytes = bytes.dup.force_encoding(@given.encoding) if @given.is_a?(::String)
+        bytes.force_encoding(@given.encoding) if @given.is_a?(::String)
         @given.public_send(@way, bytes)
         @count += bytes.bytesize
       end

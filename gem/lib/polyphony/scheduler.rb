@@ -4,7 +4,33 @@ module Polyphony
   # What waits in the kernel, for the overrides and the classes of {Extensions}; made by the extension.
   #
   # @api private
-  module Native; end
+  module Native
+    # A stream that compresses or decompresses, a piece at a time, for {Compression}.
+    #
+    # @!method self.deflate(bare)
+    #   @param bare [Boolean] without header and footer, which zlib's format has
+    #   @return [Deflation]
+    # @!method self.inflate(bare)
+    #   @return [Deflation]
+    # @!method run(bytes, place)
+    #   @return [String] what came out of what stands there from a place on
+    # @!method finish
+    #   @return [String] what comes out behind the last; all of it did where the stream then is finished
+    # @!method close
+    #   Gives its memory back.
+    # @!method place
+    #   @return [Integer] where the last {#run} ended
+    # @!method hungry?
+    #   Whether it took all that it was lent, and needs more.
+    # @!method finished?
+    #   Whether its end came.
+    # @!method sum
+    #   @return [Integer] of what is not compressed the CRC-32, where the stream is bare
+    # @!method length
+    #   @return [Integer] of what is not compressed the bytes, modulo 2 ** 32, where the stream is bare
+    # @api private
+    class Deflation; end
+  end
 
   # All scheduling state of one thread; made by the extension.
   #
