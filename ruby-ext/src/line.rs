@@ -4,7 +4,7 @@
 //! share; a line holds names only. Whoever changes a queue *calls* the first in line: it promises something
 //! that is there. A fiber that leaves with its promise unused (it was cancelled) hands it on; one whose
 //! promise a stock thread took goes back to the head. So nothing that is there stays unseen, and newcomers
-//! do not push in; who has just been served may take more of what nobody was promised.
+//! do not push in.
 //!
 //! ```text
 //! stand ──▶ waiting ──call──▶ called ──leave──▶ gone

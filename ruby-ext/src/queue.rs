@@ -116,16 +116,6 @@ impl End {
         })
     }
 
-    /// Whether one who has just been served may take one more. It need not look who was called meanwhile: for each of
-    /// them something else is there.
-    #[inline]
-    fn helps_again(self, queue: Value, line: &Line) -> Result<bool, Error> {
-        if line.must_count() {
-            line.count(self.there(queue)?);
-        }
-        Ok(line.help())
-    }
-
     /// The line at this end, where there is one. It lives as long as the queue, which the caller holds.
     #[inline]
     fn line<'a>(self, queue: Value) -> Option<&'a Line> {
@@ -169,9 +159,6 @@ impl End {
         }
     }
 }
-
-/// How many items a fiber takes from a queue after the one that it let others run for.
-const BURST: u32 = 31;
 
 /// Room for everybody.
 const NO_LIMIT: usize = usize::MAX / 2;
@@ -262,17 +249,13 @@ fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Va
     let Some(line) = End::Poppers.line_for(ruby, this)? else {
         return Ok(taken::<SIZED>(this, None, original(ruby, args)?));
     };
-    // The original's queue gives the others a turn each time, ours each burst; a SizedQueue it left to Ruby.
-    let mut turn = if SIZED {
-        End::Poppers.helps(this, line)?
-    } else {
-        line.cap() == 0 && scheduler.is_served() && End::Poppers.helps_again(this, line)?
-    };
+    // The original's queue gives the others a turn each time; a SizedQueue it left to Ruby.
+    let mut turn = SIZED && End::Poppers.helps(this, line)?;
     let mut first = false;
     loop {
         if !std::mem::take(&mut turn) {
             match wait(scheduler, (End::Poppers, line, this), first, asked.deadline)? {
-                Turn::Called => scheduler.serve(BURST),
+                Turn::Called => {}
                 Turn::Late => break,
                 Turn::Dismissed(answer) => return answered(answer),
             }

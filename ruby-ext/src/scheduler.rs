@@ -116,8 +116,6 @@ pub(crate) struct Scheduler {
     litter: RefCell<Litter>,
     /// How many transfers there were without the ring since it was last asked for one.
     straight: Cell<u32>,
-    /// How many items the running fiber may yet take from queues before it lets others run.
-    serving: Cell<u32>,
     /// Bytes that were written to files in place since a write last went through the ring.
     in_place: Cell<usize>,
     /// How many fibers wait for what another thread of Ruby's does for them, and the parks meanwhile.
@@ -227,7 +225,6 @@ impl Scheduler {
             flow: RefCell::default(),
             litter: RefCell::default(),
             straight: Cell::default(),
-            serving: Cell::default(),
             in_place: Cell::default(),
             elsewhere: Cell::default(),
             parks: Cell::default(),

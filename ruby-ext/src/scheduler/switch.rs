@@ -67,7 +67,6 @@ impl Scheduler {
 
     #[inline]
     pub(super) fn park_untraced(&self, me: Name) -> Result<(), Error> {
-        self.serving.set(0);
         loop {
             if self.signalled.get() {
                 self.begin_handlers(me)?;

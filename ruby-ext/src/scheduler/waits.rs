@@ -276,20 +276,6 @@ impl Scheduler {
         self.done(me);
     }
 
-    /// Lets the calling fiber, whose turn it was, take so many items more before it lets others run again.
-    #[inline]
-    pub(crate) fn serve(&self, items: u32) {
-        self.serving.set(items);
-    }
-
-    /// Whether the calling fiber may take one more without letting others run; it then has one less.
-    #[inline]
-    pub(crate) fn is_served(&self) -> bool {
-        let left = self.serving.get();
-        self.serving.set(left.saturating_sub(1));
-        left > 0
-    }
-
     /// Parks, at least once, until `enough` holds of the fiber's record; an exception ends it.
     ///
     /// Such a wait has a result of its own, so a value that is scheduled meanwhile neither ends it nor is

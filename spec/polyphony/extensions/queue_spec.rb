@@ -42,50 +42,6 @@ RSpec.describe Thread::Queue do
     expect(Queue.new([1, 2]).shift_all).to eq [1, 2]
   end
 
-  describe "where something is there" do
-    let(:queue) { Queue.new((1..1_000).to_a) }
-
-    # As Polyphony 1's: nobody holds the thread with a loop that pops and does something else.
-    it "lets others run before it gives the first item, each time that its fiber has done something else" do
-      turns = 0
-      ticker = spin { loop { turns += 1; snooze } }
-      others = Array.new(3) do
-        snooze
-        before = turns
-        queue.pop
-        turns - before
-      end
-      ticker.stop
-      ticker.await
-      expect(others).to eq [1, 1, 1]
-    end
-
-    it "gives a fiber some more without another turn, and lets others run after so many" do
-      turns = 0
-      ticker = spin { loop { turns += 1; snooze } }
-      1_000.times { queue.pop }
-      ticker.stop
-      ticker.await
-      expect(turns).to be_between(20, 100)
-    end
-
-    it "leaves each who waited the item that is its own, though another takes several" do
-      empty = Queue.new
-      greedy = spin { Array.new(3) { empty.pop } }
-      modest = spin { empty.pop }
-      2.times { snooze }
-      5.times { |number| empty << number }
-      expect([greedy, modest].map(&:await).flatten.sort).to eq [0, 1, 2, 3]
-    end
-
-    it "ends a fiber that does nothing but pop, where that is stopped" do
-      busy = spin { loop { queue << queue.pop } }
-      3.times { snooze }
-      busy.stop
-      expect(busy.await).to be_nil
-    end
-  end
-
   everywhere do
     it_behaves_like("a queue") { let!(:queue) { Queue.new(5) } }
     it_behaves_like("a capped queue") { let(:make) { ->(room) { Queue.new(room) } } }
