@@ -56,8 +56,8 @@ PAGES = {
     drop-in; 0.2 system calls a request, and 2 ms for the p99 lateness.
 
     Of Ruby 3.3, because Debian builds the C parts of io-event and pg for its default Ruby only; that io-event is built
-    without io_uring. A drop-in's `Queue#pop` lets others run before it takes the first of up to 32 items, also where
-    they are there, for Polyphony 1's does before each; with the scheduler alone it is Ruby's own. A write to a file goes to a thread of the kernel's and others run
+    without io_uring. A drop-in's `Queue#pop` lets others run, also where an item is there, as Polyphony 1's does and its
+    tests pin; with the scheduler alone it is Ruby's own. A write to a file goes to a thread of the kernel's and others run
     meanwhile, which makes them queue up for the lock; Async holds the thread for it.
   ABOUT
 }.freeze

@@ -149,5 +149,5 @@ module Nonsense
   }.freeze
 
   # Classes of Ruby's that learn something, by themselves: their functions.
-  CLASSES = [IO, Fiber, Thread, Process, Timeout, Socket, Addrinfo, IPSocket, TCPSocket, Exception, Process::Status, Kernel, Dir, Zlib].freeze
+  CLASSES = [IO, File, FileTest, Fiber, Thread, Process, Timeout, Socket, Addrinfo, IPSocket, TCPSocket, Exception, Process::Status, Kernel, Dir, Zlib].freeze
 end

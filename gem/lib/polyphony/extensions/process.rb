@@ -75,8 +75,11 @@ module Polyphony
         # @param pid_and_status [Array(Integer, Integer)] as waitpid(2) gives them
         # @return [::Process::Status]
         def from_status_array(pid_and_status)
+          pid, status = *pid_and_status
           # In a thread of its own: `$?` is the thread's.
-          ::Thread.new { Native.make_last_status(*pid_and_status) }.value
+          thread = ::Thread.new { Native.make_last_status(pid, status) }
+          thread.report_on_exception = false
+          thread.value
         end
       end
 
