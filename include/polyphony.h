@@ -17,6 +17,12 @@
  *
  *     cc hello.c $(pkg-config --cflags --libs polyphony)
  *
+ * The archive instead of the shared library:
+ *
+ *     cc hello.c $(pkg-config --cflags polyphony) $(pkg-config --variable=archive polyphony)
+ *
+ * With CMake: find_package(polyphony 2), and link polyphony::polyphony, or polyphony::static for the archive.
+ *
  * CONVENTIONS
  *
  * Results. Every function that can fail returns a value >= 0 or a negative error number: -EAGAIN,
@@ -59,7 +65,8 @@
  * Stacks. A fiber's stack has a fixed size and a guard page: running over it is SIGSEGV. A function with a
  * frame larger than a page can step over the guard unless it is compiled with -fstack-clash-protection;
  * what is large is better allocated. longjmp, pthread_exit and C++ exceptions must not leave a fiber's
- * function.
+ * function. Within it exceptions are thrown and caught as ever, and handlers and destructors may suspend: unless
+ * the C++ runtime is linked statically into a program that does not export __cxa_get_globals.
  *
  * Tools. AddressSanitizer works, and names an overrun stack. Under valgrind io_uring stands still: set
  * POLYPHONY_BACKEND=epoll there.
