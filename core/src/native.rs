@@ -24,6 +24,7 @@ mod cancel;
 mod current;
 mod descriptors;
 mod errno;
+mod exceptions;
 mod fiber;
 mod foresight;
 pub mod io;
@@ -221,6 +222,7 @@ impl Runtime {
     /// Starts the workers. Where `Auto` has to do without io_uring, one line on standard error says so.
     pub fn new(options: Options) -> std::result::Result<Self, StartError> {
         current::watch_forks();
+        exceptions::find();
         let choice = match options.backend {
             Choice::Auto => Choice::from_env().map_err(|unknown| StartError::Choice(unknown.to_string()))?,
             chosen => chosen,

@@ -31,6 +31,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::{
     errno::{Errno, Result},
+    exceptions,
     lock::{Guarded, Lock},
     park::{self, Waiter, Waiters, Wake},
     scope::Scope,
@@ -430,7 +431,7 @@ impl FiberRef {
     pub(crate) fn suspend(self, ask: Ask) {
         self.ask.set(ask);
         // SAFETY: a running fiber has set its yielder, which lives as long as its stack.
-        unsafe { (*self.yielder.get()).suspend(()) };
+        exceptions::keep(|| unsafe { (*self.yielder.get()).suspend(()) });
     }
 
     /// The fiber has ended and is off its stack: tells the joiner, or keeps the value for one. Says
