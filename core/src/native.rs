@@ -29,6 +29,7 @@ mod fiber;
 mod foresight;
 pub mod io;
 mod lock;
+mod overflow;
 mod park;
 mod plain;
 mod scope;
@@ -63,6 +64,7 @@ pub use self::{
 };
 use self::{
     fiber::{FiberRef, Roams, Stage},
+    overflow::AlternateStack,
     park::push,
     spawn::Place,
     stack::Slab,
@@ -223,6 +225,7 @@ impl Runtime {
     pub fn new(options: Options) -> std::result::Result<Self, StartError> {
         current::watch_forks();
         exceptions::find();
+        overflow::watch();
         let choice = match options.backend {
             Choice::Auto => Choice::from_env().map_err(|unknown| StartError::Choice(unknown.to_string()))?,
             chosen => chosen,
@@ -618,6 +621,7 @@ fn start(
     let (tell, hear) = mpsc::sync_channel(1);
     let body = move || {
         let _honest = AbortOnPanic;
+        let _for_faults = AlternateStack::new();
         let (backend, note) = match Any::new(choice, options) {
             Ok(made) => made,
             Err(error) => return drop(tell.send(Err(error))),

@@ -62,6 +62,11 @@ fn wrong_calls_from_c_are_answered() {
 }
 
 #[test]
+fn overrun_stacks_from_c_are_named() {
+    passes("tests/c/overflow.c");
+}
+
+#[test]
 fn nulls_from_c_are_answered() {
     passes("tests/c/nulls.c");
 }

@@ -28,7 +28,7 @@ use corosensei::stack::{Stack, StackPointer};
 
 use super::{
     errno::{Errno, Result},
-    fiber::{Fiber, FiberRef},
+    fiber::{Fiber, FiberId, FiberRef},
 };
 
 /// The stack sizes that exist: 16 KiB, and each four times the one before.
@@ -130,6 +130,19 @@ pub(crate) fn give_back(fiber: FiberRef) {
     }
 }
 
+/// A stack that something has run over.
+#[derive(Debug)]
+pub(crate) struct Overrun {
+    pub(crate) fiber: FiberId,
+    /// How many bytes its stack had, with what stands at its top.
+    pub(crate) size: usize,
+}
+
+/// The stack whose guard page an address is in. For signal handlers: it reads, and nothing else.
+pub(crate) fn overrun(address: usize) -> Option<Overrun> {
+    (0..CLASSES).filter_map(existing).find_map(|slab| slab.overrun(address))
+}
+
 /// In the child of a fork: begins anew. The parent's stacks stay where they are, for the thread that
 /// forked may be running on one.
 pub(crate) fn forget_all() {
@@ -211,6 +224,13 @@ impl Slab {
     #[inline]
     pub(crate) fn limit(&self, index: u32) -> usize {
         self.start + index as usize * self.stride
+    }
+
+    fn overrun(&self, address: usize) -> Option<Overrun> {
+        let within = address.checked_sub(self.start)?;
+        let index = u32::try_from(within / self.stride).ok()?;
+        let is_guard = within % self.stride < PAGE && index < self.used.load(Ordering::Acquire);
+        is_guard.then(|| Overrun { fiber: self.fiber(index).id(), size: self.stride - PAGE })
     }
 
     #[inline]
