@@ -4,7 +4,10 @@ use std::ffi::{c_int, c_void};
 
 use polyphony_core::native::{Errno, Result, forks, sync::Channel};
 
-use crate::boundary::{call, done, look, put, wanted};
+use crate::{
+    boundary::{call, done, object, put, wanted},
+    debug,
+};
 
 /// A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
 pub struct poly_channel {
@@ -22,7 +25,7 @@ impl poly_channel {
     /// The channel, unless it is the parent's and we are the child of a fork.
     unsafe fn look<'a>(channel: *const poly_channel) -> Result<&'a Channel<Item>> {
         // SAFETY: a channel lives until it is freed.
-        let channel = unsafe { look(channel) }?;
+        let channel = unsafe { object(channel) }?;
         if channel.forks == forks() { Ok(&channel.items) } else { Err(Errno::FORKED) }
     }
 }
@@ -38,8 +41,10 @@ pub unsafe extern "C" fn poly_channel_new(capacity: usize, channel: *mut *mut po
     done(|| {
         wanted(channel)?;
         let made = Box::new(poly_channel { items: Channel::bounded(capacity), forks: forks() });
+        let made = Box::into_raw(made);
+        debug::made(made);
         // SAFETY: not null, and an output by the header's conventions.
-        unsafe { put(channel, Box::into_raw(made)) }
+        unsafe { put(channel, made) }
     })
 }
 
@@ -133,9 +138,12 @@ pub unsafe extern "C" fn poly_channel_free(channel: *mut poly_channel) -> c_int 
             return Ok(0);
         }
         // SAFETY: a channel lives until it is freed.
-        let known = unsafe { look(channel) }?;
+        let known = unsafe { object(channel) }?;
         if known.forks == forks() && !known.items.is_idle() {
             return Err(Errno::new(libc::EBUSY));
+        }
+        if debug::freed(channel) {
+            return Ok(0);
         }
         // SAFETY: it came from `poly_channel_new`, and by the header's conventions is freed once.
         drop(unsafe { Box::from_raw(channel) });

@@ -7,7 +7,7 @@ use polyphony_core::{
     time::Time,
 };
 
-use crate::boundary::{done, embedded};
+use crate::boundary::{done, look};
 
 /// A deadline while it is in force. It lives in the caller's frame, is not moved or copied, and is
 /// closed before the frame is left.
@@ -30,7 +30,7 @@ const _: () = assert!(size_of::<Scope>() <= size_of::<poly_scope>());
 pub unsafe extern "C" fn poly_scope_open(scope: *mut poly_scope, deadline: u64) -> c_int {
     done(|| {
         // SAFETY: only whether it is null or misaligned is asked here.
-        unsafe { embedded::<_, u64>(scope) }?;
+        unsafe { look(scope.cast::<u64>()) }?;
         // SAFETY: the scope stays where it is until it is left, by the header's conventions.
         unsafe { Scope::enter(scope.cast(), Time(deadline)) }
     })

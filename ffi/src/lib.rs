@@ -12,6 +12,7 @@
 pub mod boundary;
 pub mod channel;
 pub mod deadline;
+pub mod debug;
 pub mod error;
 pub mod fiber;
 pub mod io;

@@ -13,7 +13,8 @@ use polyphony_core::{
 };
 
 use crate::{
-    boundary::{call, done_quietly, look, put, wanted},
+    boundary::{call, done_quietly, look, object, put, wanted},
+    debug,
     fiber::{Call, poly_entry, poly_fiber},
 };
 
@@ -168,8 +169,10 @@ pub unsafe extern "C" fn poly_runtime_new(
         };
         let made = Runtime::new(options).map_err(|error| error.errno())?;
         let description = CString::new(made.describe()).unwrap_or_default();
+        let made = Box::into_raw(Box::new(poly_runtime { runtime: made, description }));
+        debug::made(made);
         // SAFETY: not null, and an output by the header's conventions.
-        unsafe { put(runtime, Box::into_raw(Box::new(poly_runtime { runtime: made, description }))) }
+        unsafe { put(runtime, made) }
     })
 }
 
@@ -187,7 +190,7 @@ pub unsafe extern "C" fn poly_runtime_run(
 ) -> c_int {
     done_quietly(|| {
         // SAFETY: a runtime lives until it is freed.
-        let runtime = unsafe { look(runtime) }?;
+        let runtime = unsafe { object(runtime) }?;
         let call = Call::new(entry, argument)?;
         let value = runtime.runtime.run(move || call.make())?;
         // SAFETY: an output by the header's conventions.
@@ -206,7 +209,7 @@ pub unsafe extern "C" fn poly_runtime_run(
 pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, timeout: u64) -> c_int {
     done_quietly(|| {
         // SAFETY: a runtime lives until it is freed.
-        let runtime = unsafe { look(runtime) }?;
+        let runtime = unsafe { object(runtime) }?;
         let patience = (timeout != POLY_FOREVER).then(|| Duration::from_nanos(timeout));
         runtime.runtime.shutdown(patience)
     })
@@ -225,7 +228,7 @@ pub unsafe extern "C" fn poly_runtime_fibers(
 ) -> i64 {
     call(|| {
         // SAFETY: a runtime lives until it is freed.
-        let live = unsafe { look(runtime) }?.runtime.fibers()?;
+        let live = unsafe { object(runtime) }?.runtime.fibers()?;
         for (index, id) in live.iter().take(room).enumerate() {
             // SAFETY: there is that much room, by the header's conventions; null is refused.
             unsafe { put(fibers.wrapping_add(index), poly_fiber { id: id.number() }) }?;
@@ -241,7 +244,7 @@ pub unsafe extern "C" fn poly_runtime_fibers(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_workers(runtime: *const poly_runtime) -> c_int {
     // SAFETY: a runtime lives until it is freed.
-    call(|| Ok(unsafe { look(runtime) }?.runtime.workers() as c_int))
+    call(|| Ok(unsafe { object(runtime) }?.runtime.workers() as c_int))
 }
 
 /// Shuts a runtime down, waiting as long as it takes, and frees it. Fibers that nobody has joined are
@@ -256,8 +259,13 @@ pub unsafe extern "C" fn poly_runtime_free(runtime: *mut poly_runtime) -> c_int 
             return Ok(());
         }
         // SAFETY: a runtime lives until it is freed.
-        if unsafe { look(runtime) }?.runtime.is_current() {
+        if unsafe { object(runtime) }?.runtime.is_current() {
             return Err(Errno::new(libc::EDEADLK));
+        }
+        if debug::freed(runtime) {
+            // SAFETY: as below. Nobody gets past the check to what is dropped here.
+            unsafe { ptr::drop_in_place(runtime) };
+            return Ok(());
         }
         // SAFETY: it came from `poly_runtime_new`, and by the header's conventions is freed once.
         drop(unsafe { Box::from_raw(runtime) });
@@ -271,7 +279,14 @@ pub unsafe extern "C" fn poly_runtime_free(runtime: *mut poly_runtime) -> c_int 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_describe(runtime: *const poly_runtime) -> *const c_char {
     // SAFETY: a runtime lives until it is freed.
-    unsafe { look(runtime) }.map_or(ptr::null(), |runtime| runtime.description.as_ptr())
+    let known = unsafe { object(runtime) };
+    known.map_or_else(
+        |_| {
+            debug::blame("poly_runtime_describe");
+            ptr::null()
+        },
+        |runtime| runtime.description.as_ptr(),
+    )
 }
 
 /// Reads the counters of a runtime. Set `counters->size` first.
@@ -284,7 +299,7 @@ pub unsafe extern "C" fn poly_runtime_describe(runtime: *const poly_runtime) -> 
 pub unsafe extern "C" fn poly_stats(runtime: *const poly_runtime, counters: *mut poly_counters) -> c_int {
     done_quietly(|| {
         // SAFETY: a runtime lives until it is freed; the caller has set `size`.
-        let (runtime, asked) = unsafe { (look(runtime)?, look(counters)?.size) };
+        let (runtime, asked) = unsafe { (object(runtime)?, look(counters)?.size) };
         if asked < size_of::<poly_counters>() {
             return Err(Errno::new(libc::EINVAL));
         }
@@ -319,5 +334,5 @@ pub(crate) unsafe fn spawn_in(
         return native::spawn_raw_placed(move || call.make(), detached, placement);
     }
     // SAFETY: a runtime lives until it is freed.
-    unsafe { look(runtime) }?.runtime.spawn_raw_placed(move || call.make(), detached, placement)
+    unsafe { object(runtime) }?.runtime.spawn_raw_placed(move || call.make(), detached, placement)
 }
