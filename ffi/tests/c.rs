@@ -78,6 +78,11 @@ fn exceptions_and_destructors_in_fibers_of_cplusplus() {
 }
 
 #[test]
+fn a_short_soak_leaves_nothing_over() {
+    says("tests/c/soak.c", |said| assert!(said.contains("left over: 0 descriptors"), "{said}"));
+}
+
+#[test]
 fn the_pipeline_example_adds_up() {
     says("examples/pipeline.c", |said| {
         assert_eq!(said, "the sum of the squares up to 100000 is 333338333350000\n");
