@@ -76,8 +76,8 @@
  * -EINVAL; with POLY_DEBUG=abort the process ends there. Freed objects then keep their memory. What is all zeros
  * may be any object of the caller's. Without it nothing is looked up, and such a call does what it may.
  *
- * Tools. AddressSanitizer works, and names an overrun stack. Under valgrind io_uring stands still: set
- * POLYPHONY_BACKEND=epoll there.
+ * Tools. AddressSanitizer works, and names an overrun stack. valgrind is told where the stacks are; io_uring stands
+ * still under it, and tells it nothing of what it writes: set POLYPHONY_BACKEND=epoll there.
  *
  * Fork. In the child, runtimes and channels of the parent answer -POLY_EFORKED, and the fiber that forked
  * goes on as a plain thread; the child may make a runtime of its own. If that fiber's function returns,

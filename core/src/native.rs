@@ -32,10 +32,12 @@ mod lock;
 mod overflow;
 mod park;
 mod plain;
+mod sanitize;
 mod scope;
 mod spawn;
 mod stack;
 pub mod sync;
+mod valgrind;
 mod worker;
 
 use std::{

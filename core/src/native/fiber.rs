@@ -34,6 +34,7 @@ use super::{
     exceptions,
     lock::{Guarded, Lock},
     park::{self, Waiter, Waiters, Wake},
+    sanitize,
     scope::Scope,
     stack::{self, Reach, Slab},
     worker::Worker,
@@ -210,6 +211,7 @@ pub(crate) struct Fiber {
     kind: Cell<&'static Kind>,
     /// Whether the packet holds a value: the function has returned.
     returned: Cell<bool>,
+    context: sanitize::Context,
 }
 
 /// What can be done with a packet without knowing its types.
@@ -332,6 +334,7 @@ impl Fiber {
             packet: Cell::new(ptr::null_mut()),
             kind: Cell::new(Kind::NONE),
             returned: Cell::new(false),
+            context: sanitize::Context::none(),
         }
     }
 }
@@ -366,7 +369,9 @@ impl FiberRef {
     {
         let align = align_of::<Packet<F, T>>().max(16);
         let packet = (self.as_ptr() as usize - size_of::<Packet<F, T>>()) & !(align - 1);
-        let reach = Reach::new(packet, slab.limit(self.index()));
+        let limit = slab.limit(self.index());
+        sanitize::begin(limit, self.as_ptr() as usize);
+        let reach = Reach::new(packet, limit);
         let packet = packet as *mut Packet<F, T>;
         // SAFETY: the packet lies between record and stack of a vacant slot, which is the caller's alone.
         unsafe { (&raw mut (*packet).function).write(ManuallyDrop::new(function)) };
@@ -413,7 +418,7 @@ impl FiberRef {
         // SAFETY: the worker resumes live fibers that it has in its queue, so `body` is written and is
         // not running.
         let body = unsafe { (*self.body.get()).assume_init_mut() };
-        matches!(body.resume(()), CoroutineResult::Return(()))
+        self.context.run(|| matches!(body.resume(()), CoroutineResult::Return(())))
     }
 
     /// What the fiber, which has just left its stack, asks for.
@@ -545,4 +550,4 @@ impl Roaming for FiberRef {
 }
 
 // The picture above `Fiber` in numbers: whoever adds a field sees to it that a switch stays in one line.
-const _: () = assert!(std::mem::offset_of!(Fiber, latch) == 64);
+const _: () = assert!(std::mem::offset_of!(Fiber, latch) == 64 || cfg!(feature = "address-sanitizer"));

@@ -29,6 +29,7 @@ use corosensei::stack::{Stack, StackPointer};
 use super::{
     errno::{Errno, Result},
     fiber::{Fiber, FiberId, FiberRef},
+    valgrind,
 };
 
 /// The stack sizes that exist: 16 KiB, and each four times the one before.
@@ -263,7 +264,9 @@ impl Slab {
             return Err(Errno::new(libc::ENOMEM));
         }
         for index in from..until {
-            guard(self.limit(index), &mut spare.guards_are_pages)?;
+            let lowest = self.limit(index);
+            guard(lowest, &mut spare.guards_are_pages)?;
+            valgrind::register_stack(lowest + PAGE, lowest + self.stride);
             spare.accessible = index + 1;
         }
         Ok(())
