@@ -78,6 +78,11 @@ fn exceptions_and_destructors_in_fibers_of_cplusplus() {
 }
 
 #[test]
+fn programs_and_options_that_nobody_would_write_are_answered() {
+    says("tests/c/fuzz.c", |said| assert!(said.contains(" calls in "), "{said}"));
+}
+
+#[test]
 fn a_short_soak_leaves_nothing_over() {
     says("tests/c/soak.c", |said| assert!(said.contains("left over: 0 descriptors"), "{said}"));
 }

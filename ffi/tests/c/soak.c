@@ -16,10 +16,10 @@
 enum { WORKERS = 3, ROOTS = 24, STEPS = 40, DEEPEST = 3, PIPES = 4 };
 
 /* One fiber's random numbers: fibers run at the same time, and each must do the same in every run. */
-typedef struct {
+struct dice {
     uint64_t seed;
     int depth;
-} dice;
+};
 
 typedef struct {
     uint64_t spawned, cancelled, refused, moved, bytes, items, locked, offloaded, slept;
@@ -32,7 +32,7 @@ static poly_channel *items;
 static int pipes[PIPES][2];
 static uint64_t guarded;
 
-static uint64_t roll(dice *dice, uint64_t below)
+static uint64_t roll(struct dice *dice, uint64_t below)
 {
     dice->seed ^= dice->seed << 13;
     dice->seed ^= dice->seed >> 7;
@@ -67,7 +67,7 @@ static int64_t burn(void *argument)
     return *(int64_t *)argument + (sum == 1999000 ? 1 : 0);
 }
 
-static void offload(dice *dice)
+static void offload(struct dice *dice)
 {
     int64_t argument = (int64_t)roll(dice, 1000), result = -1;
     if (worked(poly_offload(burn, &argument, &result))) {
@@ -76,7 +76,7 @@ static void offload(dice *dice)
     }
 }
 
-static void lock(dice *dice)
+static void lock(struct dice *dice)
 {
     uint64_t before;
     if (!worked(poly_mutex_lock(&shared)))
@@ -91,7 +91,7 @@ static void lock(dice *dice)
 }
 
 /* Writes a byte and reads one: there are never fewer in a pipe than readers who have written theirs. */
-static void talk(dice *dice)
+static void talk(struct dice *dice)
 {
     int *ends = pipes[roll(dice, PIPES)];
     char byte = 'x';
@@ -104,7 +104,7 @@ static void talk(dice *dice)
 }
 
 /* Waits for what never comes, until a deadline or a cancellation. */
-static void wait_in_vain(dice *dice)
+static void wait_in_vain(struct dice *dice)
 {
     int sockets[2];
     char byte;
@@ -116,7 +116,7 @@ static void wait_in_vain(dice *dice)
     CHECK(poly_close(sockets[0]) == 0 && poly_close(sockets[1]) == 0);
 }
 
-static void pass_item(dice *dice)
+static void pass_item(struct dice *dice)
 {
     void *item = malloc(1 + roll(dice, 100));
     CHECK(item != NULL);
@@ -131,7 +131,7 @@ static void pass_item(dice *dice)
     count(&did.items, 1);
 }
 
-static void take_permits(dice *dice)
+static void take_permits(struct dice *dice)
 {
     uint64_t permits = 1 + roll(dice, 3);
     if (!worked(poly_semaphore_acquire(&few, permits)))
@@ -140,7 +140,7 @@ static void take_permits(dice *dice)
     CHECK(poly_semaphore_release(&few, permits) == 0);
 }
 
-static void nap(dice *dice)
+static void nap(struct dice *dice)
 {
     if (worked(poly_sleep(roll(dice, 200) * 1000)))
         count(&did.slept, 1);
@@ -156,10 +156,10 @@ static void hop(void)
 
 static int64_t live(void *argument);
 
-static void have_children(dice *mine)
+static void have_children(struct dice *mine)
 {
     poly_fiber children[4];
-    dice theirs[4];
+    struct dice theirs[4];
     size_t each, number = 1 + roll(mine, 4);
     for (each = 0; each < number; each++) {
         uint32_t flags = roll(mine, 2) ? POLY_SPAWN_MIGRATABLE : 0;
@@ -181,7 +181,7 @@ static void have_children(dice *mine)
 
 static int64_t live(void *argument)
 {
-    dice *dice = argument;
+    struct dice *dice = (struct dice *)argument;
     int step;
     for (step = 0; step < STEPS >> dice->depth; step++) {
         switch (roll(dice, dice->depth < DEEPEST ? 9 : 8)) {
@@ -204,8 +204,7 @@ static void play(uint64_t seed)
     poly_options options = POLY_OPTIONS_INIT;
     poly_counters counters = POLY_COUNTERS_INIT;
     poly_fiber roots[ROOTS];
-    dice dices[ROOTS];
-    dice start;
+    struct dice dices[ROOTS], start;
     size_t each;
     start.seed = seed;
     alarm(120);
