@@ -10,7 +10,8 @@
 
 use std::{
     ffi::CStr,
-    mem, ptr,
+    mem::{self, MaybeUninit},
+    ptr,
     sync::atomic::{AtomicPtr, Ordering},
 };
 
@@ -40,20 +41,32 @@ pub(crate) fn find() {
 }
 
 /// Runs `suspend`, which leaves this stack and comes back to it, maybe on another thread.
-#[inline]
+///
+/// `suspend` stands here once, and always inlined: else a return more would follow each switch, and the processor
+/// foresees none of these.
+#[inline(always)]
 pub(crate) fn keep(suspend: impl FnOnce()) {
-    if CURRENT.load(Ordering::Relaxed).is_null() { suspend() } else { keep_mine(suspend) }
+    let mut mine = MaybeUninit::uninit();
+    let is_there = !CURRENT.load(Ordering::Relaxed).is_null();
+    if is_there {
+        mine.write(replace(NONE));
+    }
+    suspend();
+    if is_there {
+        // SAFETY: written above, under the same condition.
+        put_back(unsafe { mine.assume_init_ref() });
+    }
 }
 
-fn keep_mine(suspend: impl FnOnce()) {
-    let mine = replace(NONE);
-    suspend();
+#[cold]
+fn put_back(mine: &Exceptions) {
     if !mine.handled.is_null() || mine.on_their_way != 0 {
-        replace(mine);
+        replace(*mine);
     }
 }
 
 /// Asks for this thread's anew each time: a fiber may have moved (N2).
+#[cold]
 #[inline(never)]
 fn replace(exceptions: Exceptions) -> Exceptions {
     let current = CURRENT.load(Ordering::Relaxed);

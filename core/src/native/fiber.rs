@@ -455,7 +455,7 @@ impl FiberRef {
     }
 
     /// Leaves the stack of this fiber, which is the one that runs, and returns when it is resumed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn suspend(self, ask: Ask) {
         self.ask.set(ask);
         // SAFETY: a running fiber has set its yielder, which lives as long as its stack.
