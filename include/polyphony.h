@@ -17,6 +17,12 @@
  *
  *     cc hello.c $(pkg-config --cflags --libs polyphony)
  *
+ * The archive instead of the shared library:
+ *
+ *     cc hello.c $(pkg-config --cflags polyphony) $(pkg-config --variable=archive polyphony)
+ *
+ * With CMake: find_package(polyphony 2), and link polyphony::polyphony, or polyphony::static for the archive.
+ *
  * CONVENTIONS
  *
  * Results. Every function that can fail returns a value >= 0 or a negative error number: -EAGAIN,
@@ -60,13 +66,22 @@
  * it writes to a pipe that the fiber reads; or the signal is blocked before the runtime is made and a fiber waits
  * in poly_signal_next.
  *
- * Stacks. A fiber's stack has a fixed size and a guard page: running over it is SIGSEGV. A function with a
- * frame larger than a page can step over the guard unless it is compiled with -fstack-clash-protection;
- * what is large is better allocated. longjmp, pthread_exit and C++ exceptions must not leave a fiber's
- * function.
+ * Stacks. A fiber's stack has a fixed size and a guard page: running over it is SIGSEGV, and a line on standard
+ * error names the fiber and its stack's size before the process dies. For that the first poly_runtime_new
+ * installs a handler of SIGSEGV, which leaves every other fault to the action that it found; the workers have
+ * alternate signal stacks. POLYPHONY_OVERFLOW=0 in the environment keeps SIGSEGV as it is. A function with a
+ * frame larger than a page can step over the guard unless it is compiled with -fstack-clash-protection; what
+ * is large is better allocated. longjmp, pthread_exit and C++ exceptions must not leave a fiber's function.
+ * Within it exceptions are thrown and caught as ever, and handlers and destructors may suspend: unless the C++
+ * runtime is linked statically into a program that does not export __cxa_get_globals.
  *
- * Tools. AddressSanitizer works, and names an overrun stack. Under valgrind io_uring stands still: set
- * POLYPHONY_BACKEND=epoll there.
+ * Debugging. With POLY_DEBUG=1 in the environment, a call that is given a runtime, a channel or an object of the
+ * caller's which is another, has been freed, by whom, or never was one says so on standard error and answers
+ * -EINVAL; with POLY_DEBUG=abort the process ends there. Freed objects then keep their memory. What is all zeros
+ * may be any object of the caller's. Without it nothing is looked up, and such a call does what it may.
+ *
+ * Tools. AddressSanitizer works, and names an overrun stack. valgrind is told where the stacks are; io_uring stands
+ * still under it, and tells it nothing of what it writes: set POLYPHONY_BACKEND=epoll there.
  *
  * Fork. In the child, every call on what the parent has used answers -POLY_EFORKED: runtimes, channels, acceptors,
  * mutexes and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If

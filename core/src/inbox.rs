@@ -10,12 +10,12 @@
 //!
 //! Either the owner sees what was pushed, or the sender sees that the owner is about to sleep.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::PoisonError;
 
-use crate::backend::Waker;
+use crate::{
+    backend::Waker,
+    sync::{AtomicBool, Mutex, Ordering},
+};
 
 /// Names that other threads have sent to a shard.
 #[derive(Debug)]

@@ -48,6 +48,13 @@ pub mod op;
 pub mod run_queue;
 pub mod shard;
 pub mod stats;
+/// What the models of the inbox put something else in the place of.
+mod sync {
+    pub(crate) use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+}
 mod syscall;
 pub mod time;
 pub mod timers;

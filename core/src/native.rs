@@ -28,6 +28,7 @@ mod current;
 mod descriptors;
 mod directory;
 mod errno;
+mod exceptions;
 mod family;
 mod fiber;
 mod foresight;
@@ -36,9 +37,11 @@ pub mod io;
 mod lock;
 mod name;
 pub mod net;
+mod overflow;
 mod park;
 mod plain;
 pub mod processes;
+mod sanitize;
 mod scope;
 pub mod signals;
 mod spawn;
@@ -47,6 +50,7 @@ pub mod sync;
 mod telling;
 mod ticker;
 pub mod transfer;
+mod valgrind;
 mod worker;
 
 use std::{
@@ -82,6 +86,7 @@ pub use self::{
 use self::{
     fiber::{FiberRef, Roams, Stage},
     inquiry::Inquiry,
+    overflow::AlternateStack,
     park::push,
     spawn::Place,
     stack::Slab,
@@ -314,6 +319,8 @@ impl Runtime {
     /// Starts the workers. Where `Auto` has to do without io_uring, one line on standard error says so.
     pub fn new(options: Options) -> std::result::Result<Self, StartError> {
         current::watch_forks();
+        exceptions::find();
+        overflow::watch();
         let choice = match options.backend {
             Choice::Auto => Choice::from_env().map_err(|unknown| StartError::Choice(unknown.to_string()))?,
             chosen => chosen,
@@ -754,6 +761,7 @@ fn start(
     let (uring, name) = (options.uring, thread_name(options.name, index));
     let body = move || {
         let _honest = AbortOnPanic;
+        let _for_faults = AlternateStack::new();
         let (backend, note) = match Any::new(choice, uring) {
             Ok(made) => made,
             Err(error) => return drop(tell.send(Err(error))),

@@ -8,6 +8,8 @@ use std::{
 
 use polyphony_core::native::{Errno, KeepErrno, Result};
 
+use crate::debug;
+
 /// A result that C understands: a value, or a negative error number.
 pub(crate) trait Number {
     fn refused(errno: Errno) -> Self;
@@ -28,22 +30,31 @@ impl Number for i64 {
 /// Runs a function's body. Its panic becomes an error. That `errno` stays as it was is the core's promise,
 /// which keeps it where it makes system calls: doing so here would cost more than most calls do.
 #[inline]
-pub(crate) fn call<N: Number>(body: impl FnOnce() -> Result<N>) -> N {
+fn run<T, F: FnOnce() -> Result<T>>(body: F) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(number)) => number,
-        Ok(Err(errno)) => N::refused(errno),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(errno)) => {
+            debug::answered::<F>();
+            Err(errno)
+        }
         Err(panic) => {
             // Dropping what it carries could panic again.
             std::mem::forget(panic);
-            N::refused(Errno::PANIC)
+            Err(Errno::PANIC)
         }
     }
 }
 
-/// [`call`] for what says only whether it worked: 0.
+/// The answer of a function whose body gives a number.
+#[inline]
+pub(crate) fn call<N: Number>(body: impl FnOnce() -> Result<N>) -> N {
+    run(body).unwrap_or_else(N::refused)
+}
+
+/// The answer of a function whose body says only whether it worked: 0.
 #[inline]
 pub(crate) fn done(body: impl FnOnce() -> Result<()>) -> i32 {
-    call(|| body().map(|()| 0))
+    run(body).map_or_else(i32::refused, |()| 0)
 }
 
 /// [`done`] for what makes system calls of all kinds.
@@ -71,6 +82,17 @@ pub(crate) unsafe fn look<'a, T>(pointer: *const T) -> Result<&'a T> {
     Ok(unsafe { &*pointer })
 }
 
+/// [`look`] at an object that one of our functions has made.
+///
+/// # Safety
+/// As for [`look`].
+#[inline]
+pub(crate) unsafe fn object<'a, T>(pointer: *const T) -> Result<&'a T> {
+    debug::expect(pointer)?;
+    // SAFETY: by the caller.
+    unsafe { look(pointer) }
+}
+
 /// An object of ours in memory of the caller's, which is as large and zeroed to begin with.
 ///
 /// # Safety
@@ -79,7 +101,35 @@ pub(crate) unsafe fn look<'a, T>(pointer: *const T) -> Result<&'a T> {
 pub(crate) unsafe fn embedded<'a, Outer, T>(pointer: *const Outer) -> Result<&'a T> {
     const { assert!(size_of::<T>() <= size_of::<Outer>() && align_of::<T>() <= align_of::<Outer>()) };
     // SAFETY: by the caller, and it is large enough.
-    unsafe { look(pointer.cast()) }
+    unsafe {
+        debug::expect_embedded(look(pointer)?)?;
+        look(pointer.cast())
+    }
+}
+
+/// Gives the caller an object of its own, which [`free`] ends.
+///
+/// # Safety
+/// As for [`put`].
+pub(crate) unsafe fn give<T>(place: *mut *mut T, made: T) -> Result<()> {
+    let made = Box::into_raw(Box::new(made));
+    debug::made(made);
+    // SAFETY: by the caller.
+    unsafe { put(place, made) }
+}
+
+/// Ends an object that [`give`] has given.
+///
+/// # Safety
+/// It has been looked at, and nobody uses it any more.
+pub(crate) unsafe fn free<T>(object: *mut T) {
+    if debug::freed(object) {
+        // SAFETY: by the caller. The memory is kept, and nobody gets past the check to it.
+        unsafe { std::ptr::drop_in_place(object) };
+    } else {
+        // SAFETY: by the caller; a box in the beginning.
+        drop(unsafe { Box::from_raw(object) });
+    }
 }
 
 /// A text of the caller's; `EINVAL` for null.

@@ -10,7 +10,7 @@ use polyphony_core::{
     time::Time,
 };
 
-use crate::boundary::{call, done, look, put, wanted};
+use crate::boundary::{call, done, free, give, look, object, put, wanted};
 
 /// A queue of pointers between fibers, and between fibers and threads. Freed by `poly_channel_free`.
 pub struct poly_channel {
@@ -26,7 +26,7 @@ unsafe impl Send for Item {}
 impl poly_channel {
     unsafe fn look<'a>(channel: *const poly_channel) -> Result<&'a Channel<Item>> {
         // SAFETY: a channel lives until it is freed.
-        Ok(&unsafe { look(channel) }?.items)
+        Ok(&unsafe { object(channel) }?.items)
     }
 }
 
@@ -59,9 +59,8 @@ pub const POLY_CASE_RECV: u32 = 2;
 pub unsafe extern "C" fn poly_channel_new(capacity: usize, channel: *mut *mut poly_channel) -> c_int {
     done(|| {
         wanted(channel)?;
-        let made = Box::new(poly_channel { items: Channel::bounded(capacity) });
         // SAFETY: not null, and an output by the header's conventions.
-        unsafe { put(channel, Box::into_raw(made)) }
+        unsafe { give(channel, poly_channel { items: Channel::bounded(capacity) }) }
     })
 }
 
@@ -159,12 +158,12 @@ pub unsafe extern "C" fn poly_channel_free(channel: *mut poly_channel) -> c_int 
             return Ok(0);
         }
         // SAFETY: a channel lives until it is freed.
-        let known = unsafe { look(channel) }?;
+        let known = unsafe { object(channel) }?;
         if known.items.is_ours().is_ok() && !known.items.is_idle() {
             return Err(Errno::new(libc::EBUSY));
         }
         // SAFETY: it came from `poly_channel_new`, and by the header's conventions is freed once.
-        drop(unsafe { Box::from_raw(channel) });
+        unsafe { free(channel) };
         Ok(0)
     })
 }

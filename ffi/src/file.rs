@@ -8,7 +8,7 @@ use polyphony_core::{
     op::Op,
 };
 
-use crate::boundary::{call, done, done_quietly, put, text, wanted};
+use crate::boundary::{call, done, done_quietly, free, give, object, put, text, wanted};
 
 fn perform(op: &Op) -> Result<()> {
     // SAFETY: what it points to is the caller's, and by the header's conventions lives for the call.
@@ -122,7 +122,7 @@ pub unsafe extern "C" fn poly_directory_new(
         // SAFETY: a path ends with a zero byte, by the header's conventions.
         let opened = Directory::open(from, unsafe { text(path) }?)?;
         // SAFETY: not null, and an output by the header's conventions.
-        unsafe { put(directory, Box::into_raw(Box::new(poly_directory(opened)))) }
+        unsafe { give(directory, poly_directory(opened)) }
     })
 }
 
@@ -137,9 +137,10 @@ pub unsafe extern "C" fn poly_directory_next(
     entry: *mut poly_directory_entry,
 ) -> c_int {
     call(|| {
-        wanted(directory)?;
+        // SAFETY: a directory lives until it is freed.
+        unsafe { object(directory) }?;
         wanted(entry)?;
-        // SAFETY: a directory lives until it is freed, and one caller has it at a time.
+        // SAFETY: looked at above, and one caller has it at a time.
         let Some(found) = unsafe { &mut *directory }.0.next()? else { return Ok(0) };
         let told =
             poly_directory_entry { name: found.name.as_ptr(), inode: found.inode, kind: found.kind.into() };
@@ -156,10 +157,13 @@ pub unsafe extern "C" fn poly_directory_next(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_directory_free(directory: *mut poly_directory) -> c_int {
     done_quietly(|| {
-        if !directory.is_null() {
-            // SAFETY: it came from `poly_directory_new`, and by the header's conventions is freed once.
-            drop(unsafe { Box::from_raw(directory) });
+        if directory.is_null() {
+            return Ok(());
         }
+        // SAFETY: a directory lives until it is freed.
+        unsafe { object(directory) }?;
+        // SAFETY: it came from `poly_directory_new`, and by the header's conventions is freed once.
+        unsafe { free(directory) };
         Ok(())
     })
 }

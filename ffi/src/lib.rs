@@ -12,6 +12,7 @@
 pub mod boundary;
 pub mod buffer;
 pub mod channel;
+pub mod debug;
 pub mod error;
 pub mod fiber;
 pub mod file;

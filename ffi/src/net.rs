@@ -11,7 +11,7 @@ use polyphony_core::{
     op::Op,
 };
 
-use crate::boundary::{call, done_quietly, look, put, quietly, text, wanted};
+use crate::boundary::{call, done_quietly, free, give, look, object, put, quietly, text, wanted};
 
 /// Only IPv4 addresses count.
 pub const POLY_NET_IPV4: u32 = 1;
@@ -229,9 +229,8 @@ pub unsafe extern "C" fn poly_acceptor_new(
 ) -> c_int {
     done_quietly(|| {
         wanted(acceptor)?;
-        let made = Box::new(poly_acceptor(Acceptor::new(listener, flags)?));
         // SAFETY: not null, and an output by the header's conventions.
-        unsafe { put(acceptor, Box::into_raw(made)) }
+        unsafe { give(acceptor, poly_acceptor(Acceptor::new(listener, flags)?)) }
     })
 }
 
@@ -245,7 +244,7 @@ pub unsafe extern "C" fn poly_acceptor_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_acceptor_next(acceptor: *const poly_acceptor) -> c_int {
     // SAFETY: an acceptor lives until it is freed.
-    call(|| unsafe { look(acceptor) }?.0.next())
+    call(|| unsafe { object(acceptor) }?.0.next())
 }
 
 /// Accepts no more, closes the connections that nobody has taken, and frees the acceptor. NULL is fine.
@@ -261,12 +260,12 @@ pub unsafe extern "C" fn poly_acceptor_free(acceptor: *mut poly_acceptor) -> c_i
             return Ok(());
         }
         // SAFETY: an acceptor lives until it is freed.
-        let known = &unsafe { look(acceptor) }?.0;
+        let known = &unsafe { object(acceptor) }?.0;
         if known.in_this_process().is_ok() && !known.is_idle() {
             return Err(Errno::new(libc::EBUSY));
         }
         // SAFETY: it came from `poly_acceptor_new`, and by the header's conventions is freed once.
-        drop(unsafe { Box::from_raw(acceptor) });
+        unsafe { free(acceptor) };
         Ok(())
     })
 }

@@ -13,7 +13,7 @@ use polyphony_core::{
 };
 
 use crate::{
-    boundary::{call, done_quietly, look, put, wanted, write_text},
+    boundary::{call, done_quietly, free, give, look, object, put, wanted, write_text},
     fiber::{Call, poly_entry, poly_fiber, text},
 };
 
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn poly_runtime_new(
         };
         let made = Runtime::new(options).map_err(|error| error.errno())?;
         // SAFETY: not null, and an output by the header's conventions.
-        unsafe { put(runtime, Box::into_raw(Box::new(poly_runtime { runtime: made }))) }
+        unsafe { give(runtime, poly_runtime { runtime: made }) }
     })
 }
 
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn poly_runtime_run(
 ) -> c_int {
     done_quietly(|| {
         // SAFETY: a runtime lives until it is freed.
-        let runtime = unsafe { look(runtime) }?;
+        let runtime = unsafe { object(runtime) }?;
         let call = Call::new(entry, argument)?;
         let value = runtime.runtime.run(move || call.make())?;
         // SAFETY: an output by the header's conventions.
@@ -225,7 +225,7 @@ pub unsafe extern "C" fn poly_runtime_run(
 pub unsafe extern "C" fn poly_runtime_shutdown(runtime: *const poly_runtime, deadline: u64) -> c_int {
     done_quietly(|| {
         // SAFETY: a runtime lives until it is freed.
-        let runtime = unsafe { look(runtime) }?;
+        let runtime = unsafe { object(runtime) }?;
         let left = deadline.saturating_sub(Time::monotonic().0);
         runtime.runtime.shutdown((deadline != POLY_FOREVER).then(|| Duration::from_nanos(left)))
     })
@@ -244,7 +244,7 @@ pub unsafe extern "C" fn poly_runtime_fibers(
 ) -> i64 {
     call(|| {
         // SAFETY: a runtime lives until it is freed.
-        let live = unsafe { look(runtime) }?.runtime.fibers()?;
+        let live = unsafe { object(runtime) }?.runtime.fibers()?;
         for (index, id) in live.iter().take(room).enumerate() {
             // SAFETY: there is that much room, by the header's conventions; null is refused.
             unsafe { put(fibers.wrapping_add(index), poly_fiber { id: id.number() }) }?;
@@ -260,7 +260,7 @@ pub unsafe extern "C" fn poly_runtime_fibers(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_workers(runtime: *const poly_runtime) -> c_int {
     // SAFETY: a runtime lives until it is freed.
-    call(|| Ok(unsafe { look(runtime) }?.runtime.workers() as c_int))
+    call(|| Ok(unsafe { object(runtime) }?.runtime.workers() as c_int))
 }
 
 /// Shuts a runtime down, waiting as long as it takes, and frees it. Fibers that nobody has joined are
@@ -275,11 +275,11 @@ pub unsafe extern "C" fn poly_runtime_free(runtime: *mut poly_runtime) -> c_int 
             return Ok(());
         }
         // SAFETY: a runtime lives until it is freed.
-        if unsafe { look(runtime) }?.runtime.is_current() {
+        if unsafe { object(runtime) }?.runtime.is_current() {
             return Err(Errno::new(libc::EDEADLK));
         }
         // SAFETY: it came from `poly_runtime_new`, and by the header's conventions is freed once.
-        drop(unsafe { Box::from_raw(runtime) });
+        unsafe { free(runtime) };
         Ok(())
     })
 }
@@ -304,7 +304,7 @@ pub unsafe extern "C" fn poly_runtime_describe(
     let _keep = KeepErrno::new();
     call(|| {
         // SAFETY: a runtime lives until it is freed.
-        let runtime = &unsafe { look(runtime) }?.runtime;
+        let runtime = &unsafe { object(runtime) }?.runtime;
         let whole = format!("{}\n{}", runtime.describe(), runtime.report()?);
         if room == 0 {
             return Ok(whole.len() as i64);
@@ -324,7 +324,7 @@ pub unsafe extern "C" fn poly_runtime_describe(
 pub unsafe extern "C" fn poly_stats(runtime: *const poly_runtime, counters: *mut poly_counters) -> c_int {
     done_quietly(|| {
         // SAFETY: a runtime lives until it is freed; the caller has set `size`.
-        let (runtime, asked) = unsafe { (look(runtime)?, look(counters)?.size) };
+        let (runtime, asked) = unsafe { (object(runtime)?, look(counters)?.size) };
         if asked < size_of::<poly_counters>() {
             return Err(Errno::new(libc::EINVAL));
         }
@@ -359,5 +359,5 @@ pub(crate) unsafe fn spawn_in(
         return native::spawn_raw_placed(move || call.make(), detached, placement);
     }
     // SAFETY: a runtime lives until it is freed.
-    unsafe { look(runtime) }?.runtime.spawn_raw_placed(move || call.make(), detached, placement)
+    unsafe { object(runtime) }?.runtime.spawn_raw_placed(move || call.make(), detached, placement)
 }

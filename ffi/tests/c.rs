@@ -4,83 +4,16 @@
 //! and epoll, or those that `POLYPHONY_TEST_BACKENDS` names.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
-    sync::OnceLock,
 };
 
-/// Where the library is installed for the tests, by the script that users call.
-fn installed() -> &'static Path {
-    static PREFIX: OnceLock<PathBuf> = OnceLock::new();
-    PREFIX.get_or_init(|| {
-        let prefix = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("prefix");
-        let built = env::current_exe().expect("this test has a path");
-        // Beside the tests stand the libraries of the same build.
-        let built = built.parent().expect("it stands in a directory");
-        let script = root().join("../bin/install-c");
-        let status = Command::new(script).args([&prefix, built]).status().expect("the script runs");
-        assert!(status.success(), "bin/install-c failed");
-        prefix
-    })
-}
+mod support;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-#[derive(Clone, Copy)]
-enum Language {
-    C,
-    Cplusplus,
-}
-
-/// Compiles a program with every warning an error, and says where it is.
-fn compile(source: &str, language: Language) -> PathBuf {
-    let (compiler, standard, kind) = match language {
-        Language::C => ("cc", "-std=c99", "c"),
-        Language::Cplusplus => ("c++", "-std=c++11", "c++"),
-    };
-    let name = source.replace(['/', '.'], "_");
-    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}_{}", kind.len()));
-    let output = Command::new(compiler)
-        .args([standard, "-x", kind, "-O2", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror"])
-        .arg(root().join(source))
-        .args(["-x", "none"])
-        .args(pkg_config())
-        .arg(format!("-Wl,-rpath,{}", installed().join("lib").display()))
-        .arg("-o")
-        .arg(&program)
-        .output()
-        .expect("a compiler");
-    assert!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
-    program
-}
-
-fn pkg_config() -> Vec<String> {
-    let output = Command::new("pkg-config")
-        .args(["--cflags", "--libs", "polyphony"])
-        .env("PKG_CONFIG_PATH", installed().join("lib/pkgconfig"))
-        .output()
-        .expect("pkg-config");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("flags").split_whitespace().map(str::to_owned).collect()
-}
-
-fn backends() -> Vec<String> {
-    let named = env::var("POLYPHONY_TEST_BACKENDS").unwrap_or_else(|_| "io_uring epoll".to_owned());
-    named.split_whitespace().map(str::to_owned).collect()
-}
-
-/// Runs a program to its end; the answer is what it printed.
-fn run(program: &Path, backend: &str) -> String {
-    let output = Command::new(program).env("POLYPHONY_BACKEND", backend).output().expect("it starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} on {backend}: {}: {errors}", program.display(), output.status);
-    String::from_utf8(output.stdout).expect("text")
-}
+use support::{Language, backends, compile, run};
 
 /// Runs a program as C and as C++ on each backend, and gives what it printed to `check`.
 fn says(source: &str, check: impl Fn(&str)) {
@@ -160,32 +93,29 @@ fn wrong_calls_from_c_are_answered() {
 }
 
 #[test]
-fn every_function_of_the_header_is_called_by_a_c_test() {
-    let header = fs::read_to_string(root().join("../include/polyphony.h")).expect("the header");
-    let tests: String = [
-        "fibers", "io", "file", "buffer", "net", "process", "signal", "sync", "cancel", "forked", "misuse",
-        "workers", "scopes",
-    ]
-    .map(|test| fs::read_to_string(root().join(format!("tests/c/{test}.c"))).expect("a test"))
-    .concat();
-    let declarations = header[header.find("extern \"C\" {").expect("the functions")..].lines();
-    for line in declarations.filter(|line| !line.starts_with([' ', '/', '#', '}'])) {
-        let Some((before, _)) = line.split_once('(') else { continue };
-        let name = before.rsplit([' ', '*']).next().expect("a name");
-        assert!(tests.contains(&format!("{name}(")), "{name} is called by no test");
-    }
+fn overrun_stacks_from_c_are_named() {
+    passes("tests/c/overflow.c");
 }
 
 #[test]
-fn the_library_exports_nothing_but_its_functions() {
-    let library = installed().join("lib/libpolyphony.so");
-    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(&library).output().expect("nm");
-    let symbols = String::from_utf8(output.stdout).expect("text");
-    assert!(symbols.contains(" poly_read"));
-    for symbol in symbols.lines() {
-        let name = symbol.rsplit(' ').next().expect("a name");
-        assert!(name.starts_with("poly_"), "{name} is exported");
-    }
+fn nulls_from_c_are_answered() {
+    passes("tests/c/nulls.c");
+}
+
+#[test]
+fn exceptions_and_destructors_in_fibers_of_cplusplus() {
+    let program = compile("tests/cpp/exceptions.cc", Language::Cplusplus);
+    backends().iter().for_each(|backend| drop(run(&program, backend)));
+}
+
+#[test]
+fn programs_and_options_that_nobody_would_write_are_answered() {
+    says("tests/c/fuzz.c", |said| assert!(said.contains(" calls in "), "{said}"));
+}
+
+#[test]
+fn a_short_soak_leaves_nothing_over() {
+    says("tests/c/soak.c", |said| assert!(said.contains("left over: 0 descriptors"), "{said}"));
 }
 
 #[test]

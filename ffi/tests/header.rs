@@ -66,24 +66,46 @@ fn every_exported_function_is_in_the_header_and_says_since_when() {
     }
 }
 
+/// A file that includes the header so many times, and nothing else.
+fn including(times: usize) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("included_{times}.c"));
+    let source = "#include <polyphony.h>\n".repeat(times) + "int nothing_else;\n";
+    fs::write(&path, source).expect("a scratch file");
+    path
+}
+
+/// Compilers and standards; who has not installed clang goes without it.
+fn compilers() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
+    const C: &[&str] = &["c99", "c11", "c17", "c2x"];
+    const CPLUSPLUS: &[&str] = &["c++11", "c++14", "c++17", "c++20"];
+    let mut compilers = vec![("gcc", "-xc", C), ("g++", "-xc++", CPLUSPLUS)];
+    match Command::new("clang").arg("--version").output() {
+        Ok(_) => compilers.extend([("clang", "-xc", C), ("clang", "-xc++", CPLUSPLUS)]),
+        Err(_) => eprintln!("clang is not here, so the header is compiled by gcc only"),
+    }
+    compilers
+}
+
 #[test]
-fn the_header_compiles_alone_and_twice_as_c_and_as_cplusplus() {
+fn the_header_compiles_without_a_warning_by_every_compiler_and_standard_alone_and_twice() {
     let include = root().join("../include");
-    let twice = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("twice.c");
-    fs::write(&twice, "#include <polyphony.h>\n#include <polyphony.h>\nint twice;\n")
-        .expect("a scratch file");
-    for (compiler, flags) in [
-        ("cc", ["-std=c99", "-xc"]),
-        ("cc", ["-std=c11", "-xc"]),
-        ("c++", ["-std=c++11", "-xc++"]),
-        ("c++", ["-std=c++20", "-xc++"]),
-    ] {
-        let status = Command::new(compiler)
-            .args(flags)
-            .args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-I"])
-            .args([&include, &twice])
-            .status()
-            .expect("a compiler");
-        assert!(status.success(), "{compiler} {flags:?} refuses the header");
+    for (compiler, language, standards) in compilers() {
+        for (standard, times) in standards.iter().flat_map(|standard| [(standard, 1), (standard, 2)]) {
+            let status = Command::new(compiler)
+                .args([language, &format!("-std={standard}"), "-fsyntax-only"])
+                .args([
+                    "-Wall",
+                    "-Wextra",
+                    "-Wpedantic",
+                    "-Wconversion",
+                    "-Wsign-conversion",
+                    "-Werror",
+                    "-I",
+                ])
+                .args([&include, &including(times)])
+                .status()
+                .expect("a compiler");
+            assert!(status.success(), "{compiler} -std={standard} refuses the header");
+        }
     }
 }

@@ -3,10 +3,66 @@
 #![cfg(test)]
 
 #[allow(dead_code, unreachable_pub, reason = "what is modelled is part of something larger")]
+#[path = "../../src/inbox.rs"]
+mod inbox;
+mod inboxes;
+mod parking;
+
+#[allow(dead_code, unreachable_pub, reason = "what is modelled is part of something larger")]
 #[path = "../../src/crew/rest.rs"]
 mod rest;
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::{
+        Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    };
+
+    /// A flag. Of sequential consistency loom knows fences only: so each such access has one on the side where
+    /// others could pass it. And it lets a store come before an exchange that has read what an earlier store of the
+    /// same thread has written, which no machine does: so stores are exchanges, too.
+    #[derive(Debug)]
+    pub(crate) struct AtomicBool(loom::sync::atomic::AtomicBool);
+
+    impl AtomicBool {
+        pub(crate) fn new(value: bool) -> Self {
+            AtomicBool(loom::sync::atomic::AtomicBool::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> bool {
+            fence(order);
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: bool, order: Ordering) {
+            let no_more = if order == Ordering::Relaxed { order } else { Ordering::Release };
+            self.0.swap(value, no_more);
+            fence(order);
+        }
+
+        pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
+            fence(order);
+            let before = self.0.swap(value, order);
+            fence(order);
+            before
+        }
+    }
+
+    fn fence(order: Ordering) {
+        if order == Ordering::SeqCst {
+            loom::sync::atomic::fence(order);
+        }
+    }
+}
+/// The backend of a thread that sleeps: a wake-up ends its present sleep, or its next one.
+mod backend {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Waker(pub(crate) loom::sync::Arc<loom::sync::Notify>);
+
+    impl Waker {
+        pub(crate) fn wake(&self) {
+            self.0.notify();
+        }
+    }
 }
 
 use std::sync::atomic::{AtomicUsize as Count, Ordering::Relaxed};

@@ -163,6 +163,17 @@ impl Belongings {
 }
 
 impl FiberRef {
+    /// The name of the fiber that runs, without its lock, which it may hold itself: for handlers of signals. What
+    /// another thread writes meanwhile is torn. None of any other fiber.
+    pub(crate) fn name_if_running(self) -> Name {
+        let belongings = self.belongings.load(Ordering::Acquire);
+        if belongings.is_null() || current::fiber() != Some(self) {
+            return Name::NONE;
+        }
+        // SAFETY: they go with the fiber, which is interrupted; any bytes are a name.
+        unsafe { (&raw const (*belongings).name).read_volatile() }
+    }
+
     /// The belongings of the fiber that runs.
     fn belongings<'a>(self) -> Option<&'a Belongings> {
         // SAFETY: they go with the fiber, which runs. Other threads touch the name only, which nobody borrows.

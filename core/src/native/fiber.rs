@@ -32,9 +32,11 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use super::{
     belongings::{self, Belongings},
     errno::{Errno, Result},
+    exceptions,
     family::{self, Kin},
     lock::{Guarded, Lock},
     park::{self, Waiter, Waiters, Wake},
+    sanitize,
     scope::Open,
     stack::{self, Reach, Slab},
     worker::Worker,
@@ -219,6 +221,7 @@ pub(crate) struct Fiber {
     pub(crate) kin: Cell<*const Kin>,
     /// Null where it has none, and in a vacant slot.
     pub(crate) belongings: AtomicPtr<Belongings>,
+    context: sanitize::Context,
 }
 
 /// What can be done with a packet without knowing its types.
@@ -343,6 +346,7 @@ impl Fiber {
             returned: Cell::new(false),
             kin: Cell::new(ptr::null()),
             belongings: AtomicPtr::new(ptr::null_mut()),
+            context: sanitize::Context::none(),
         }
     }
 }
@@ -377,7 +381,9 @@ impl FiberRef {
     {
         let align = align_of::<Packet<F, T>>().max(16);
         let packet = (self.as_ptr() as usize - size_of::<Packet<F, T>>()) & !(align - 1);
-        let reach = Reach::new(packet, slab.limit(self.index()));
+        let limit = slab.limit(self.index());
+        sanitize::begin(limit, self.as_ptr() as usize);
+        let reach = Reach::new(packet, limit);
         let packet = packet as *mut Packet<F, T>;
         // SAFETY: the packet lies between record and stack of a vacant slot, which is the caller's alone.
         unsafe { (&raw mut (*packet).function).write(ManuallyDrop::new(function)) };
@@ -435,7 +441,7 @@ impl FiberRef {
         // SAFETY: the worker resumes live fibers that it has in its queue, so `body` is written and is
         // not running.
         let body = unsafe { (*self.body.get()).assume_init_mut() };
-        matches!(body.resume(()), CoroutineResult::Return(()))
+        self.context.run(|| matches!(body.resume(()), CoroutineResult::Return(())))
     }
 
     /// What the fiber, which has just left its stack, asks for.
@@ -449,11 +455,11 @@ impl FiberRef {
     }
 
     /// Leaves the stack of this fiber, which is the one that runs, and returns when it is resumed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn suspend(self, ask: Ask) {
         self.ask.set(ask);
         // SAFETY: a running fiber has set its yielder, which lives as long as its stack.
-        unsafe { (*self.yielder.get()).suspend(()) };
+        exceptions::keep(|| unsafe { (*self.yielder.get()).suspend(()) });
     }
 
     /// The fiber has ended and is off its stack: tells the joiner, or keeps the value for one. Says
@@ -573,5 +579,8 @@ impl Roaming for FiberRef {
 }
 
 // The picture above `Fiber` in numbers: whoever adds a field sees to it that a switch stays in one line, and the
-// whole record in three.
-const _: () = assert!(std::mem::offset_of!(Fiber, latch) == 64 && size_of::<Fiber>() == 192);
+// whole record in three. The sanitizers' context is not counted.
+const _: () = assert!(
+    std::mem::offset_of!(Fiber, latch) == 64 && size_of::<Fiber>() == 192
+        || cfg!(feature = "address-sanitizer")
+);

@@ -1,6 +1,9 @@
 //! Names for people: of fibers and of threads. What does not fit is cut off.
 
-use std::{ffi::CStr, fmt};
+use std::{
+    ffi::CStr,
+    fmt::{self, Write},
+};
 
 /// A short text, ended by a zero for C's sake.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,7 +52,14 @@ impl Default for Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.as_c().to_string_lossy())
+        // Without an allocation: handlers of signals write names.
+        for part in self.as_c().to_bytes().utf8_chunks() {
+            f.write_str(part.valid())?;
+            if !part.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -70,5 +80,6 @@ mod tests {
         assert_eq!(Name::new(&"é".repeat(20)).to_string(), "é".repeat(15));
         assert_eq!(Name::from_bytes(b"up to\0here"), Name::new("up to"));
         assert!(Name::new("").is_empty());
+        assert_eq!(Name::from_bytes(b"half \xc3").to_string(), "half \u{fffd}");
     }
 }

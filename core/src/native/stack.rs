@@ -28,7 +28,9 @@ use corosensei::stack::{Stack, StackPointer};
 
 use super::{
     errno::{Errno, Result},
-    fiber::{Fiber, FiberRef},
+    fiber::{Fiber, FiberId, FiberRef},
+    name::Name,
+    valgrind,
 };
 
 /// The stack sizes that exist: 16 KiB, and each four times the one before.
@@ -130,6 +132,20 @@ pub(crate) fn give_back(fiber: FiberRef) {
     }
 }
 
+/// A stack that something has run over.
+#[derive(Debug)]
+pub(crate) struct Overrun {
+    pub(crate) fiber: FiberId,
+    pub(crate) name: Name,
+    /// How many bytes its stack had, with what stands at its top.
+    pub(crate) size: usize,
+}
+
+/// The stack whose guard page an address is in. For signal handlers: it reads, and nothing else.
+pub(crate) fn overrun(address: usize) -> Option<Overrun> {
+    (0..CLASSES).filter_map(existing).find_map(|slab| slab.overrun(address))
+}
+
 /// In the child of a fork: begins anew. The parent's stacks stay where they are, for the thread that
 /// forked may be running on one.
 pub(crate) fn forget_all() {
@@ -213,6 +229,18 @@ impl Slab {
         self.start + index as usize * self.stride
     }
 
+    fn overrun(&self, address: usize) -> Option<Overrun> {
+        let within = address.checked_sub(self.start)?;
+        let index = u32::try_from(within / self.stride).ok()?;
+        let is_guard = within % self.stride < PAGE && index < self.used.load(Ordering::Acquire);
+        let fiber = self.fiber(index);
+        is_guard.then(|| Overrun {
+            fiber: fiber.id(),
+            name: fiber.name_if_running(),
+            size: self.stride - PAGE,
+        })
+    }
+
     #[inline]
     pub(crate) fn class(&self) -> usize {
         self.class as usize
@@ -243,7 +271,9 @@ impl Slab {
             return Err(Errno::new(libc::ENOMEM));
         }
         for index in from..until {
-            guard(self.limit(index), &mut spare.guards_are_pages)?;
+            let lowest = self.limit(index);
+            guard(lowest, &mut spare.guards_are_pages)?;
+            valgrind::register_stack(lowest + PAGE, lowest + self.stride);
             spare.accessible = index + 1;
         }
         Ok(())

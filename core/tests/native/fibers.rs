@@ -257,6 +257,7 @@ fn fork_and_look(runtime: &'static Runtime) -> i32 {
         // SAFETY: it takes a number.
         unsafe { libc::_exit(step) };
     }
+    assert!(child > 0, "no child: {}", std::io::Error::last_os_error());
     let mut status = -1;
     // SAFETY: room for a status.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);

@@ -35,6 +35,13 @@ enum { SENTINEL = 4711, MILLI = 1000000 };
         }                                                                                             \
     } while (0)
 
+/* For what gives no number: evaluates an expression, which must be true and leave errno alone. */
+#define QUIETLY(expression)                                                                           \
+    do {                                                                                              \
+        errno = SENTINEL;                                                                             \
+        CHECK((expression) && errno == SENTINEL);                                                     \
+    } while (0)
+
 #define UNUSED(name) ((void)(name))
 
 static poly_runtime *runtime;

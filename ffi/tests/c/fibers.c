@@ -51,6 +51,7 @@ static void outside_a_fiber_calls_block_the_thread(void)
 {
     poly_fiber nobody = { 12345 }, self;
     uint64_t before = poly_now();
+    QUIETLY(poly_now() >= before);
     GIVES(-EPERM, poly_spawn(NULL, identity, NULL, NULL));
     GIVES(-EPERM, poly_self(&self));
     GIVES(0, poly_yield());
@@ -106,7 +107,7 @@ static void a_shutdown_is_final(void)
     poly_fiber fiber;
     int64_t result = 0;
     GIVES(0, poly_runtime_new(NULL, &runtime));
-    CHECK(poly_runtime_describe(runtime, NULL, 0) > 0);
+    QUIETLY(poly_runtime_describe(runtime, NULL, 0) > 0);
     GIVES(-EINVAL, poly_runtime_describe(runtime, NULL, 1));
     GIVES(0, poly_spawn(runtime, sleep_long, NULL, &fiber));
     GIVES(0, poly_runtime_run(runtime, identity, NULL, NULL));
@@ -125,14 +126,14 @@ static void a_shutdown_is_final(void)
 
 static void errors_have_words(void)
 {
-    CHECK(strcmp(poly_strerror(-EAGAIN), strerror(EAGAIN)) == 0);
-    CHECK(strcmp(poly_strerror(ECANCELED), strerror(ECANCELED)) == 0);
-    CHECK(strstr(poly_strerror(-POLY_EPANIC), "panicked") != NULL);
-    CHECK(strstr(poly_strerror(-POLY_EFORKED), "parent") != NULL);
-    CHECK(strlen(poly_strerror(987654)) > 0);
-    CHECK(strlen(poly_strerror((int)0x80000000u)) > 0);
-    CHECK(poly_version() >> 16 == POLY_VERSION_MAJOR);
-    CHECK(poly_abi_version() == POLY_ABI);
+    QUIETLY(strcmp(poly_strerror(-EAGAIN), strerror(EAGAIN)) == 0);
+    QUIETLY(strcmp(poly_strerror(ECANCELED), strerror(ECANCELED)) == 0);
+    QUIETLY(strstr(poly_strerror(-POLY_EPANIC), "panicked") != NULL);
+    QUIETLY(strstr(poly_strerror(-POLY_EFORKED), "parent") != NULL);
+    QUIETLY(strlen(poly_strerror(987654)) > 0);
+    QUIETLY(strlen(poly_strerror((int)0x80000000u)) > 0);
+    QUIETLY(poly_version() >> 16 == POLY_VERSION_MAJOR);
+    QUIETLY(poly_abi_version() == POLY_ABI);
 }
 
 int main(void)

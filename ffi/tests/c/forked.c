@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/wait.h>
 
 static poly_channel *channel;
@@ -146,8 +147,43 @@ static int64_t fork_here(void *argument)
     return 0;
 }
 
+static volatile int stop;
+
+static void *make_and_free(void *argument)
+{
+    poly_channel *mine;
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        GIVES(0, poly_channel_new(1, &mine));
+        GIVES(0, poly_channel_free(mine));
+    }
+    return argument;
+}
+
+/* Whatever another thread is in the middle of. */
+static void forks_at_any_moment(void)
+{
+    poly_channel *mine;
+    pthread_t other;
+    int each, status;
+    pid_t child;
+    CHECK(pthread_create(&other, NULL, make_and_free, NULL) == 0);
+    for (each = 0; each < 100; each++) {
+        child = fork();
+        if (child == 0) {
+            alarm(20);
+            GIVES(0, poly_channel_new(1, &mine));
+            GIVES(0, poly_channel_free(mine));
+            _exit(0);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    CHECK(pthread_join(other, NULL) == 0);
+}
+
 int main(void)
 {
     in_a_fiber(fork_here);
+    forks_at_any_moment();
     return 0;
 }

@@ -1,11 +1,9 @@
-/* Wrong calls are answered: by an error at once, never by a hang, and a stack that is too small by a crash. */
+/* Wrong calls are answered: by an error at once, never by a hang. */
 #include "check.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 
 static int64_t descriptors_that_are_none(void *argument)
 {
@@ -121,34 +119,6 @@ static void options_of_a_later_library(void)
     GIVES(-EINVAL, poly_runtime_new(&options, &made));
 }
 
-static int64_t dig(int64_t depth)
-{
-    volatile char frame[512];
-    frame[0] = (char)depth;
-    return depth < 100000 ? dig(depth + 1) + frame[0] : 0;
-}
-
-static int64_t dig_deep(void *argument)
-{
-    UNUSED(argument);
-    return dig(0);
-}
-
-/* Runs something in a child that is expected to be ended by a signal; the answer is which. */
-static int signal_that_ends(poly_entry entry)
-{
-    int status;
-    pid_t child = fork();
-    if (child == 0) {
-        struct rlimit none = { 0, 0 };
-        setrlimit(RLIMIT_CORE, &none);
-        in_a_fiber(entry);
-        _exit(0);
-    }
-    CHECK(child > 0 && waitpid(child, &status, 0) == child);
-    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
 int main(void)
 {
     poly_entry everywhere[] = { descriptors_that_are_none, the_wrong_end_of_a_pipe, bad_memory_and_counts,
@@ -162,6 +132,5 @@ int main(void)
     }
     in_a_fiber(scopes_that_are_none);
     options_of_a_later_library();
-    CHECK(signal_that_ends(dig_deep) == SIGSEGV);
     return 0;
 }
