@@ -64,7 +64,8 @@ impl<T: Send> Channel<T> {
     }
 
     /// Sends an item, waiting for room if need be. [`Errno::CLOSED`] if the channel is or becomes closed.
-    #[inline]
+    // Always inlined, as `park::wait_as` is.
+    #[inline(always)]
     pub fn send(&self, item: T) -> std::result::Result<(), SendError<T>> {
         let me = match park::may_wait() {
             Ok(me) => me,
@@ -117,7 +118,8 @@ impl<T: Send> Channel<T> {
 
     /// Receives the item that was sent first, waiting for one if need be. [`Errno::CLOSED`] once the
     /// channel is closed and empty.
-    #[inline]
+    // Always inlined, as `park::wait_as` is.
+    #[inline(always)]
     pub fn recv(&self) -> Result<T> {
         let me = park::may_wait()?;
         let mut state = self.0.enter()?;
