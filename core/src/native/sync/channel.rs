@@ -219,7 +219,7 @@ impl<T> State<T> {
         &self.receivers
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn offer(&mut self, item: T, here: *const Worker) -> Offered<T> {
         if self.closed {
             return Offered::Closed(item);
@@ -239,7 +239,7 @@ impl<T> State<T> {
         Offered::Taken(None)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, here: *const Worker) -> Option<(T, Option<Wake>)> {
         let Some(item) = self.items.pop_front() else {
             let sender = self.senders.pop_claimed()?;
@@ -261,7 +261,7 @@ impl<T> State<T> {
 ///
 /// # Safety
 /// The sender was popped under the channel's lock, which is still held.
-#[inline]
+#[inline(always)]
 unsafe fn take_from<T>(here: *const Worker, sender: *const Waiter) -> (T, Wake) {
     // SAFETY: a sender's item is there until its wait is granted, which happens here.
     unsafe {
