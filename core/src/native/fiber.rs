@@ -579,8 +579,8 @@ impl Roaming for FiberRef {
 }
 
 // The picture above `Fiber` in numbers: whoever adds a field sees to it that a switch stays in one line, and the
-// whole record in three. The sanitizers' context is not counted.
+// whole record in three. What the sanitizers are told is not counted.
 const _: () = assert!(
     std::mem::offset_of!(Fiber, latch) == 64 && size_of::<Fiber>() == 192
-        || cfg!(feature = "address-sanitizer")
+        || cfg!(any(feature = "address-sanitizer", feature = "thread-sanitizer"))
 );

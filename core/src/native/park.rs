@@ -79,6 +79,20 @@ impl Who {
     fn this_thread() -> Self {
         Who::Thread(thread::current())
     }
+
+    /// Who waits, for a waker that is on another thread. With the lock held under which it waits.
+    #[cold]
+    fn afar(&self) -> Box<Afar> {
+        Box::new(match self {
+            // SAFETY: a fiber that waits has a home, which outlives it. The inbox is our own from here on: the
+            // home may wake the fiber by itself, see it end and be gone.
+            Who::Fiber(fiber) => unsafe {
+                Afar::Fiber(*fiber, (*fiber.home.load(Ordering::Acquire)).inbox().clone())
+            },
+            Who::Thread(thread) => Afar::Thread(thread.clone()),
+            Who::Chooser(_) => unreachable!("who chooses is a fiber or a thread"),
+        })
+    }
 }
 
 /// Somebody who waits in several lists, for the first that serves them.
@@ -400,10 +414,18 @@ pub(crate) fn here(fiber: Option<FiberRef>) -> *const Worker {
 }
 
 /// Whom to wake once the lock is let go of.
+///
+/// A tag and a pointer, whichever it is: so it stays in registers on its way out of the lock. One that is larger is
+/// written to memory in pieces and copied as a whole, for which the processor waits: a third of a spawn and join.
 #[must_use]
 pub(crate) enum Wake {
     Here(FiberRef),
-    There(FiberRef, Arc<Inbox<FiberRef>>),
+    Afar(Box<Afar>),
+}
+
+/// Somebody who does not run on this thread.
+pub(crate) enum Afar {
+    Fiber(FiberRef, Arc<Inbox<FiberRef>>),
     Thread(Thread),
 }
 
@@ -427,18 +449,8 @@ pub(crate) unsafe fn grant_from(here: *const Worker, waiter: *const Waiter, resu
         who => (who, &waiter.granted),
     };
     let wake = match who {
-        Who::Chooser(_) => unreachable!("who chooses is a fiber or a thread"),
-        Who::Fiber(fiber) => {
-            let home = fiber.home.load(Ordering::Acquire);
-            if ptr::eq(home, here) {
-                Wake::Here(*fiber)
-            } else {
-                // SAFETY: a fiber that waits has a home, which outlives it. The inbox is our own from
-                // here on: the home may wake the fiber by itself, see it end and be gone.
-                Wake::There(*fiber, unsafe { (*home).inbox().clone() })
-            }
-        }
-        Who::Thread(thread) => Wake::Thread(thread.clone()),
+        Who::Fiber(fiber) if ptr::eq(fiber.home.load(Ordering::Acquire), here) => Wake::Here(*fiber),
+        who => Wake::Afar(who.afar()),
     };
     granted.store(true, Ordering::Release);
     wake
@@ -454,8 +466,17 @@ impl Wake {
                 fiber.parked.set(Parked::Ready);
                 home.shard().ready(fiber);
             }
-            Wake::There(fiber, inbox) => push(fiber, &inbox),
-            Wake::Thread(thread) => {
+            Wake::Afar(whom) => whom.wake(),
+        }
+    }
+}
+
+impl Afar {
+    #[cold]
+    fn wake(self: Box<Self>) {
+        match *self {
+            Afar::Fiber(fiber, inbox) => push(fiber, &inbox),
+            Afar::Thread(thread) => {
                 let _keep = KeepErrno::new();
                 thread.unpark();
             }

@@ -64,7 +64,8 @@ impl<T: Send> Channel<T> {
     }
 
     /// Sends an item, waiting for room if need be. [`Errno::CLOSED`] if the channel is or becomes closed.
-    #[inline]
+    // Always inlined, as `park::wait_as` is.
+    #[inline(always)]
     pub fn send(&self, item: T) -> std::result::Result<(), SendError<T>> {
         let me = match park::may_wait() {
             Ok(me) => me,
@@ -117,7 +118,8 @@ impl<T: Send> Channel<T> {
 
     /// Receives the item that was sent first, waiting for one if need be. [`Errno::CLOSED`] once the
     /// channel is closed and empty.
-    #[inline]
+    // Always inlined, as `park::wait_as` is.
+    #[inline(always)]
     pub fn recv(&self) -> Result<T> {
         let me = park::may_wait()?;
         let mut state = self.0.enter()?;
@@ -217,7 +219,7 @@ impl<T> State<T> {
         &self.receivers
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn offer(&mut self, item: T, here: *const Worker) -> Offered<T> {
         if self.closed {
             return Offered::Closed(item);
@@ -237,7 +239,7 @@ impl<T> State<T> {
         Offered::Taken(None)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, here: *const Worker) -> Option<(T, Option<Wake>)> {
         let Some(item) = self.items.pop_front() else {
             let sender = self.senders.pop_claimed()?;
@@ -259,7 +261,7 @@ impl<T> State<T> {
 ///
 /// # Safety
 /// The sender was popped under the channel's lock, which is still held.
-#[inline]
+#[inline(always)]
 unsafe fn take_from<T>(here: *const Worker, sender: *const Waiter) -> (T, Wake) {
     // SAFETY: a sender's item is there until its wait is granted, which happens here.
     unsafe {
