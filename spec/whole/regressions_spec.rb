@@ -448,6 +448,18 @@ RSpec.describe "What others had to fix" do
     expect(out).to eq("cleanedhandler").or eq("handlercleaned")
   end
 
+  {
+    "a thread that a fiber feeds" => "Thread.new { queue.pop }.value",
+    "a thread that a fiber feeds, in a fiber" => "spin { Thread.new { queue.pop }.value }.await",
+    "a thread, for no longer than a time" => "move_on_after(0.01, with_value: :fed) { Thread.new { sleep }.value }",
+    "the end of a Fiber.schedule" => "Fiber.schedule { queue.pop; puts :fed }"
+  }.each do |what, body|
+    it "lets fibers run while an exit handler waits for #{what}" do
+      out = Child.ruby!("spin {}.await; at_exit { queue = Queue.new; spin { snooze; queue << :fed }; puts begin; #{body}; end }")
+      expect(out).to include("fed")
+    end
+  end
+
   it "hides what ends a killed thread from its fibers' clean-up" do
     seen = nil
     ready = Queue.new

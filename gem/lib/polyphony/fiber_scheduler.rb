@@ -165,7 +165,8 @@ module Polyphony
     # The thread ends, or another scheduler takes over: what `Fiber.schedule` began is finished first, unless the
     # thread was killed, or a signal ends it.
     #
-    # The main thread's scheduler goes on where the drop-in is loaded, for what comes `at_exit`.
+    # The main thread's scheduler goes on where the drop-in is loaded, for what comes `at_exit`; Ruby takes the hooks
+    # away before that, and they are put back first of all there.
     # @return [void]
     # @raise [Deadlock] where they never will, unless {#run} has told so of the same fibers
     def scheduler_close
@@ -175,9 +176,17 @@ module Polyphony
       fiber = ::Fiber.current
       fiber.shutdown_all_children if fiber.respond_to?(:shutdown_all_children)
     ensure
-      Polyphony.scheduler&.close unless main?
+      main? ? return_at_exit : Polyphony.scheduler&.close
     end
     alias close scheduler_close
+
+    # What a handler of `at_exit` has begun by `Fiber.schedule` is finished, too.
+    #
+    # @api private
+    # @return [void]
+    def finish_at_exit
+      run unless $!.is_a?(::SignalException)
+    end
 
     # The hooks with the arguments in the order, and of the meaning, that they have from Ruby 4.1 on: the offset
     # first, and then how many bytes at most, in one transfer.
@@ -212,6 +221,13 @@ module Polyphony
     private
 
     def main? = ::Thread.current == ::Thread.main
+
+    # The handler that is registered last runs first.
+    def return_at_exit
+      return unless ::Fiber.current.respond_to?(:shutdown_all_children)
+
+      ::Kernel.at_exit { ::Fiber.set_scheduler(self) if Polyphony.scheduler && ::Fiber.scheduler.nil? }
+    end
 
     def now = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
 

@@ -25,7 +25,7 @@ module Polyphony
 
     # The line of the user's code that a thread is at.
     # @return [String, nil]
-    def line(backtrace) = backtrace && Polyphony.without_home(backtrace).first
+    def line(backtrace) = backtrace && Polyphony.without_home(backtrace).find { |line| !line.start_with?("<internal:") }
 
     def tree(fibers, children, shown, thread, depth)
       fibers.to_a.map do |fiber|

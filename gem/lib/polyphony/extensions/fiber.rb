@@ -761,6 +761,7 @@ module Polyphony
     main = ::Fiber.current
     handlers = main.children.select(&:oob)
     ::Fiber.await(*handlers) # as Ruby's own end waits for a handler
+    ::Fiber.scheduler.finish_at_exit if ::Fiber.scheduler.is_a?(FiberScheduler)
     # A child that will not end is told again by the next signal, and left by the one after it.
     main.__await_ends__(main.terminate_all_children.children, patience: 1)
   end
