@@ -174,6 +174,26 @@ RSpec.describe "Polyphony::FiberScheduler" do
       expect(in_scheduler(body)).to eq '"now"'
     end
 
+    # Ruby 4.1's stands for an operation while it lasts, and answers no more than this.
+    it "interrupts what stands for a fiber by its own raise, in the scheduler's thread" do
+      body = <<~'RUBY'
+        said = nil
+        fiber = Fiber.schedule { begin; sleep; rescue => e; said = [e.message, Thread.current]; end }
+        proxy = Class.new(BasicObject) do
+          define_method(:alive?) { fiber.alive? }
+          define_method(:raise) { |*args| fiber.raise(*args) }
+          define_method(:transfer) { |*args| fiber.transfer(*args) }
+        end.new
+        s, main = Fiber.scheduler, Thread.current
+        Thread.new { s.fiber_interrupt(proxy, RuntimeError.new("now")) }.join
+        sleep 0 until said
+        s.fiber_interrupt(proxy, RuntimeError.new("late"))
+        sleep 0
+        [said[0], said[1] == main]
+      RUBY
+      expect(in_scheduler(body)).to eq '["now", true]'
+    end
+
     it "yields" do
       expect(in_scheduler("seen = []; Fiber.schedule { seen << 1; sleep 0; seen << 3 }; seen << 2; Fiber.scheduler.yield; sleep 0; seen")).to eq "[1, 2, 3]"
     end
@@ -194,6 +214,12 @@ RSpec.describe "Polyphony::FiberScheduler" do
 
     it "never raise, whatever is unblocked" do
       expect(in_scheduler("dead = Fiber.schedule { nil }; Fiber.scheduler.unblock(:it, dead); :silent")).to eq ":silent"
+    end
+
+    # What cannot be written to raised FrozenError.
+    it "never raise, also where that is no fiber, or a frozen one" do
+      body = "s = Fiber.scheduler; [nil, 1, :it, 'it', Object.new, Thread.current, Fiber.new { nil }.freeze, BasicObject.new].each { |it| s.unblock(it, it) }; :silent"
+      expect(in_scheduler(body)).to eq ":silent"
     end
   end
 
@@ -216,6 +242,24 @@ RSpec.describe "Polyphony::FiberScheduler" do
   it "raises in a fiber that parks what Fiber#raise raises, and the one that raises goes on" do
     body = "said = nil; f = Fiber.schedule { begin; sleep; rescue => e; said = e.message; end }; f.raise('there'); [said, sleep(0)]"
     expect(in_scheduler(body)).to eq '["there", 0]'
+  end
+
+  # The main fiber's next wait took the turn that it was given inside Fiber#raise for its own, and the fiber that ended
+  # at once stayed the running one.
+  { "ends at once" => "sleep rescue nil", "waits once more" => "(sleep rescue sleep 0); nil",
+    "is in the middle of an operation" => "IO.pipe[0].read(1) rescue nil" }.each do |what, body|
+    it "starts a fiber at once after Fiber#raise in one that #{what}" do
+      out = Child.ruby!(<<~RUBY, loaded: "polyphony/bare")
+        Fiber.set_scheduler(Polyphony::FiberScheduler.new)
+        started = 0
+        raised = Fiber.schedule { #{body} }
+        raised.raise(IOError)
+        p 3.times.map { Fiber.schedule { started += 1; sleep 0; started += 10 }; started % 10 }
+        Fiber.scheduler.run
+        p started, Polyphony.scheduler.fibers.size
+      RUBY
+      expect(out).to eq "[1, 2, 3]\n33\n1\n"
+    end
   end
 
   it "runs fibers of Fiber.schedule at once, until they first wait" do

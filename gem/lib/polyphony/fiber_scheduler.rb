@@ -39,7 +39,9 @@ module Polyphony
   #     `syswrite` does not ask again, and `write_nonblock` never comes here.
   #   @return [Integer] how many bytes were written, or a negative errno
   class FiberScheduler
-    def initialize
+    # @param scheduler [Scheduler, nil] the thread's, where it has been made
+    def initialize(scheduler = nil)
+      @scheduler = scheduler
       @scheduled = 0
       @closer = nil
       @process = ::Process.pid
@@ -124,10 +126,12 @@ module Polyphony
 
     # Raises in a fiber that waits, from any thread (Ruby 4.0).
     #
-    # @param fiber [Fiber, #raise] the fiber, or what stands for it while it waits
+    # @param fiber [Fiber, #raise] the fiber, or what stands for it while it waits (Ruby 4.1)
     # @return [void]
     def fiber_interrupt(fiber, exception)
-      Polyphony.schedule(fiber.respond_to?(:fiber) ? fiber.fiber : fiber, exception, true)
+      return Polyphony.schedule(fiber, exception, true) if ::Fiber === fiber # what stands for one has no is_a?
+
+      @scheduler&.interject_main(proc { fiber.raise(exception) if fiber.alive? })
     end
 
     # Makes and starts a fiber: `Fiber.schedule`.
@@ -237,7 +241,7 @@ module Polyphony
     # The thread's scheduler, made when a hook is first called. A trap handler has it, too, in the middle of a
     # fiber's wait.
     def here
-      Polyphony.scheduler || Polyphony.scheduler_of(::Thread.current) || Scheduler.start
+      @scheduler = Polyphony.scheduler || Polyphony.scheduler_of(::Thread.current) || Scheduler.start
     end
   end
 end
