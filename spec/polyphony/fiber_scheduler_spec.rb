@@ -194,6 +194,23 @@ RSpec.describe "Polyphony::FiberScheduler" do
       expect(in_scheduler(body)).to eq '["now", true]'
     end
 
+    # Ruby 3.4 closes by it what it no longer has, and lends it the memory of the fiber that waits.
+    it "begins a blocking operation in any case, and leaves none behind" do
+      body = <<~'RUBY'
+        events = []
+        fiber = Fiber.schedule do
+          work = -> { begin; events << :begun; sleep; ensure; sleep 0.01; events << :ended; end }
+          Fiber.scheduler.blocking_operation_wait(work)
+        rescue RuntimeError => e
+          events << e.message
+        end
+        Fiber.scheduler.fiber_interrupt(fiber, RuntimeError.new("told"))
+        sleep 0.001 while fiber.alive?
+        events
+      RUBY
+      expect(in_scheduler(body)).to eq '[:begun, :ended, "told"]'
+    end
+
     it "yields" do
       expect(in_scheduler("seen = []; Fiber.schedule { seen << 1; sleep 0; seen << 3 }; seen << 2; Fiber.scheduler.yield; sleep 0; seen")).to eq "[1, 2, 3]"
     end

@@ -118,10 +118,13 @@ module Polyphony
 
     # Runs what would hold the thread in another (Ruby 3.4).
     #
+    # A fiber that is cancelled waits for its end, which comes soon: Ruby keeps on that fiber's stack what the work
+    # writes to. And it is begun in any case, for it may be what closes a descriptor, which Ruby has forgotten by then.
+    #
     # @param work [#call]
     # @return [Object] its value
     def blocking_operation_wait(work)
-      Polyphony.elsewhere { work.call }
+      Polyphony.elsewhere(leaving: false, owed: true) { work.call }
     end
 
     # Raises in a fiber that waits, from any thread (Ruby 4.0).
