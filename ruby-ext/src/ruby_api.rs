@@ -17,7 +17,7 @@ use crate::{
     open_file::OpenFile,
     roots::Name,
     scheduler::{Scheduler, interrupt_overdue, name_of, schedule_early, scheduler_id, unblock_early, watch},
-    time,
+    time, traps,
 };
 
 pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
@@ -26,6 +26,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("scheduler_of", function!(scheduler_of_thread, 1))?;
     polyphony.define_singleton_method("runnable?", function!(is_runnable, 1))?;
     polyphony.define_singleton_method("unblock", function!(unblock, 2))?;
+    polyphony.define_singleton_method("trap_blocks", function!(traps::count, 0))?;
     polyphony.define_singleton_method("let_go", function!(let_go, 1))?;
     polyphony.define_singleton_method("unschedule", function!(unschedule, 1))?;
     polyphony.define_singleton_method("tell_end", function!(tell_end, 1))?;

@@ -249,6 +249,12 @@ RSpec.describe "Polyphony::FiberScheduler" do
     expect(in_scheduler(body)).to eq '[[Timeout::Error, "execution expired"], [ArgumentError, "mine"]]'
   end
 
+  # It never ended: the hook's alarm was heard of in waits only.
+  it "ends by a timeout a block that computes, as stock Ruby does" do
+    body = "[nil, ArgumentError].map { |k| begin; Timeout.timeout(0.001, *[k, ('mine' if k)].compact) { loop { } }; rescue Exception => e; [e.class, e.message]; end }"
+    expect(in_scheduler(body)).to eq '[[Timeout::Error, "execution expired"], [ArgumentError, "mine"]]'
+  end
+
   it "tells a child that was killed, one that is not there, and any child of a group" do
     body = "pid = spawn('kill -9 $$'); Process.wait(pid); a = $?.termsig; b = begin; Process.wait(pid); rescue => e; e.class; end; " \
            "c = spawn('exit 4'); Process.wait(-1); d = $?.exitstatus; e = spawn('sleep 9'); f = [Process.wait(e, Process::WNOHANG), Fiber.scheduler.process_wait(e, Process::WNOHANG)]; Process.kill(:KILL, e); " \

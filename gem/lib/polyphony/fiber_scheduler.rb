@@ -98,12 +98,12 @@ module Polyphony
       ::Process::Status.wait(pid, flags | ::Process::WNOHANG)
     end
 
-    # Runs the block; an alarm raises in it when the time is up.
+    # Runs the block; an alarm raises in it when the time is up, also where it computes.
     #
     # @return [Object] the block's value
     def timeout_after(duration, exception = nil, message = nil)
       given = [exception || ::Timeout::Error, message || "execution expired"]
-      Timeouts.raise_after(duration, given) { yield duration }
+      Timeouts.raise_after(duration, given, watched: true) { yield duration }
     end
 
     # Looks a name up in a thread that runs no fibers: no name server holds the others up.

@@ -140,6 +140,9 @@ module Polyphony
   # @!method self.unblock(blocker, fiber)
   #   Ends a {Scheduler#block} of the same blocker.
   #   @api private
+  # @!method self.trap_blocks
+  #   @return [Integer] how many signal handlers of Ruby's are blocks
+  #   @api private
   # @!method self.unschedule(fiber)
   #   Takes a fiber out of the run queue.
   #   @api private
