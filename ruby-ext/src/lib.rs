@@ -26,6 +26,7 @@ mod ruby_api;
 mod scheduler;
 mod socket;
 mod time;
+mod traps;
 
 use magnus::{Error, Ruby, prelude::*};
 

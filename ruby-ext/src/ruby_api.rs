@@ -17,7 +17,7 @@ use crate::{
     open_file::OpenFile,
     roots::Name,
     scheduler::{Scheduler, interrupt_overdue, name_of, schedule_early, scheduler_id, unblock_early, watch},
-    time,
+    time, traps,
 };
 
 pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
@@ -26,6 +26,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     polyphony.define_singleton_method("scheduler_of", function!(scheduler_of_thread, 1))?;
     polyphony.define_singleton_method("runnable?", function!(is_runnable, 1))?;
     polyphony.define_singleton_method("unblock", function!(unblock, 2))?;
+    polyphony.define_singleton_method("trap_blocks", function!(traps::count, 0))?;
     polyphony.define_singleton_method("let_go", function!(let_go, 1))?;
     polyphony.define_singleton_method("unschedule", function!(unschedule, 1))?;
     polyphony.define_singleton_method("tell_end", function!(tell_end, 1))?;
@@ -46,6 +47,7 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("enter", method!(enter, 0))?;
     class.define_method("leave", method!(leave, 0))?;
     class.define_method("block", method!(block_here, 2))?;
+    class.define_method("interject_main", method!(interject_main, 1))?;
     class.define_method("poll", method!(poll_io, -1))?;
     class.define_method("alarm", method!(alarm, 3))?;
     class.define_method("rearm", method!(rearm, 2))?;
@@ -197,6 +199,11 @@ fn interject(fiber: Fiber, block: Value) -> bool {
     known(fiber.as_value()).is_some_and(|(name, scheduler)| scheduler.interject(name, block))
 }
 
+/// Lets the main fiber of a scheduler call a block in the middle of its wait. Any thread.
+fn interject_main(this: Obj<Scheduler>, block: Value) -> bool {
+    this.interject(Name::MAIN, block)
+}
+
 /// From now on no shield helps the fiber.
 fn expose(fiber: Fiber) {
     if let Some((name, scheduler)) = known(fiber.as_value()) {
@@ -280,10 +287,14 @@ fn scheduler_of(fiber: Value) -> Option<Obj<Scheduler>> {
     (!object.is_nil()).then(|| Obj::try_convert(object).ok()).flatten()
 }
 
-/// Ends a `block`. What comes too early for a fiber that nobody spun is kept for it.
+/// Ends a `block`. What comes too early for a fiber that nobody spun is kept for it. Never raises: what is no fiber
+/// waits for nothing, and in a frozen one nothing can be kept.
 pub(crate) fn unblock(blocker: Value, fiber: Value) {
+    if Fiber::from_value(fiber).is_none() {
+        return;
+    }
     let unblocked = known(fiber).is_some_and(|(name, scheduler)| scheduler.unblock(blocker, name));
-    if !unblocked {
+    if !unblocked && !fiber.is_frozen() {
         unblock_early(fiber, blocker);
     }
 }

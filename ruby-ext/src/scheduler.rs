@@ -95,6 +95,8 @@ pub(crate) struct Scheduler {
     interjected: Cell<bool>,
     /// Called by a switch that finds nobody ready, where it is not nil.
     idler: Cell<VALUE>,
+    /// Who is inside `Fiber#raise` and has given another fiber the turn there: it goes on there, and not in a park.
+    raising: RefCell<Vec<Name>>,
     /// How many spun fibers have ended since the collector was last asked for their stacks, and for how many it
     /// is worth asking.
     ended: Cell<usize>,
@@ -213,6 +215,7 @@ impl Scheduler {
             tracer: Cell::new(NIL),
             interjected: Cell::new(false),
             idler: Cell::new(NIL),
+            raising: RefCell::default(),
             ended: Cell::new(0),
             worth: Cell::new(1),
             collected: Cell::new(0),

@@ -174,6 +174,43 @@ RSpec.describe "Polyphony::FiberScheduler" do
       expect(in_scheduler(body)).to eq '"now"'
     end
 
+    # Ruby 4.1's stands for an operation while it lasts, and answers no more than this.
+    it "interrupts what stands for a fiber by its own raise, in the scheduler's thread" do
+      body = <<~'RUBY'
+        said = nil
+        fiber = Fiber.schedule { begin; sleep; rescue => e; said = [e.message, Thread.current]; end }
+        proxy = Class.new(BasicObject) do
+          define_method(:alive?) { fiber.alive? }
+          define_method(:raise) { |*args| fiber.raise(*args) }
+          define_method(:transfer) { |*args| fiber.transfer(*args) }
+        end.new
+        s, main = Fiber.scheduler, Thread.current
+        Thread.new { s.fiber_interrupt(proxy, RuntimeError.new("now")) }.join
+        sleep 0 until said
+        s.fiber_interrupt(proxy, RuntimeError.new("late"))
+        sleep 0
+        [said[0], said[1] == main]
+      RUBY
+      expect(in_scheduler(body)).to eq '["now", true]'
+    end
+
+    # Ruby 3.4 closes by it what it no longer has, and lends it the memory of the fiber that waits.
+    it "begins a blocking operation in any case, and leaves none behind" do
+      body = <<~'RUBY'
+        events = []
+        fiber = Fiber.schedule do
+          work = -> { begin; events << :begun; sleep; ensure; sleep 0.01; events << :ended; end }
+          Fiber.scheduler.blocking_operation_wait(work)
+        rescue RuntimeError => e
+          events << e.message
+        end
+        Fiber.scheduler.fiber_interrupt(fiber, RuntimeError.new("told"))
+        sleep 0.001 while fiber.alive?
+        events
+      RUBY
+      expect(in_scheduler(body)).to eq '[:begun, :ended, "told"]'
+    end
+
     it "yields" do
       expect(in_scheduler("seen = []; Fiber.schedule { seen << 1; sleep 0; seen << 3 }; seen << 2; Fiber.scheduler.yield; sleep 0; seen")).to eq "[1, 2, 3]"
     end
@@ -195,6 +232,12 @@ RSpec.describe "Polyphony::FiberScheduler" do
     it "never raise, whatever is unblocked" do
       expect(in_scheduler("dead = Fiber.schedule { nil }; Fiber.scheduler.unblock(:it, dead); :silent")).to eq ":silent"
     end
+
+    # What cannot be written to raised FrozenError.
+    it "never raise, also where that is no fiber, or a frozen one" do
+      body = "s = Fiber.scheduler; [nil, 1, :it, 'it', Object.new, Thread.current, Fiber.new { nil }.freeze, BasicObject.new].each { |it| s.unblock(it, it) }; :silent"
+      expect(in_scheduler(body)).to eq ":silent"
+    end
   end
 
   it "sleeps for no time, and not for ever, at sleep(0)" do
@@ -203,6 +246,12 @@ RSpec.describe "Polyphony::FiberScheduler" do
 
   it "raises a timeout of the class and with the message that were given" do
     body = "[nil, ArgumentError].map { |k| begin; Timeout.timeout(0.001, *[k, ('mine' if k)].compact) { sleep }; rescue Exception => e; [e.class, e.message]; end }"
+    expect(in_scheduler(body)).to eq '[[Timeout::Error, "execution expired"], [ArgumentError, "mine"]]'
+  end
+
+  # It never ended: the hook's alarm was heard of in waits only.
+  it "ends by a timeout a block that computes, as stock Ruby does" do
+    body = "[nil, ArgumentError].map { |k| begin; Timeout.timeout(0.001, *[k, ('mine' if k)].compact) { loop { } }; rescue Exception => e; [e.class, e.message]; end }"
     expect(in_scheduler(body)).to eq '[[Timeout::Error, "execution expired"], [ArgumentError, "mine"]]'
   end
 
@@ -216,6 +265,24 @@ RSpec.describe "Polyphony::FiberScheduler" do
   it "raises in a fiber that parks what Fiber#raise raises, and the one that raises goes on" do
     body = "said = nil; f = Fiber.schedule { begin; sleep; rescue => e; said = e.message; end }; f.raise('there'); [said, sleep(0)]"
     expect(in_scheduler(body)).to eq '["there", 0]'
+  end
+
+  # The main fiber's next wait took the turn that it was given inside Fiber#raise for its own, and the fiber that ended
+  # at once stayed the running one.
+  { "ends at once" => "sleep rescue nil", "waits once more" => "(sleep rescue sleep 0); nil",
+    "is in the middle of an operation" => "IO.pipe[0].read(1) rescue nil" }.each do |what, body|
+    it "starts a fiber at once after Fiber#raise in one that #{what}" do
+      out = Child.ruby!(<<~RUBY, loaded: "polyphony/bare")
+        Fiber.set_scheduler(Polyphony::FiberScheduler.new)
+        started = 0
+        raised = Fiber.schedule { #{body} }
+        raised.raise(IOError)
+        p 3.times.map { Fiber.schedule { started += 1; sleep 0; started += 10 }; started % 10 }
+        Fiber.scheduler.run
+        p started, Polyphony.scheduler.fibers.size
+      RUBY
+      expect(out).to eq "[1, 2, 3]\n33\n1\n"
+    end
   end
 
   it "runs fibers of Fiber.schedule at once, until they first wait" do

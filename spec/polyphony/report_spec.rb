@@ -66,6 +66,22 @@ RSpec.describe "Polyphony::Deadlock" do
     expect([status.exitstatus, err[/\(Polyphony::\w+\)/]]).to eq [1, "(Polyphony::Deadlock)"]
   end
 
+  # Nobody told of handlers that were set before the gem was loaded, or where it is alone.
+  { "the scheduler is alone" => ["polyphony/bare", "Fiber.set_scheduler(Polyphony::FiberScheduler.new); Fiber.schedule { $popped.pop }"],
+    "it was set before the gem was loaded" => ["polyphony", "spin { $popped.pop }.await"] }.each do |what, (library, waits)|
+    it "is not raised where a signal handler may help, and #{what}" do
+      out = Child.ruby!(<<~RUBY, loaded: "rbconfig")
+        $popped = Queue.new
+        trap(:USR1) { $stdout.syswrite("told\\n"); exit!(0) }
+        require "#{library}"
+        Polyphony::Deadlock.singleton_class.prepend(Module.new { def check = super.tap { Process.kill(:USR1, $$) } })
+        #{waits}
+        Fiber.scheduler.run
+      RUBY
+      expect(out).to eq "told\n"
+    end
+  end
+
   waiting = "spin(:stuck) { suspend }.await"
   {
     "runs fibers that cannot go on" => ["snooze; Thread.new { #{waiting} }.join", /main .*waiting.*stuck .*waiting/m],

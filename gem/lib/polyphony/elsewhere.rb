@@ -51,15 +51,16 @@ module Polyphony
     # Runs the block in this thread.
     #
     # @note Suspends the calling fiber. One that is cancelled does not wait for the block, which ends as soon as
-    #   Ruby can end it, unless `leaving` is false.
-    def run(block, leaving: true)
+    #   Ruby can end it, unless `leaving` is false. One that is `owed` is begun in any case.
+    def run(block, leaving: true, owed: false)
       call = Call.new(block)
       @calls << call
       call.value(@thread)
     ensure
+      shielded { call.hurry(@thread) } if owed && call && !call.over?
       unless call&.over?
         stop
-        Polyphony.shield { call.wait(@thread) } unless leaving || call.nil?
+        shielded { call.wait(@thread) } unless leaving || call.nil?
       end
     end
 
@@ -73,6 +74,15 @@ module Polyphony
     def usable? = !@stopped && @thread.alive?
 
     private
+
+    # What `Polyphony.shield` does, which is not there where the scheduler is alone.
+    def shielded
+      scheduler = Polyphony.scheduler
+      scheduler.shield(nil)
+      yield
+    ensure
+      scheduler.unshield(nil, true, !$!.nil?)
+    end
 
     # A block that made the thread a scheduler, as a word to `Fiber.current` does, may have left something for
     # its main fiber there, which would end the next call: such a thread ends with it.
@@ -92,6 +102,7 @@ module Polyphony
       def initialize(block)
         @block = block
         @begun = false
+        @hurried = false
         @waiting = ::Fiber.current
         @over = false
       end
@@ -101,6 +112,7 @@ module Polyphony
 
       def run
         @begun = true
+        Polyphony.unblock(self, @waiting) if @hurried
         @error = ::ThreadError.new("the thread that ran the call was killed") # unless there is an end to it
         @value = @block.call
         @error = nil
@@ -120,12 +132,23 @@ module Polyphony
         @value
       end
 
-      # Waits until the block has ended, or the thread has. Meanwhile fibers that never rest let the thread have Ruby's
-      # lock.
-      def wait(thread)
+      # Waits until the block has ended, or the thread has.
+      def wait(thread) = wait_until(thread) { @over }
+
+      # Waits until the block has begun. Where the thread has ended before, nobody runs it but the caller.
+      def hurry(thread)
+        @hurried = true
+        wait_until(thread) { @begun }
+        run unless @begun
+      end
+
+      private
+
+      # Meanwhile fibers that never rest let the thread have Ruby's lock.
+      def wait_until(thread)
         scheduler = Polyphony.scheduler
         scheduler.waits_elsewhere(1)
-        scheduler.block(self, LOOK) until @over || !thread.alive?
+        scheduler.block(self, LOOK) until yield || !thread.alive?
       ensure
         scheduler.waits_elsewhere(-1)
       end
@@ -143,12 +166,13 @@ module Polyphony
   #
   # @note Suspends the calling fiber until the block has ended.
   # @param leaving [Boolean] whether a fiber that is cancelled leaves the block behind, which may go on for a while
+  # @param owed [Boolean] whether the block is begun although the fiber was cancelled before
   # @return [Object] what the block returned
   # @raise what the block raised
   # @api private
-  def self.elsewhere(leaving: true, &block)
+  def self.elsewhere(leaving: true, owed: false, &block)
     return yield unless scheduler
 
-    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block, leaving: leaving)
+    Elsewhere.here? ? ::Fiber.blocking { yield } : Elsewhere.take.run(block, leaving: leaving, owed: owed)
   end
 end

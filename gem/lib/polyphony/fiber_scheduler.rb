@@ -39,7 +39,9 @@ module Polyphony
   #     `syswrite` does not ask again, and `write_nonblock` never comes here.
   #   @return [Integer] how many bytes were written, or a negative errno
   class FiberScheduler
-    def initialize
+    # @param scheduler [Scheduler, nil] the thread's, where it has been made
+    def initialize(scheduler = nil)
+      @scheduler = scheduler
       @scheduled = 0
       @closer = nil
       @process = ::Process.pid
@@ -96,12 +98,12 @@ module Polyphony
       ::Process::Status.wait(pid, flags | ::Process::WNOHANG)
     end
 
-    # Runs the block; an alarm raises in it when the time is up.
+    # Runs the block; an alarm raises in it when the time is up, also where it computes.
     #
     # @return [Object] the block's value
     def timeout_after(duration, exception = nil, message = nil)
       given = [exception || ::Timeout::Error, message || "execution expired"]
-      Timeouts.raise_after(duration, given) { yield duration }
+      Timeouts.raise_after(duration, given, watched: true) { yield duration }
     end
 
     # Looks a name up in a thread that runs no fibers: no name server holds the others up.
@@ -116,18 +118,23 @@ module Polyphony
 
     # Runs what would hold the thread in another (Ruby 3.4).
     #
+    # A fiber that is cancelled waits for its end, which comes soon: Ruby keeps on that fiber's stack what the work
+    # writes to. And it is begun in any case, for it may be what closes a descriptor, which Ruby has forgotten by then.
+    #
     # @param work [#call]
     # @return [Object] its value
     def blocking_operation_wait(work)
-      Polyphony.elsewhere { work.call }
+      Polyphony.elsewhere(leaving: false, owed: true) { work.call }
     end
 
     # Raises in a fiber that waits, from any thread (Ruby 4.0).
     #
-    # @param fiber [Fiber, #raise] the fiber, or what stands for it while it waits
+    # @param fiber [Fiber, #raise] the fiber, or what stands for it while it waits (Ruby 4.1)
     # @return [void]
     def fiber_interrupt(fiber, exception)
-      Polyphony.schedule(fiber.respond_to?(:fiber) ? fiber.fiber : fiber, exception, true)
+      return Polyphony.schedule(fiber, exception, true) if ::Fiber === fiber # what stands for one has no is_a?
+
+      @scheduler&.interject_main(proc { fiber.raise(exception) if fiber.alive? })
     end
 
     # Makes and starts a fiber: `Fiber.schedule`.
@@ -253,7 +260,7 @@ module Polyphony
     # The thread's scheduler, made when a hook is first called. A trap handler has it, too, in the middle of a
     # fiber's wait.
     def here
-      Polyphony.scheduler || Polyphony.scheduler_of(::Thread.current) || Scheduler.start
+      @scheduler = Polyphony.scheduler || Polyphony.scheduler_of(::Thread.current) || Scheduler.start
     end
   end
 end

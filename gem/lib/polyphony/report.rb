@@ -85,7 +85,7 @@ module Polyphony
       # @api private
       def check
         others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread) - [Overdue.thread]
-        return if (defined?(Signals) && Signals.handled?) || !others.all? { |thread| stuck?(thread) }
+        return if handled? || !others.all? { |thread| stuck?(thread) }
 
         said = "no fiber can go on: nothing is in flight, and nothing is left that could wake one\n#{Report.text}#{without_fibers(others)}"
         main = ::Thread.main
@@ -93,6 +93,13 @@ module Polyphony
       end
 
       private
+
+      # A program may have set its handlers before the gem was loaded, and of those that it sets where the scheduler is
+      # alone nobody tells.
+      def handled?
+        own = defined?(Signals) ? Signals.own : 0
+        (defined?(Signals) && Signals.handled?) || Polyphony.trap_blocks > own
+      end
 
       def without_fibers(threads)
         threads.filter_map { |thread| "\n#{thread.inspect}: waiting, at #{Report.line(thread.backtrace)}\n" unless Polyphony.scheduler_of(thread) }.join

@@ -77,6 +77,9 @@ module Polyphony
   #   @param more [Integer] 1 or -1
   #   @return [void]
   #   @api private
+  # @!method interject_main(block)
+  #   Lets the main fiber call a block, at once or in the middle of its wait. From any thread.
+  #   @api private
   # @!method close
   #   Ends the scheduler of a thread that ends.
   #   @api private
@@ -136,6 +139,9 @@ module Polyphony
   #   @api private
   # @!method self.unblock(blocker, fiber)
   #   Ends a {Scheduler#block} of the same blocker.
+  #   @api private
+  # @!method self.trap_blocks
+  #   @return [Integer] how many signal handlers of Ruby's are blocks
   #   @api private
   # @!method self.unschedule(fiber)
   #   Takes a fiber out of the run queue.
@@ -205,7 +211,7 @@ module Polyphony
     Extensions::Late.install if defined?(Extensions::Late)
     ::Fiber.current.setup_main_fiber if ::Fiber.current.respond_to?(:setup_main_fiber)
     Signals.dump_at_quit if defined?(Signals) && ::Thread.current == ::Thread.main && ::Ractor.current == ::Ractor.main
-    ::Fiber.set_scheduler(FiberScheduler.new) unless ::Fiber.scheduler
+    ::Fiber.set_scheduler(FiberScheduler.new(scheduler)) unless ::Fiber.scheduler
     scheduler
   end
   private_class_method :start

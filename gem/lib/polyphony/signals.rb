@@ -37,8 +37,13 @@ module Polyphony
     # it is asked for where fibers do not get on.
     def self.dump_at_quit
       earlier = ::Signal.trap(:QUIT) { $stderr.orig_write(Report.text) }
-      ::Signal.trap(:QUIT, earlier) unless %w[DEFAULT SYSTEM_DEFAULT].include?(earlier)
+      return @own = 1 if %w[DEFAULT SYSTEM_DEFAULT].include?(earlier)
+
+      ::Signal.trap(:QUIT, earlier)
     end
+
+    # @return [Integer] how many handlers are ours
+    def self.own = @own || 0
 
     # Whether it is IRB's own, which ends what the prompt evaluates: that may be code which never waits.
     def self.prompt?(handler)

@@ -35,6 +35,10 @@ impl Scheduler {
     /// what they left for it before.
     #[cold]
     pub(super) fn visitor(&self, fiber: VALUE, base: Name) -> Me {
+        if let Some(name) = self.returned(fiber) {
+            self.running.set(name);
+            return Me { name, base: None };
+        }
         let name = self.with(|shard| {
             let roots = shard.host_mut();
             let name = roots.adopt(fiber);

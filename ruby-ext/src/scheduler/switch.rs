@@ -18,7 +18,7 @@ use polyphony_core::{
 };
 use rb_sys::VALUE;
 
-use super::{RubyShard, Scheduler, report, ruby};
+use super::{RubyShard, Scheduler, report, ruby, variables::name_of};
 use crate::{
     blocking, errors, fork, gvl,
     roots::{NIL, Name, Scheduled},
@@ -116,6 +116,17 @@ impl Scheduler {
     ) -> Result<(), Error> {
         if self.is_full() && self.refuses(fiber, name, me)? {
             return Ok(());
+        }
+        if !self.raising.borrow().is_empty() && self.goes_on_raising(name) {
+            self.with(|shard| {
+                let scheduled = shard.host_mut().record(name).is_some_and(|record| {
+                    record.granted = false;
+                    record.scheduled.is_some()
+                });
+                if scheduled {
+                    shard.ready(name);
+                }
+            });
         }
         self.running.set(name);
         // SAFETY: under protect; nothing whose drop matters is alive in this frame or its callers.
@@ -245,9 +256,37 @@ impl Scheduler {
         if granted || caller == me || me == Name::MAIN {
             return self.interrupt(error, me);
         }
+        self.raising.borrow_mut().push(caller);
         self.with(|shard| shard.ready_first(caller));
         self.running.set(me);
         Err(error)
+    }
+
+    /// Whether the fiber is inside `Fiber#raise`, where it goes on now.
+    #[cold]
+    fn goes_on_raising(&self, name: Name) -> bool {
+        let mut raising = self.raising.borrow_mut();
+        let place = raising.iter().position(|&raises| raises == name);
+        place.map(|place| raising.swap_remove(place)).is_some()
+    }
+
+    /// The name of a fiber that goes on inside `Fiber#raise` because the one that it raised in has ended: Ruby came
+    /// back by itself.
+    #[cold]
+    pub(super) fn returned(&self, fiber: VALUE) -> Option<Name> {
+        // SAFETY: the running fiber.
+        let name = name_of(unsafe { Value::from_raw(fiber) })?;
+        if !self.goes_on_raising(name) {
+            return None;
+        }
+        self.forget_ended();
+        self.with(|shard| {
+            let record = shard.host_mut().record(name)?;
+            if record.scheduled.is_none() {
+                shard.queue_mut().remove(name);
+            }
+            Some(name)
+        })
     }
 
     /// Has the collector free the stacks of fibers that have ended: Ruby keeps those of fibers that were
@@ -463,6 +502,7 @@ impl Scheduler {
                 self.with(|shard| shard.queue_mut().wake(inside));
             }
             let called = call(block, &[]);
+            self.goes_on_raising(inside); // and has, if it raised in one that has ended
             self.running.set(me);
             self.with(|shard| {
                 shard.queue_mut().remove(inside);
