@@ -466,15 +466,15 @@ impl Wake {
                 fiber.parked.set(Parked::Ready);
                 home.shard().ready(fiber);
             }
-            Wake::Afar(whom) => whom.wake(),
+            Wake::Afar(whom) => (*whom).wake(),
         }
     }
 }
 
 impl Afar {
     #[cold]
-    fn wake(self: Box<Self>) {
-        match *self {
+    fn wake(self) {
+        match self {
             Afar::Fiber(fiber, inbox) => push(fiber, &inbox),
             Afar::Thread(thread) => {
                 let _keep = KeepErrno::new();
