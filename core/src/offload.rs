@@ -123,6 +123,7 @@ impl Lane {
 }
 
 /// Lets the pool have so many threads from now on; those that it has stay.
+#[cfg(feature = "native")]
 pub(crate) fn allow_threads(most: usize) {
     Pool::of_this_process().most.store(most, Ordering::Relaxed);
 }
@@ -132,6 +133,7 @@ pub(crate) fn allow_threads(most: usize) {
 ///
 /// # Safety
 /// The function may be called with the argument on any thread, at any time from now on.
+#[cfg(feature = "native")]
 pub(crate) unsafe fn try_call(function: unsafe fn(*mut ()), argument: *mut ()) -> bool {
     let results =
         Results { finished: Mutex::default(), filled: AtomicBool::new(false), waker: Waker::nothing() };
@@ -248,6 +250,7 @@ impl Pool {
     }
 
     /// [`push`](Self::push) where a thread is free, or can be had, to begin at once.
+    #[cfg(feature = "native")]
     fn try_push(&'static self, job: Arc<Job>) -> bool {
         {
             let staff = lock(&self.staff);

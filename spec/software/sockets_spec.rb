@@ -61,7 +61,7 @@ RSpec.describe "socket" do
     receiving.value
   RUBY
 
-  both_ways "an accept that is cancelled loses no connection, a read that is cancelled no byte", [:cancelled, :cancelled, "hello\n"], <<~'RUBY'
+  both_ways "an accept that is cancelled takes no connection that comes later, a read that is cancelled no byte", [:cancelled, :cancelled, "hello\n"], <<~'RUBY'
     listener = TCPServer.new("127.0.0.1", 0)
     accepting = go { listener.accept }
     sleep 0
