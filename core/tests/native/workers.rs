@@ -540,8 +540,9 @@ fn a_shutdown_that_runs_out_of_patience_tells_which_fibers_have_not_ended() {
             spin_until(|| seen.load(SeqCst));
         })
         .unwrap();
-    let sleeper = runtime.spawn(|| sleep(LONG)).unwrap();
     spin_until(|| begun.load(SeqCst) == 1);
+    // From here on a worker computes: whatever else has begun there would not hear of its end, so this begins elsewhere.
+    let sleeper = runtime.spawn(|| sleep(LONG)).unwrap();
     let mut left = Err(Errno::TIMED_OUT);
     while left != Ok(vec![busy.id()]) {
         assert_eq!(runtime.shutdown(Some(Duration::from_millis(1))), Err(Errno::TIMED_OUT));
