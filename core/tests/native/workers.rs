@@ -675,8 +675,8 @@ fn fibers_that_yield_let_all_others_on_their_worker_run_first() {
 /// which waits for whoever takes it first.
 #[test]
 fn late_news_of_a_fiber_does_not_start_the_one_that_has_its_place_now() {
-    const NEWS: usize = 20_000;
-    const ROUNDS: usize = 500;
+    const NEWS: usize = 50_000;
+    const ROUNDS: usize = 200;
     let _watched = watched();
     // Nobody else's slots have stacks of that size.
     let options = Options { stack_size: 1 << 20, ..Options::with_workers(WORKERS) };
