@@ -84,8 +84,9 @@ pub use self::{
     ticker::Ticker,
 };
 use self::{
-    fiber::{FiberRef, Roams, Stage},
+    fiber::{End, FiberRef, Roams, Stage},
     inquiry::Inquiry,
+    lock::Held,
     overflow::AlternateStack,
     park::push,
     spawn::Place,
@@ -251,7 +252,7 @@ impl Shared {
 
     /// The fibers that have not ended, as far as they can be seen.
     fn fibers(&self) -> impl Iterator<Item = FiberRef> + '_ {
-        self.slab.fibers().filter(|&fiber| self.owns(fiber))
+        self.slab.fibers().filter(|fiber| self.hold(fiber).is_some())
     }
 
     /// A fiber is to begin, where they are limited; `EAGAIN` if there are enough. Those of the library's own count,
@@ -298,13 +299,18 @@ impl Shared {
         self.workers().get(index).map(|worker| worker.0).ok_or(Errno::new(libc::EINVAL))
     }
 
-    /// Whether a fiber is one of this runtime's and has not ended.
-    fn owns(&self, fiber: FiberRef) -> bool {
+    /// The lock of a fiber that is one of this runtime's and has not ended.
+    fn hold<'a>(&self, fiber: &'a FiberRef) -> Option<Held<'a, End>> {
         let is_ours = || {
             let home = fiber.home.load(Ordering::SeqCst).cast_const();
             self.workers().iter().any(|worker| ptr::eq(worker.0, home))
         };
-        is_ours() && matches!(fiber.end.lock().stage.get(), Stage::Live { .. }) && is_ours()
+        if !is_ours() {
+            return None;
+        }
+        // Only under the lock, and of a live fiber, the answer is certain.
+        let end = fiber.end.lock();
+        (matches!(end.stage.get(), Stage::Live { .. }) && is_ours()).then_some(end)
     }
 
     fn wake_all(&self) {
@@ -441,13 +447,14 @@ impl Runtime {
         self.shared.from_outside.fetch_add(1, Ordering::SeqCst);
         let crew = self.shared.crew.as_ref().filter(|_| placement.roams() != Roams::Nowhere);
         let roams = if crew.is_some() { placement.roams() } else { Roams::Nowhere };
-        let id = fiber.prepare(slab, home, roams, function, detached);
+        let id = fiber.prepare(slab, home, roams, function);
+        if crew.is_some() {
+            fiber.parked.set(fiber::Parked::Ready);
+            fiber.exposed();
+        }
+        fiber.live(detached);
         match crew {
-            Some(crew) => {
-                fiber.parked.set(fiber::Parked::Ready);
-                fiber.exposed();
-                crew.inject(fiber);
-            }
+            Some(crew) => crew.inject(fiber),
             // SAFETY: the runtime is alive, and with it its workers.
             None => push(fiber, unsafe { &*home }.inbox()),
         }
@@ -565,12 +572,16 @@ impl Runtime {
     /// Vacates the slots of fibers that ended and were never joined.
     fn reclaim(&self) {
         for fiber in self.shared.slab.fibers() {
-            let home = fiber.home.load(Ordering::Acquire).cast_const();
-            if !self.workers.iter().any(|worker| ptr::eq(Arc::as_ptr(worker), home)) {
+            let is_ours = || {
+                let home = fiber.home.load(Ordering::Acquire).cast_const();
+                self.workers.iter().any(|worker| ptr::eq(Arc::as_ptr(worker), home))
+            };
+            if !is_ours() {
                 continue;
             }
+            // Under the lock once more: the slot may have become another runtime's fiber's meanwhile.
             let mut end = fiber.end.lock();
-            if end.stage.get() != Stage::Done {
+            if end.stage.get() != Stage::Done || !is_ours() {
                 continue;
             }
             fiber.vacate(&mut end);

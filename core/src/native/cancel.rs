@@ -37,9 +37,10 @@ impl FiberId {
         fiber.latch.fetch_or(CANCELLED, Ordering::SeqCst);
         let home = fiber.home.load(Ordering::SeqCst);
         if ptr::eq(home, current::worker()) {
+            let standing = fiber.standing(home);
             drop(end);
             // SAFETY: it is this thread's.
-            unsafe { &*home }.interrupt(fiber, Errno::CANCELED);
+            unsafe { &*home }.interrupt(fiber, standing, Errno::CANCELED);
             return Ok(());
         }
         // SAFETY: the fiber is live and its lock is held, so it has not ended, and its home is alive.

@@ -14,6 +14,10 @@
 //! Whoever takes it makes itself its home, then says that it is exposed no more. So a worker that finds a
 //! fiber not exposed, and then finds that it is its home, has it for itself; and one that finds it exposed
 //! leaves it alone: who takes it sees, by its next blocking call, what was latched before.
+//!
+//! That holds for live fibers. News of a fiber may come when its slot is vacant, or while somebody makes another
+//! fiber there: whoever has a record and does not know whose it is by now asks where it [`stands`](FiberRef::stands),
+//! under its lock. Under the lock a live fiber stays live; and it is made live last of all, when it is complete.
 
 use std::{
     any::{Any, TypeId},
@@ -366,15 +370,8 @@ impl FiberRef {
         self.0.as_ptr()
     }
 
-    /// Makes a vacant record a live fiber that will run `function`.
-    pub(crate) fn prepare<F, T>(
-        self,
-        slab: &Slab,
-        home: *const Worker,
-        roams: Roams,
-        function: F,
-        detached: bool,
-    ) -> FiberId
+    /// Makes a vacant record a fiber that will run `function` once it is [`live`](Self::live).
+    pub(crate) fn prepare<F, T>(self, slab: &Slab, home: *const Worker, roams: Roams, function: F) -> FiberId
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -397,7 +394,6 @@ impl FiberRef {
         self.overdue.store(false, Ordering::Relaxed);
         self.moves.set(roams != Roams::Nowhere);
         self.migratable.set(roams == Roams::Always);
-        // Before it is live: whoever finds it live may follow this.
         self.home.store(home.cast_mut(), Ordering::Release);
         let body = Coroutine::with_stack(reach, move |yielder: &Yielder<(), ()>, ()| {
             self.yielder.set(yielder);
@@ -409,13 +405,26 @@ impl FiberRef {
         });
         // SAFETY: the record is vacant: no body runs.
         unsafe { (*self.body.get()).write(ManuallyDrop::new(body)) };
-        // SAFETY: the slot is vacant and the caller's alone; whoever looks at a vacant one under the lock leaves
-        // it at that, and a stage is written in one piece.
-        unsafe { self.end.unguarded() }.stage.set(Stage::Live { detached });
         FiberId(self.id.load(Ordering::Relaxed))
     }
 
-    /// Where it stands, seen by this worker's own thread.
+    /// A fiber that has been prepared is live from now on: its home may hear of it, and begin to run it.
+    #[inline]
+    pub(crate) fn live(self, detached: bool) {
+        // SAFETY: the slot is vacant and the caller's alone; whoever looks at a vacant one under the lock leaves
+        // it at that, and a stage is written in one piece.
+        unsafe { self.end.unguarded() }.stage.set(Stage::Live { detached });
+    }
+
+    /// Where the fiber stands that has the record now, seen by this worker's own thread; `None` where none is live.
+    /// One that stands here stays live, and here, until the caller lets it run.
+    #[inline]
+    pub(crate) fn stands(self, here: *const Worker) -> Option<Standing> {
+        let end = self.end.lock();
+        matches!(end.stage.get(), Stage::Live { .. }).then(|| self.standing(here))
+    }
+
+    /// Where it stands, seen by this worker's own thread. Its lock is held, and it is live.
     #[inline]
     pub(crate) fn standing(self, here: *const Worker) -> Standing {
         // In this order: see the module's promise.

@@ -90,9 +90,10 @@ impl Inquiry {
 
 /// What a fiber of this worker's is doing, said by the worker's own thread; nothing of others' fibers.
 pub(crate) fn describe(fiber: FiberRef, worker: &Worker) -> Option<(FiberId, String)> {
+    let standing = fiber.stands(worker)?;
     let id = fiber.id();
     let mut line = format!("{} on worker {}: ", title(id), worker.index());
-    let said = match fiber.standing(worker) {
+    let said = match standing {
         Standing::Elsewhere => return None,
         Standing::Exposed => write!(line, "ready"),
         Standing::Here if current::fiber() == Some(fiber) => write!(line, "runs"),
@@ -109,7 +110,7 @@ pub(crate) fn describe(fiber: FiberRef, worker: &Worker) -> Option<(FiberId, Str
     if fiber.latch.load(std::sync::atomic::Ordering::SeqCst) != CALM {
         line += ", cancelled";
     }
-    if fiber.shields.get() > 0 {
+    if standing == Standing::Here && fiber.shields.get() > 0 {
         line += ", shielded";
     }
     Some((id, line))

@@ -281,12 +281,13 @@ impl Worker {
         let fiber = vacant.pop().expect("refilled above");
         count_one(&self.began);
         let roams = if self.descriptors.is_some() { placement.roams() } else { Roams::Nowhere };
-        let id = fiber.prepare(slab, home, roams, function, detached);
+        let id = fiber.prepare(slab, home, roams, function);
         // SAFETY: a place that was given to the caller for this child.
         if let Some(place) = unsafe { kin.as_ref() } {
             fiber.kin.set(kin);
             place.settle(id);
         }
+        fiber.live(detached);
         if ptr::eq(home, self) {
             fiber.parked.set(Parked::Ready);
             self.shard().ready(fiber);
@@ -308,9 +309,9 @@ impl Worker {
         }
     }
 
-    /// Begins to end what a fiber waits for, of which the caller knows that it was here a moment ago.
-    pub(crate) fn interrupt(&self, fiber: FiberRef, why: Errno) {
-        match fiber.standing(self) {
+    /// Begins to end what a fiber waits for that stood there a moment ago.
+    pub(crate) fn interrupt(&self, fiber: FiberRef, standing: Standing, why: Errno) {
+        match standing {
             Standing::Here => {}
             Standing::Exposed => return,
             Standing::Elsewhere => return park::forward(fiber),
@@ -545,14 +546,11 @@ impl Worker {
     fn stop(&self) {
         // The latest first, for the kernel's sake: see `Shard::cancel_all`.
         for fiber in self.shared.slab.fibers().rev() {
-            if !self.shared.owns(fiber) {
-                continue;
-            }
-            let is_new = cancel::stop(fiber);
-            match fiber.standing(self) {
-                Standing::Here => self.interrupt(fiber, Errno::CANCELED),
-                Standing::Elsewhere if is_new => park::forward(fiber),
-                Standing::Elsewhere | Standing::Exposed => {}
+            let Some(end) = self.shared.hold(&fiber) else { continue };
+            let (is_new, standing) = (cancel::stop(fiber), fiber.standing(self));
+            drop(end);
+            if is_new || standing == Standing::Here {
+                self.interrupt(fiber, standing, Errno::CANCELED);
             }
         }
     }
@@ -614,7 +612,7 @@ impl Host for Fibers {
     }
 
     fn expired(&mut self, fiber: FiberRef, timer: TimerKey) -> Then {
-        if fiber.standing(self.worker) != Standing::Here {
+        if fiber.stands(self.worker) != Some(Standing::Here) {
             // It is ready, and looks by itself at its next blocking call; where it has left for good it has
             // armed another timer there.
             fiber.overdue.store(true, Ordering::Relaxed);
@@ -634,10 +632,10 @@ impl Host for Fibers {
     /// Somebody says that something may have happened to a fiber; what, the fiber's record tells. The
     /// news may be late, and the record another fiber's by now: then there is nothing to do.
     fn notified(&mut self, fiber: FiberRef) -> Then {
-        match fiber.standing(self.worker) {
-            Standing::Here => {}
-            Standing::Exposed => return Then::Nothing, // it will look by itself
-            Standing::Elsewhere => {
+        match fiber.stands(self.worker) {
+            Some(Standing::Here) => {}
+            Some(Standing::Exposed) | None => return Then::Nothing, // it will look by itself; or nobody is there
+            Some(Standing::Elsewhere) => {
                 if fiber.latch.load(Ordering::SeqCst) != super::fiber::CALM {
                     park::forward(fiber);
                 }

@@ -671,3 +671,34 @@ fn fibers_that_yield_let_all_others_on_their_worker_run_first() {
     });
     assert_eq!(order, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
 }
+
+/// A worker is told again and again of a fiber that has ended, while the fiber's slot becomes that of another one,
+/// which waits for whoever takes it first.
+#[test]
+fn late_news_of_a_fiber_does_not_start_the_one_that_has_its_place_now() {
+    const NEWS: usize = 50_000;
+    const ROUNDS: usize = 200;
+    let _watched = watched();
+    // Nobody else's slots have stacks of that size.
+    let options = Options { stack_size: 1 << 20, ..Options::with_workers(WORKERS) };
+    let runtime = Runtime::new(options).unwrap();
+    let runs = Arc::new(AtomicUsize::new(0));
+    for round in 0..ROUNDS {
+        let told = Arc::new(AtomicBool::new(false));
+        let busy = {
+            let told = told.clone();
+            move || spin_until(|| told.load(SeqCst))
+        };
+        let first = runtime.spawn_placed(busy, Placement::on(0)).unwrap();
+        for _ in 0..NEWS {
+            first.cancel().unwrap();
+        }
+        told.store(true, SeqCst);
+        spin_until(|| !runtime.fibers().unwrap().contains(&first.id()));
+        first.join().unwrap();
+        let runs_of_all = runs.clone();
+        let second = runtime.spawn(move || runs_of_all.fetch_add(1, SeqCst)).unwrap();
+        assert_eq!(second.join(), Ok(round));
+    }
+    assert_eq!(runs.load(SeqCst), ROUNDS);
+}
