@@ -28,9 +28,11 @@ RSpec.describe "The adapter for" do
     end
   end
 
-  context "with a server of PostgreSQL", skip: ("PostgreSQL's server is not installed" unless Servers::POSTGRES) do
+  context "with a server of PostgreSQL" do
+    absent = ("PostgreSQL's server is not installed" unless Servers::POSTGRES)
+
     it "Postgres lets eight fibers wait for the server at once, and a main fiber wait beside them; transactions nest",
-       skip: ("the pg library is not installed" unless installed["pg"]) do
+       skip: absent || ("the pg library is not installed" unless installed["pg"]) do
       Servers.postgres do |directory|
         expect_from(<<~'RUBY', directory, "eight wait\n[0, 10, 20, 30, 40, 50, 60, 70]\n[\"in both\", 1]\nticked\n[\"note\", \"PG::UndefinedTable\"]\n")
           require "polyphony/adapters/postgres"
@@ -66,7 +68,7 @@ RSpec.describe "The adapter for" do
     end
 
     it "Sequel lends each fiber a connection of its own",
-       skip: ("Sequel or pg is not installed" unless installed["sequel", "pg"]) do
+       skip: absent || ("Sequel or pg is not installed" unless installed["sequel", "pg"]) do
       Servers.postgres do |directory|
         expect_from(<<~'RUBY', directory, "three wait\n[0, 10, 20]\n")
           require "polyphony/adapters/sequel"
