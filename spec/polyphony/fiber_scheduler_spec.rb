@@ -143,6 +143,12 @@ RSpec.describe "Polyphony::FiberScheduler" do
       expect(hook(body)).to eq '[7, "3456", 10]'
     end
 
+    it "write a little to a file with no operation, and much with one" do
+      body = "f = File.new(Tempfile.new.path, 'w+'); done = -> { Polyphony.scheduler.stats[:completed] }; at_first = done.call; " \
+             "5.times { f.syswrite('x' * 100) }; little = done.call == at_first; f.syswrite('y' * 200_000); [little, done.call == at_first, f.size]"
+      expect(hook(body)).to eq "[true, false, 200500]"
+    end
+
     it "raise in a reader what another raises, and lose no byte" do
       body = "said = nil; reader = Fiber.schedule { begin; s.io_read(r, b, 1, 0); rescue RuntimeError => e; said = e.message; end }; " \
              "Fiber.scheduler.fiber_interrupt(reader, RuntimeError.new('told')); w << 'kept'; [r.readpartial(9), (100.times { said ? break : sleep(0) }; said)]"
