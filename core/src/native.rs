@@ -406,7 +406,7 @@ impl Runtime {
         T: Send + 'static,
     {
         if let Some(worker) = self.here() {
-            return worker.spawn(function, detached, placement);
+            return worker.spawn(function, detached, placement, ptr::null());
         }
         self.start(function, detached, placement, Whose::User)
     }
