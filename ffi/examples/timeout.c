@@ -15,8 +15,7 @@ static int64_t read_request(int fd, uint64_t patience)
 {
     poly_scope scope;
     char request[2];
-    int64_t got = 0;
-    int late;
+    int64_t got = 0, late;
     poly_scope_open(&scope, poly_now() + patience);
     while (got < 2) {
         int64_t more = poly_read(fd, request + got, (size_t)(2 - got));
