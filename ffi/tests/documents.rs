@@ -6,6 +6,7 @@
 //! c              a whole program if it has a `main`: it runs on each backend, and a block of text right behind
 //!                it is what it prints; else declarations and functions, which compile
 //! c statements   the body of a function, which compiles
+//! c with FILE    as `c`, where this header of somebody else's is installed
 //! c of FILE      stands so, line by line, in a file of ffi/examples, which other tests run
 //! cpp            declarations and functions of C++, which compile
 //! ```
@@ -147,6 +148,18 @@ fn compiles(source: &Path, language: Language) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
+/// Compiles what needs a header of somebody else's, where that is.
+fn compiles_with(block: &Block, header: &str) -> Result<(), String> {
+    let include = format!("#include <{header}>\n");
+    let alone = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("with.c");
+    fs::write(&alone, &include).expect("a scratch file");
+    if compiles(&alone, Language::C).is_err() {
+        eprintln!("{header} is not here, so nobody knows whether {} compiles", block.place().trim_end());
+        return Ok(());
+    }
+    compiles(&block.source(&include, ""), Language::C)
+}
+
 fn stands_in(block: &Block, example: &str) -> Result<(), String> {
     let example = root().join("examples").join(example);
     let text = fs::read_to_string(&example).map_err(|error| format!("{}: {error}", example.display()))?;
@@ -174,9 +187,10 @@ fn check(block: &Block) -> Result<(), String> {
         "c" => compiles(&block.source("", ""), Language::C),
         "c statements" => compiles(&block.source("int64_t snippet(void) {\n", "return 0; }\n"), Language::C),
         "cpp" => compiles(&block.source("", ""), Language::Cplusplus),
-        words => match words.strip_prefix("c of ") {
-            Some(example) => stands_in(block, example),
-            None => Err(format!("what is {words}?")),
+        words => match (words.strip_prefix("c of "), words.strip_prefix("c with ")) {
+            (Some(example), _) => stands_in(block, example),
+            (_, Some(header)) => compiles_with(block, header),
+            (None, None) => Err(format!("what is {words}?")),
         },
     }
 }
@@ -257,17 +271,28 @@ fn every_function_that_a_document_names_exists() {
     }
 }
 
+/// The names under which links find a document's headings.
+fn anchors(document: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(document).unwrap_or_default();
+    let name = |title: &str| {
+        let kept = title.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    };
+    let titles = text.lines().filter(|line| line.starts_with('#'));
+    titles.map(|line| name(line.trim_start_matches('#').trim())).collect()
+}
+
 #[test]
 fn links_between_the_documents_lead_somewhere() {
     for document in documents() {
         let text = fs::read_to_string(&document).expect("a document");
         let directory = document.parent().expect("a directory");
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = link.split('#').next().unwrap_or("");
-            if target.contains("://") || target.is_empty() {
-                continue;
-            }
-            assert!(directory.join(target).exists(), "{} leads to {link}", document.display());
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { document.clone() } else { directory.join(path) };
+            let found = target.exists() && (anchor.is_empty() || anchors(&target).contains(anchor));
+            assert!(found, "{} leads to {link}", document.display());
         }
     }
 }
