@@ -88,8 +88,7 @@
  *
  * Fork. In the child, every call on what the parent has used answers -POLY_EFORKED: runtimes, channels, acceptors,
  * mutexes and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If
- * that fiber's function returns,
- * the child exits.
+ * that fiber's function returns, the child exits.
  *
  * Versions. Functions and constants are added, never changed, while POLY_ABI (the soname) stays the same.
  */
@@ -107,6 +106,11 @@
 #include <sys/uio.h>
 
 struct statx; /* <sys/stat.h> with _GNU_SOURCE */
+
+/* Spans of time, in nanoseconds: 3 * POLY_SECOND. They are 64 bits wide, as a product of plain numbers is not. */
+#define POLY_MICROSECOND UINT64_C(1000)
+#define POLY_MILLISECOND UINT64_C(1000000)
+#define POLY_SECOND      UINT64_C(1000000000)
 
 /* Initialisers: all zeros, and the size where there is one. */
 #define POLY_RUNTIME_OPTIONS_INIT { sizeof(poly_runtime_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL }
@@ -412,7 +416,7 @@ typedef struct {
  * before the frame is left.
  *
  *     poly_scope scope;
- *     poly_scope_open(&scope, poly_now() + 5000000000u);  // five seconds
+ *     poly_scope_open(&scope, poly_now() + 5 * POLY_SECOND);
  *     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
  *     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
  *     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
@@ -1642,7 +1646,7 @@ int poly_signal_next(int fd, poly_signal *signal);
  * the one before, however late that was heard.
  *
  *     poly_ticker ticker;
- *     poly_ticker_start(&ticker, 1000000000u, 0);
+ *     poly_ticker_start(&ticker, POLY_SECOND, 0);
  *     while (poly_ticker_wait(&ticker) > 0)
  *         puts("a second has passed");
  *
@@ -1785,9 +1789,10 @@ int poly_mutex_unlock(poly_mutex *mutex);
  * Unlocks `mutex`, waits to be signalled, and locks it again, whatever the answer is. There are no
  * spurious wake-ups.
  *
- *     poly_mutex_lock(&mutex);
- *     while (first == 0)
- *         poly_condition_wait(&condition, &mutex);
+ *     error = poly_mutex_lock(&mutex);
+ *     if (error < 0) return error;
+ *     while (first == 0 && error == 0)
+ *         error = poly_condition_wait(&condition, &mutex);
  *     poly_mutex_unlock(&mutex);
  *
  * Suspends, or blocks a plain thread. The fiber or thread that has the lock.

@@ -24,7 +24,6 @@
 
 enum {
     BACKLOG = 1024,
-    BREATHER = 10000000, /* ns */
     LINE = 512,          /* bytes that a client may say at once */
     NAME = 20,
     OUTBOX = 64,            /* lines that wait for a client */
@@ -47,7 +46,7 @@ static struct {
 } hall;
 
 static poly_wait_group talking;
-static uint64_t patience = 5000000000u; /* ns */
+static uint64_t patience = 5 * POLY_SECOND;
 
 /* Puts a copy of a line into a client's outbox, whose writer frees it. A full one is left alone. */
 static void post(struct client *client, const char *line)
@@ -253,7 +252,7 @@ static int64_t accept_all(void *argument)
         if (fd == -ECANCELED)
             return 0;
         if (fd < 0) {
-            if (poly_sleep(BREATHER) < 0)
+            if (poly_sleep(10 * POLY_MILLISECOND) < 0)
                 return 0;
             continue;
         }
@@ -334,7 +333,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (argc == 3)
-        patience = strtoull(argv[2], NULL, 10) * 1000000;
+        patience = strtoull(argv[2], NULL, 10) * POLY_MILLISECOND;
     /* Blocked before the workers start, so that they inherit it: the signals are read, not delivered. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);

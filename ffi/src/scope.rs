@@ -16,7 +16,7 @@ use crate::{
 /// before the frame is left.
 ///
 ///     poly_scope scope;
-///     poly_scope_open(&scope, poly_now() + 5000000000u);  // five seconds
+///     poly_scope_open(&scope, poly_now() + 5 * POLY_SECOND);
 ///     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
 ///     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
 ///     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on

@@ -101,9 +101,10 @@ pub unsafe extern "C" fn poly_mutex_unlock(mutex: *mut poly_mutex) -> c_int {
 /// Unlocks `mutex`, waits to be signalled, and locks it again, whatever the answer is. There are no
 /// spurious wake-ups.
 ///
-///     poly_mutex_lock(&mutex);
-///     while (first == 0)
-///         poly_condition_wait(&condition, &mutex);
+///     error = poly_mutex_lock(&mutex);
+///     if (error < 0) return error;
+///     while (first == 0 && error == 0)
+///         error = poly_condition_wait(&condition, &mutex);
 ///     poly_mutex_unlock(&mutex);
 ///
 /// Suspends, or blocks a plain thread. The fiber or thread that has the lock.

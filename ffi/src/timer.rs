@@ -30,7 +30,7 @@ pub struct poly_ticker {
 /// the one before, however late that was heard.
 ///
 ///     poly_ticker ticker;
-///     poly_ticker_start(&ticker, 1000000000u, 0);
+///     poly_ticker_start(&ticker, POLY_SECOND, 0);
 ///     while (poly_ticker_wait(&ticker) > 0)
 ///         puts("a second has passed");
 ///

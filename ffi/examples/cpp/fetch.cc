@@ -189,7 +189,7 @@ int main(int argc, char **argv)
     }
     try {
         Work work;
-        work.patience = std::strtoull(argv[1], nullptr, 10) * 1000000;
+        work.patience = std::strtoull(argv[1], nullptr, 10) * POLY_MILLISECOND;
         work.host = argv[2];
         work.service = argv[3];
         work.paths.assign(argv + 4, argv + argc);

@@ -16,9 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MILLISECOND = 1000000 };
-static const uint64_t SECOND = 1000000000u;
-
 int64_t fetch(void *argument); /* what a fiber does */
 extern poly_runtime *runtime;
 extern poly_channel *work, *results;
