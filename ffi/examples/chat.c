@@ -110,14 +110,14 @@ static void list(struct client *client)
     }
 }
 
-/* Does what a line says. Returns 0, -EPIPE if the client wants no more, or -ECANCELED. */
+/* Does what a line says. Returns 0, or less if the client wants no more, or is to hear no more. */
 static int obey(struct client *client, const char *line)
 {
     int error = poly_mutex_lock(&hall.lock);
     if (error < 0)
         return error;
     if (strcmp(line, "/quit") == 0)
-        error = -EPIPE;
+        error = -ECANCELED;
     else if (strcmp(line, "/who") == 0)
         list(client);
     else if (strncmp(line, "/name ", 6) == 0)
@@ -132,31 +132,29 @@ static int obey(struct client *client, const char *line)
     return error;
 }
 
-/* Listens until the client is gone or says too much in one line, or this fiber is told to end: -ECANCELED. */
-static int64_t listen_to(struct client *client)
+/* Listens until the client is gone, says too much in one line, or this fiber is told to end. */
+static void listen_to(struct client *client)
 {
     char buffer[LINE];
     size_t filled = 0;
-    int error;
     for (;;) {
         char *end;
         int64_t length = poly_recv(client->fd, buffer + filled, sizeof buffer - filled, 0);
         if (length <= 0)
-            return length;
+            return;
         filled += (size_t)length;
         while ((end = (char *)memchr(buffer, '\n', filled)) != NULL) {
             size_t used = (size_t)(end + 1 - buffer);
             *end = '\0';
             if (end > buffer && end[-1] == '\r')
                 end[-1] = '\0';
-            error = obey(client, buffer);
-            if (error < 0)
-                return error;
+            if (obey(client, buffer) < 0)
+                return;
             filled -= used;
             memmove(buffer, buffer + used, filled);
         }
         if (filled == sizeof buffer)
-            return -EMSGSIZE;
+            return;
     }
 }
 
@@ -206,8 +204,7 @@ static void talk_with(struct client *client)
     if (poly_scope_spawn(&scope, 0, write_lines, client, NULL) == 0 && poly_mutex_lock(&hall.lock) == 0) {
         enter(client);
         poly_mutex_unlock(&hall.lock);
-        if (listen_to(client) == -ECANCELED)
-            poly_scope_cancel(&scope); /* the writer has given up, or everybody is to end now */
+        listen_to(client);
         /* Nobody may find the client any more once it is gone; so this is not for a cancellation to end. */
         poly_shield_raise();
         poly_mutex_lock(&hall.lock);

@@ -240,12 +240,17 @@ fn names(text: &str) -> BTreeSet<String> {
     words.filter(|word| word.starts_with("poly_")).map(str::to_owned).collect()
 }
 
+/// A file as text, whatever it is: some example's compiled form may lie beside it.
+fn text_of(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned()
+}
+
 /// The text of every file below a directory.
 fn texts_below(directory: &Path) -> String {
     let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     entries
         .map(|entry| entry.expect("an entry").path())
-        .map(|path| if path.is_dir() { texts_below(&path) } else { fs::read_to_string(path).expect("text") })
+        .map(|path| if path.is_dir() { texts_below(&path) } else { text_of(&path) })
         .collect()
 }
 
