@@ -5,6 +5,9 @@
  * block, it suspends: the thread runs other fibers until the kernel, a timer or another fiber has what it
  * waits for. Code reads from top to bottom, as with threads; a parked fiber costs about four kilobytes.
  *
+ *     #include <polyphony.h>
+ *     #include <string.h>
+ *
  *     static int64_t hello(void *name) { return poly_write(1, name, strlen(name)); }
  *
  *     int main(void) {
@@ -86,8 +89,7 @@
  *
  * Fork. In the child, every call on what the parent has used answers -POLY_EFORKED: runtimes, channels, acceptors,
  * mutexes and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If
- * that fiber's function returns,
- * the child exits.
+ * that fiber's function returns, the child exits.
  *
  * Versions. Functions and constants are added, never changed, while POLY_ABI (the soname) stays the same.
  */
@@ -105,6 +107,11 @@
 #include <sys/uio.h>
 
 struct statx; /* <sys/stat.h> with _GNU_SOURCE */
+
+/* Spans of time, in nanoseconds: 3 * POLY_SECOND. They are 64 bits wide, as a product of plain numbers is not. */
+#define POLY_MICROSECOND UINT64_C(1000)
+#define POLY_MILLISECOND UINT64_C(1000000)
+#define POLY_SECOND      UINT64_C(1000000000)
 
 /* Initialisers: all zeros, and the size where there is one. */
 #define POLY_RUNTIME_OPTIONS_INIT { sizeof(poly_runtime_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL }
@@ -270,6 +277,11 @@ typedef struct poly_runtime poly_runtime;
 /**
  * How to make a runtime. Begin with `POLY_RUNTIME_OPTIONS_INIT` and change what you like; 0 is the default of
  * every field but `size`.
+ *
+ *     poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
+ *     options.workers = 1;
+ *     error = poly_runtime_new(&options, &runtime);
+ *
  */
 typedef struct {
     /**
@@ -405,7 +417,7 @@ typedef struct {
  * before the frame is left.
  *
  *     poly_scope scope;
- *     poly_scope_open(&scope, deadline);
+ *     poly_scope_open(&scope, poly_now() + 5 * POLY_SECOND);
  *     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
  *     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
  *     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
@@ -721,9 +733,13 @@ int poly_runtime_new(const poly_runtime_options *options, poly_runtime **runtime
  *
  * Blocks a plain thread; suspends a fiber. `*result` becomes what `entry` returned; `result` may be NULL.
  * Any thread.
- * Returns 0, -ESHUTDOWN, -ENOMEM, -POLY_EFORKED; in a fiber also -ECANCELED and -ETIMEDOUT. Since 2.0.
+ * Returns 0, -EAGAIN where there are `max_fibers`, -ESHUTDOWN, -ENOMEM, -POLY_EFORKED; in a fiber also -ECANCELED and
+ * -ETIMEDOUT. Since 2.0.
  */
-int poly_runtime_run(const poly_runtime *runtime, poly_entry entry, void *argument, int64_t *result);
+int poly_runtime_run(const poly_runtime *runtime,
+                     poly_entry entry,
+                     void *argument,
+                     int64_t *result);
 
 /**
  * Ends a runtime: takes no more fibers, cancels those that run, and waits until they have ended. From
@@ -760,6 +776,7 @@ int poly_runtime_workers(const poly_runtime *runtime);
  * Shuts a runtime down, waiting as long as it takes, and frees it. Fibers that nobody has joined are
  * forgotten. NULL is fine. No other call with this runtime may be running.
  *
+ * Blocks the thread; not for fibers of the same runtime. Any other thread.
  * Returns 0; -EDEADLK in one of its own fibers, and then nothing has happened. In the child of a fork it
  * frees what can be freed there. Since 2.0.
  */
@@ -797,13 +814,21 @@ int poly_stats(const poly_runtime *runtime, poly_counters *counters);
  * NULL. What `argument` points to must live until the fiber has used it. Whichever worker comes first runs
  * it, and runs it to its end.
  *
+ *     poly_fiber fiber;
+ *     int64_t result;
+ *     if (poly_spawn(NULL, fetch, &first, &fiber) == 0)
+ *         error = poly_join(fiber, &result);
+ *
  * With `fiber` not NULL, `*fiber` becomes its name, and somebody must join or detach it, else its stack is
  * kept. With `fiber` NULL it is detached from the start.
  * Never suspends: the fiber runs when its turn comes. Any thread, if `runtime` is given.
- * Returns 0, -EINVAL, -EPERM outside a fiber without a runtime, -ENOMEM, -ESHUTDOWN, -POLY_EFORKED.
- * Since 2.0.
+ * Returns 0, -EINVAL, -EPERM outside a fiber without a runtime, -EAGAIN where there are `max_fibers`, -ENOMEM,
+ * -ESHUTDOWN, -POLY_EFORKED. Since 2.0.
  */
-int poly_spawn(const poly_runtime *runtime, poly_entry entry, void *argument, poly_fiber *fiber);
+int poly_spawn(const poly_runtime *runtime,
+               poly_entry entry,
+               void *argument,
+               poly_fiber *fiber);
 
 /**
  * `poly_spawn` that says how far the fiber may move: `flags` is 0, `POLY_SPAWN_MIGRATABLE` or
@@ -843,6 +868,9 @@ int poly_worker(void);
  * Runs `entry(argument)`, which may block or compute for long, on a thread of a pool that all runtimes of the
  * process share, while the fiber waits. `*result` becomes what it returned; `result` may be NULL. It runs
  * outside any fiber.
+ *
+ *     int64_t sum;
+ *     error = poly_offload(add_up, numbers, &sum);
  *
  * Suspends; a plain thread runs `entry` itself. Any thread.
  * Returns 0; -EINVAL; -ECANCELED or -ETIMEDOUT, and then `entry` was never called: once it has begun, the call
@@ -1059,6 +1087,10 @@ int64_t poly_scope_close(poly_scope *scope);
 /**
  * Begins a stretch in which neither cancellations nor deadlines end or refuse a call of this fiber: for
  * cleaning up. They are heeded once the shield is lowered. Shields nest.
+ *
+ *     poly_shield_raise();
+ *     poly_write_all(fd, "bye\n", 4);
+ *     poly_shield_lower();
  *
  * Never suspends. Fibers only.
  * Returns 0; -EPERM outside a fiber. Since 2.0.
@@ -1334,6 +1366,10 @@ int poly_directory_new(int from, const char *path, poly_directory **directory);
 /**
  * The next entry of a directory, in no order; "." and ".." are left out.
  *
+ *     poly_directory_entry entry;
+ *     while (poly_directory_next(directory, &entry) > 0)
+ *         puts(entry.name);
+ *
  * Suspends now and then, when the system is asked for more. Any thread, one at a time.
  * Returns 1 and the entry in `*entry`, 0 at the end, or a negative error number. A call that is cancelled skips
  * nothing. Since 2.0.
@@ -1366,6 +1402,12 @@ int64_t poly_read_buffer(int fd,
 /**
  * Receives up to `length` bytes into a buffer that the library brings: recv(2). As `poly_read_buffer`; what of
  * a datagram does not fit is lost.
+ *
+ *     poly_buf bytes;
+ *     while (poly_recv_buffer(fd, SIZE_MAX, 0, &bytes) > 0) {
+ *         use(bytes.data, bytes.length);
+ *         poly_buf_release(&bytes);
+ *     }
  *
  * Suspends, unless `flags` has MSG_DONTWAIT. Any thread.
  * Returns the bytes received, 0 at the end, -EINVAL for a length of 0, or what `poly_recv` returns. Since 2.0.
@@ -1487,6 +1529,14 @@ int64_t poly_sendto(int fd,
  * Begins to accept a listener's connections; `flags` are those of accept4(2), SOCK_CLOEXEC say. The listener
  * stays the caller's, and is closed after the acceptor is freed.
  *
+ *     poly_acceptor *acceptor;
+ *     int fd;
+ *     if (poly_acceptor_new(listener, SOCK_CLOEXEC, &acceptor) < 0) return -1;
+ *     while ((fd = poly_acceptor_next(acceptor)) >= 0) {
+ *         if (poly_spawn(NULL, serve, (void *)(intptr_t)fd, NULL) < 0) poly_close(fd);
+ *     }
+ *     poly_acceptor_free(acceptor);
+ *
  * On io_uring one accept brings all of them. At most a few hundred are accepted before somebody takes them;
  * the others wait in the listener's queue. The acceptor is a fiber of the runtime's, on the worker of whoever
  * makes it, and counts among its fibers.
@@ -1518,6 +1568,14 @@ int poly_acceptor_free(poly_acceptor *acceptor);
 
 /**
  * Starts a process. It hears all signals and SIGPIPE ends it, however that is with the caller.
+ *
+ *     const char *const arguments[] = { "make", "-s", NULL };
+ *     poly_process_options options = POLY_PROCESS_OPTIONS_INIT;
+ *     poly_process process;
+ *     int status;
+ *     options.argv = arguments;
+ *     if (poly_process_spawn(&options, &process) == 0)
+ *         error = poly_process_wait(&process, &status);
  *
  * On success `*process` is the caller's: wait for it, else it stays a zombie once it has ended. What `options`
  * points to is borrowed. SIGCHLD must not be ignored, nor may anybody wait for any child (waitpid(-1)).
@@ -1559,6 +1617,12 @@ int poly_process_close(poly_process *process);
 /**
  * Opens a descriptor on which signals arrive: signalfd(2). `numbers` are `count` of SIGINT, SIGTERM, …
  *
+ *     const int wanted[] = { SIGINT, SIGTERM };
+ *     poly_signal signal;
+ *     int signals = poly_signal_open(wanted, 2);
+ *     error = poly_signal_next(signals, &signal);
+ *     poly_close(signals);
+ *
  * Every thread of the program must block them, else they are delivered as ever: block them first thing in
  * `main` (sigprocmask), before `poly_runtime_new`, whose workers have the mask of the thread that calls it.
  * Processes started by `poly_process_spawn` block none. Each signal is told once, to one reader; several of a
@@ -1581,6 +1645,11 @@ int poly_signal_next(int fd, poly_signal *signal);
 /**
  * Starts a ticker whose first tick comes when one period has passed. Ticks do not drift: each is a period after
  * the one before, however late that was heard.
+ *
+ *     poly_ticker ticker;
+ *     poly_ticker_start(&ticker, POLY_SECOND, 0);
+ *     while (poly_ticker_wait(&ticker) > 0)
+ *         puts("a second has passed");
  *
  * Never suspends. Any thread.
  * Returns 0; -EINVAL for NULL, a period of 0 and other flags. Since 2.0.
@@ -1630,6 +1699,9 @@ int poly_channel_try_send(poly_channel *channel, void *item);
 /**
  * Receives the item that was sent first, waiting for one if need be.
  *
+ *     while (poly_channel_recv(work, &item) == 0)
+ *         fetch(item);  // until it is closed and empty
+ *
  * Suspends, or blocks a plain thread, while the channel is empty. Any thread.
  * Returns 0 and the item in `*item`; -EPIPE once the channel is closed and empty; -ECANCELED or
  * -ETIMEDOUT, and then the item that would have come goes to the next receiver. Since 2.0.
@@ -1675,9 +1747,9 @@ int poly_channel_free(poly_channel *channel);
  *
  *     poly_case cases[2] = { { work, &item, POLY_CASE_RECV, 0 }, { results, result, POLY_CASE_SEND, 0 } };
  *     switch (poly_select(cases, 2, deadline)) {
- *     case 0: ...  // cases[0].result is 0 and the item is in `item`, or -EPIPE
- *     case 1: ...  // cases[1].result is 0 and the receiver has `result`, or -EPIPE
- *     case -ETIMEDOUT: ...
+ *     case 0: break;  // cases[0].result is 0 and the item is in `item`, or -EPIPE
+ *     case 1: break;  // cases[1].result is 0 and the receiver has `result`, or -EPIPE
+ *     case -ETIMEDOUT: break;
  *     }
  *
  * Suspends, or blocks a plain thread, until `deadline`, which may be `POLY_FOREVER`; with 0 it does not wait.
@@ -1717,6 +1789,12 @@ int poly_mutex_unlock(poly_mutex *mutex);
 /**
  * Unlocks `mutex`, waits to be signalled, and locks it again, whatever the answer is. There are no
  * spurious wake-ups.
+ *
+ *     error = poly_mutex_lock(&mutex);
+ *     if (error < 0) return error;
+ *     while (first == 0 && error == 0)
+ *         error = poly_condition_wait(&condition, &mutex);
+ *     poly_mutex_unlock(&mutex);
  *
  * Suspends, or blocks a plain thread. The fiber or thread that has the lock.
  * Returns 0; -EPERM if the caller does not have the lock; -ECANCELED or -ETIMEDOUT, and then the signal

@@ -20,7 +20,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { BUFFER = 1024, BACKLOG = 4096, BREATHER = 10000000 /* ns */ };
+enum { BUFFER = 1024, BACKLOG = 4096 };
 
 struct server {
     int listener;
@@ -63,7 +63,7 @@ static int64_t accept_all(void *argument)
         if (fd == -ECANCELED)
             return 0;
         if (fd < 0) {
-            if (poly_sleep(BREATHER) == -ECANCELED)
+            if (poly_sleep(10 * POLY_MILLISECOND) == -ECANCELED)
                 return 0;
             continue;
         }

@@ -18,10 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BACKLOG = 1024, BREATHER = 10000000 /* ns */ };
+enum { BACKLOG = 1024 };
 
 static const char *host, *service;
-static uint64_t patience = 10000000000u; /* ns */
+static uint64_t patience = 10 * POLY_SECOND;
 static poly_acceptor *acceptor;
 
 /* One direction of a connection. */
@@ -89,7 +89,7 @@ static int64_t accept_all(void *argument)
         if (client == -ECANCELED)
             return 0;
         if (client < 0) {
-            if (poly_sleep(BREATHER) < 0)
+            if (poly_sleep(10 * POLY_MILLISECOND) < 0)
                 return 0;
             continue;
         }
@@ -137,7 +137,7 @@ int main(int argc, char **argv)
     host = argv[2];
     service = argv[3];
     if (argc == 5)
-        patience = strtoull(argv[4], NULL, 10) * 1000000;
+        patience = strtoull(argv[4], NULL, 10) * POLY_MILLISECOND;
     /* Blocked before the workers start, so that they inherit it: the signals are read, not delivered. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);

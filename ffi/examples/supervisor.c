@@ -20,8 +20,6 @@
 
 enum { MOST = 64 };
 
-static const uint64_t MILLISECOND = 1000000;
-
 static const char *const *program;
 static int restarts;
 
@@ -31,7 +29,7 @@ static void stop(poly_process *process, int *status)
     poly_scope scope;
     int waited;
     poly_process_kill(process, SIGTERM);
-    poly_scope_open(&scope, poly_now() + 1000 * MILLISECOND);
+    poly_scope_open(&scope, poly_now() + POLY_SECOND);
     waited = poly_process_wait(process, status);
     poly_scope_close(&scope);
     if (waited == 0)
@@ -51,7 +49,7 @@ static int64_t keep(void *argument)
         poly_process process;
         int error;
         /* 10 ms, 20 ms, 40 ms, … so that what fails at once does not keep the machine busy. */
-        if (attempt > 0 && poly_sleep((10 * MILLISECOND) << (attempt < 10 ? attempt - 1 : 9)) < 0)
+        if (attempt > 0 && poly_sleep((10 * POLY_MILLISECOND) << (attempt < 10 ? attempt - 1 : 9)) < 0)
             return 0;
         options.argv = program;
         options.flags = POLY_PROCESS_GROUP; /* the terminal's signals are ours */

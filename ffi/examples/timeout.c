@@ -8,15 +8,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { MILLISECOND = 1000000 };
-
 /* Reads a request of two bytes from somebody who sends one and falls silent. */
 static int64_t read_request(int fd, uint64_t patience)
 {
     poly_scope scope;
     char request[2];
-    int64_t got = 0;
-    int late;
+    int64_t got = 0, late;
     poly_scope_open(&scope, poly_now() + patience);
     while (got < 2) {
         int64_t more = poly_read(fd, request + got, (size_t)(2 - got));
@@ -33,10 +30,10 @@ static int64_t run(void *argument)
     int *ends = (int *)argument;
     int64_t result;
     poly_write(ends[1], "a", 1);
-    result = read_request(ends[0], 20 * MILLISECOND);
+    result = read_request(ends[0], 20 * POLY_MILLISECOND);
     printf("half a request: %s\n", result < 0 ? poly_strerror((int)result) : "complete");
     poly_write(ends[1], "bc", 2);
-    printf("a whole one: %lld bytes\n", (long long)read_request(ends[0], 1000 * (uint64_t)MILLISECOND));
+    printf("a whole one: %lld bytes\n", (long long)read_request(ends[0], POLY_SECOND));
     return result == -ETIMEDOUT ? 0 : 1;
 }
 

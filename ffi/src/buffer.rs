@@ -84,6 +84,12 @@ pub unsafe extern "C" fn poly_read_buffer(fd: c_int, length: usize, buffer: *mut
 /// Receives up to `length` bytes into a buffer that the library brings: recv(2). As `poly_read_buffer`; what of
 /// a datagram does not fit is lost.
 ///
+///     poly_buf bytes;
+///     while (poly_recv_buffer(fd, SIZE_MAX, 0, &bytes) > 0) {
+///         use(bytes.data, bytes.length);
+///         poly_buf_release(&bytes);
+///     }
+///
 /// Suspends, unless `flags` has MSG_DONTWAIT. Any thread.
 /// Returns the bytes received, 0 at the end, -EINVAL for a length of 0, or what `poly_recv` returns. Since 2.0.
 #[unsafe(no_mangle)]

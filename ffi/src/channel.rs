@@ -94,6 +94,9 @@ pub unsafe extern "C" fn poly_channel_try_send(channel: *mut poly_channel, item:
 
 /// Receives the item that was sent first, waiting for one if need be.
 ///
+///     while (poly_channel_recv(work, &item) == 0)
+///         fetch(item);  // until it is closed and empty
+///
 /// Suspends, or blocks a plain thread, while the channel is empty. Any thread.
 /// Returns 0 and the item in `*item`; -EPIPE once the channel is closed and empty; -ECANCELED or
 /// -ETIMEDOUT, and then the item that would have come goes to the next receiver. Since 2.0.
@@ -173,9 +176,9 @@ pub unsafe extern "C" fn poly_channel_free(channel: *mut poly_channel) -> c_int 
 ///
 ///     poly_case cases[2] = { { work, &item, POLY_CASE_RECV, 0 }, { results, result, POLY_CASE_SEND, 0 } };
 ///     switch (poly_select(cases, 2, deadline)) {
-///     case 0: ...  // cases[0].result is 0 and the item is in `item`, or -EPIPE
-///     case 1: ...  // cases[1].result is 0 and the receiver has `result`, or -EPIPE
-///     case -ETIMEDOUT: ...
+///     case 0: break;  // cases[0].result is 0 and the item is in `item`, or -EPIPE
+///     case 1: break;  // cases[1].result is 0 and the receiver has `result`, or -EPIPE
+///     case -ETIMEDOUT: break;
 ///     }
 ///
 /// Suspends, or blocks a plain thread, until `deadline`, which may be `POLY_FOREVER`; with 0 it does not wait.

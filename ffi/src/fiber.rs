@@ -65,11 +65,16 @@ pub const POLY_SPAWN_PINNED: u32 = 2;
 /// NULL. What `argument` points to must live until the fiber has used it. Whichever worker comes first runs
 /// it, and runs it to its end.
 ///
+///     poly_fiber fiber;
+///     int64_t result;
+///     if (poly_spawn(NULL, fetch, &first, &fiber) == 0)
+///         error = poly_join(fiber, &result);
+///
 /// With `fiber` not NULL, `*fiber` becomes its name, and somebody must join or detach it, else its stack is
 /// kept. With `fiber` NULL it is detached from the start.
 /// Never suspends: the fiber runs when its turn comes. Any thread, if `runtime` is given.
-/// Returns 0, -EINVAL, -EPERM outside a fiber without a runtime, -ENOMEM, -ESHUTDOWN, -POLY_EFORKED.
-/// Since 2.0.
+/// Returns 0, -EINVAL, -EPERM outside a fiber without a runtime, -EAGAIN where there are `max_fibers`, -ENOMEM,
+/// -ESHUTDOWN, -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_spawn(
     runtime: *const poly_runtime,
@@ -162,6 +167,9 @@ pub extern "C" fn poly_worker() -> c_int {
 /// Runs `entry(argument)`, which may block or compute for long, on a thread of a pool that all runtimes of the
 /// process share, while the fiber waits. `*result` becomes what it returned; `result` may be NULL. It runs
 /// outside any fiber.
+///
+///     int64_t sum;
+///     error = poly_offload(add_up, numbers, &sum);
 ///
 /// Suspends; a plain thread runs `entry` itself. Any thread.
 /// Returns 0; -EINVAL; -ECANCELED or -ETIMEDOUT, and then `entry` was never called: once it has begun, the call

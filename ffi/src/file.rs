@@ -128,6 +128,10 @@ pub unsafe extern "C" fn poly_directory_new(
 
 /// The next entry of a directory, in no order; "." and ".." are left out.
 ///
+///     poly_directory_entry entry;
+///     while (poly_directory_next(directory, &entry) > 0)
+///         puts(entry.name);
+///
 /// Suspends now and then, when the system is asked for more. Any thread, one at a time.
 /// Returns 1 and the entry in `*entry`, 0 at the end, or a negative error number. A call that is cancelled skips
 /// nothing. Since 2.0.

@@ -216,6 +216,14 @@ pub struct poly_acceptor(Acceptor);
 /// Begins to accept a listener's connections; `flags` are those of accept4(2), SOCK_CLOEXEC say. The listener
 /// stays the caller's, and is closed after the acceptor is freed.
 ///
+///     poly_acceptor *acceptor;
+///     int fd;
+///     if (poly_acceptor_new(listener, SOCK_CLOEXEC, &acceptor) < 0) return -1;
+///     while ((fd = poly_acceptor_next(acceptor)) >= 0) {
+///         if (poly_spawn(NULL, serve, (void *)(intptr_t)fd, NULL) < 0) poly_close(fd);
+///     }
+///     poly_acceptor_free(acceptor);
+///
 /// On io_uring one accept brings all of them. At most a few hundred are accepted before somebody takes them;
 /// the others wait in the listener's queue. The acceptor is a fiber of the runtime's, on the worker of whoever
 /// makes it, and counts among its fibers.

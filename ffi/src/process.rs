@@ -78,6 +78,14 @@ impl poly_process {
 
 /// Starts a process. It hears all signals and SIGPIPE ends it, however that is with the caller.
 ///
+///     const char *const arguments[] = { "make", "-s", NULL };
+///     poly_process_options options = POLY_PROCESS_OPTIONS_INIT;
+///     poly_process process;
+///     int status;
+///     options.argv = arguments;
+///     if (poly_process_spawn(&options, &process) == 0)
+///         error = poly_process_wait(&process, &status);
+///
 /// On success `*process` is the caller's: wait for it, else it stays a zombie once it has ended. What `options`
 /// points to is borrowed. SIGCHLD must not be ignored, nor may anybody wait for any child (waitpid(-1)).
 /// Suspends. Any thread.

@@ -44,6 +44,11 @@ pub struct poly_runtime {
 
 /// How to make a runtime. Begin with `POLY_RUNTIME_OPTIONS_INIT` and change what you like; 0 is the default of
 /// every field but `size`.
+///
+///     poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
+///     options.workers = 1;
+///     error = poly_runtime_new(&options, &runtime);
+///
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct poly_runtime_options {
@@ -196,7 +201,8 @@ pub unsafe extern "C" fn poly_runtime_new(
 ///
 /// Blocks a plain thread; suspends a fiber. `*result` becomes what `entry` returned; `result` may be NULL.
 /// Any thread.
-/// Returns 0, -ESHUTDOWN, -ENOMEM, -POLY_EFORKED; in a fiber also -ECANCELED and -ETIMEDOUT. Since 2.0.
+/// Returns 0, -EAGAIN where there are `max_fibers`, -ESHUTDOWN, -ENOMEM, -POLY_EFORKED; in a fiber also -ECANCELED and
+/// -ETIMEDOUT. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_runtime_run(
     runtime: *const poly_runtime,
@@ -266,6 +272,7 @@ pub unsafe extern "C" fn poly_runtime_workers(runtime: *const poly_runtime) -> c
 /// Shuts a runtime down, waiting as long as it takes, and frees it. Fibers that nobody has joined are
 /// forgotten. NULL is fine. No other call with this runtime may be running.
 ///
+/// Blocks the thread; not for fibers of the same runtime. Any other thread.
 /// Returns 0; -EDEADLK in one of its own fibers, and then nothing has happened. In the child of a fork it
 /// frees what can be freed there. Since 2.0.
 #[unsafe(no_mangle)]

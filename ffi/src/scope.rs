@@ -16,7 +16,7 @@ use crate::{
 /// before the frame is left.
 ///
 ///     poly_scope scope;
-///     poly_scope_open(&scope, deadline);
+///     poly_scope_open(&scope, poly_now() + 5 * POLY_SECOND);
 ///     poly_scope_spawn(&scope, 0, fetch, &first, NULL);
 ///     poly_scope_spawn(&scope, 0, fetch, &second, NULL);
 ///     error = poly_scope_close(&scope);  // both have ended: both have fetched, or neither goes on
@@ -129,6 +129,10 @@ pub unsafe extern "C" fn poly_scope_close(scope: *mut poly_scope) -> i64 {
 
 /// Begins a stretch in which neither cancellations nor deadlines end or refuse a call of this fiber: for
 /// cleaning up. They are heeded once the shield is lowered. Shields nest.
+///
+///     poly_shield_raise();
+///     poly_write_all(fd, "bye\n", 4);
+///     poly_shield_lower();
 ///
 /// Never suspends. Fibers only.
 /// Returns 0; -EPERM outside a fiber. Since 2.0.

@@ -26,6 +26,12 @@ pub struct poly_signal {
 
 /// Opens a descriptor on which signals arrive: signalfd(2). `numbers` are `count` of SIGINT, SIGTERM, …
 ///
+///     const int wanted[] = { SIGINT, SIGTERM };
+///     poly_signal signal;
+///     int signals = poly_signal_open(wanted, 2);
+///     error = poly_signal_next(signals, &signal);
+///     poly_close(signals);
+///
 /// Every thread of the program must block them, else they are delivered as ever: block them first thing in
 /// `main` (sigprocmask), before `poly_runtime_new`, whose workers have the mask of the thread that calls it.
 /// Processes started by `poly_process_spawn` block none. Each signal is told once, to one reader; several of a

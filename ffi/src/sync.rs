@@ -101,6 +101,12 @@ pub unsafe extern "C" fn poly_mutex_unlock(mutex: *mut poly_mutex) -> c_int {
 /// Unlocks `mutex`, waits to be signalled, and locks it again, whatever the answer is. There are no
 /// spurious wake-ups.
 ///
+///     error = poly_mutex_lock(&mutex);
+///     if (error < 0) return error;
+///     while (first == 0 && error == 0)
+///         error = poly_condition_wait(&condition, &mutex);
+///     poly_mutex_unlock(&mutex);
+///
 /// Suspends, or blocks a plain thread. The fiber or thread that has the lock.
 /// Returns 0; -EPERM if the caller does not have the lock; -ECANCELED or -ETIMEDOUT, and then the signal
 /// that would have come goes to the next. Since 2.0.

@@ -29,6 +29,11 @@ pub struct poly_ticker {
 /// Starts a ticker whose first tick comes when one period has passed. Ticks do not drift: each is a period after
 /// the one before, however late that was heard.
 ///
+///     poly_ticker ticker;
+///     poly_ticker_start(&ticker, POLY_SECOND, 0);
+///     while (poly_ticker_wait(&ticker) > 0)
+///         puts("a second has passed");
+///
 /// Never suspends. Any thread.
 /// Returns 0; -EINVAL for NULL, a period of 0 and other flags. Since 2.0.
 #[unsafe(no_mangle)]

@@ -9,6 +9,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 mod support;
@@ -302,5 +303,145 @@ fn the_supervisor_example_starts_again_what_fails_and_stops_what_runs() {
             assert!(server.0.wait().expect("it ends").success());
             assert!(rest.ends_with("failed 0\n"), "{rest}");
         }
+    }
+}
+
+/// Somebody who chats, by lines. Who hears nothing for too long fails.
+struct Chatter(BufReader<TcpStream>);
+
+impl Chatter {
+    fn enter(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+        Chatter(BufReader::new(stream))
+    }
+
+    fn says(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).expect("the server reads");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line");
+        line
+    }
+
+    fn hears(&mut self, lines: &[&str]) {
+        lines.iter().for_each(|line| assert_eq!(self.line(), format!("{line}\n")));
+    }
+}
+
+/// A chat server on a backend, which gives up on who does not read after so many milliseconds.
+fn chat(program: &Path, backend: &str, patience: &str) -> (Server, BufReader<ChildStdout>, u16) {
+    let mut command = Command::new(program);
+    command.args(["0", patience]).env("POLYPHONY_BACKEND", backend);
+    let (server, said, line) = Server::start_with(&mut command);
+    let port = line.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
+    (server, said, port)
+}
+
+#[test]
+fn the_chat_tells_each_room_what_is_said_there_and_everybody_that_it_ends() {
+    for language in [Language::C, Language::Cplusplus] {
+        let program = compile("examples/chat.c", language);
+        for backend in backends() {
+            let (mut server, mut said, port) = chat(&program, &backend, "60000");
+            let mut ada = Chatter::enter(port);
+            ada.hears(&["* guest1 is here"]);
+            let mut bob = Chatter::enter(port);
+            bob.hears(&["* guest2 is here"]);
+            ada.hears(&["* guest2 is here"]);
+            ada.says("/name ada\nhello\r\n/name ada\n");
+            ada.hears(&["* guest1 is now ada", "ada: hello", "* you cannot have that name"]);
+            bob.hears(&["* guest1 is now ada", "ada: hello"]);
+            bob.says("/join cats\nmeow\n/who\n");
+            bob.hears(&["* guest2 goes to cats", "* guest2 is here", "guest2: meow"]);
+            bob.hears(&["* guest2 in cats", "* ada in lobby"]);
+            ada.hears(&["* guest2 goes to cats"]);
+            let mut dan = Chatter::enter(port);
+            dan.hears(&["* guest3 is here"]);
+            dan.says("/quit\n");
+            assert_eq!(dan.line(), "");
+            ada.hears(&["* guest3 is here", "* guest3 has left"]);
+            server.terminate();
+            ada.hears(&["* the server ends"]);
+            bob.hears(&["* the server ends"]);
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).expect("its last line");
+            assert_eq!(rest, "3 clients were here\n");
+            assert!(server.0.wait().expect("it ends").success());
+        }
+    }
+}
+
+#[test]
+fn the_chat_drops_who_does_not_read_and_nobody_else() {
+    let program = compile("examples/chat.c", Language::C);
+    for backend in backends() {
+        let (mut server, _said, port) = chat(&program, &backend, "300");
+        let mut ada = Chatter::enter(port);
+        ada.hears(&["* guest1 is here"]);
+        let _silent = Chatter::enter(port);
+        ada.hears(&["* guest2 is here"]);
+        // Whoever does not read gets only what its connection has room for, while others go on.
+        let line = format!("{}\n", "x".repeat(500));
+        let dropped = (0..500_000).any(|_| {
+            ada.says(&line);
+            ada.line() == "* guest2 has left\n"
+        });
+        assert!(dropped, "half a million lines did not fill a connection that nobody reads from");
+        server.terminate();
+        assert!(server.0.wait().expect("it ends").success());
+    }
+}
+
+/// Answers one request of HTTP, of which it tells the path. Reads all of it: what is closed unread is reset.
+fn answer(mut client: TcpStream, with: impl Fn(&str) -> String) {
+    let mut request = String::new();
+    let mut reader = BufReader::new(client.try_clone().expect("a second name"));
+    while !request.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut request).expect("a request"), 0);
+    }
+    let path = request.split(' ').nth(1).expect("a path");
+    client.write_all(with(path).as_bytes()).expect("the client reads");
+}
+
+#[test]
+fn the_fetcher_of_cplusplus_fetches_at_once_and_says_what_failed() {
+    let program = compile("examples/cpp/fetch.cc", Language::Cplusplus);
+    for backend in backends() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        let port = listener.local_addr().expect("its address").port().to_string();
+        let fetch = |patience: &str, paths: &[&str]| {
+            let mut command = Command::new(&program);
+            command.args([patience, "127.0.0.1", &port]).args(paths).env("POLYPHONY_BACKEND", &backend);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+        };
+
+        let running = fetch("60000", &["/a", "/long", "/c"]);
+        // All three have asked before one is answered, or this would not go on.
+        let clients: Vec<_> = (0..3).map(|_| listener.accept().expect("a client").0).collect();
+        clients.into_iter().rev().for_each(|client| {
+            answer(client, |path| format!("HTTP/1.0 200 OK\r\n\r\n{}", path.repeat(1000)));
+        });
+        let output = running.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let line = |path: &str| format!("{path}: HTTP/1.0 200 OK, {} bytes\n", path.len() * 1000);
+        assert_eq!(said, ["/a", "/long", "/c"].map(line).concat());
+        assert!(output.status.success());
+
+        let running = fetch("60000", &["/a", "/b"]);
+        // One is answered badly; the other waits in vain, and is cancelled by that failure.
+        let (first, _second) =
+            (listener.accept().expect("a client").0, listener.accept().expect("a client").0);
+        answer(first, |_| "nonsense".to_owned());
+        let output = running.wait_with_output().expect("it ends");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(": no answer of HTTP\n"));
+        assert_eq!(output.status.code(), Some(1));
+
+        let running = fetch("300", &["/a", "/b"]);
+        let output = running.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "fetch: the scope: Connection timed out\n");
+        assert_eq!(output.status.code(), Some(1));
     }
 }

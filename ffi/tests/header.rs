@@ -50,6 +50,14 @@ fn the_header_has_the_version_of_the_crate() {
     assert!(header.contains(concat!("#define POLY_ABI ", env!("CARGO_PKG_VERSION_MAJOR"), "\n")));
 }
 
+/// Where a function is declared, which is not in the comments.
+fn declaration(header: &str, name: &str) -> Option<usize> {
+    let mut places =
+        header.match_indices(&format!("poly_{name}(")).map(|(place, _)| place).collect::<Vec<_>>();
+    places.retain(|&place| !header[..place].rsplit('\n').next().is_some_and(|line| line.starts_with(" *")));
+    places.pop()
+}
+
 #[test]
 fn every_exported_function_is_in_the_header_and_says_since_when() {
     let header = generated();
@@ -59,7 +67,7 @@ fn every_exported_function_is_in_the_header_and_says_since_when() {
         names.map(|rest| rest.split('(').next().unwrap_or("").to_owned()).collect::<Vec<_>>()
     });
     for name in exports {
-        let declaration = header.rfind(&format!("poly_{name}(")).unwrap_or_else(|| panic!("no {name}"));
+        let declaration = declaration(&header, &name).unwrap_or_else(|| panic!("no {name}"));
         let comment = &header[..declaration];
         let comment = &comment[comment.rfind("/*").expect("a comment before it")..];
         assert!(comment.contains("Since 2."), "poly_{name} does not say since when");

@@ -136,9 +136,19 @@ static void errors_have_words(void)
     QUIETLY(poly_abi_version() == POLY_ABI);
 }
 
+/* 5 * 1000000000 of plain numbers is something else. */
+static void spans_are_as_wide_as_deadlines(void)
+{
+    int seconds = 5;
+    CHECK((unsigned)seconds * POLY_SECOND == 5000 * POLY_MILLISECOND);
+    CHECK(5000 * POLY_MILLISECOND == 5000000 * POLY_MICROSECOND && 5 * POLY_SECOND > UINT32_MAX);
+    CHECK(sizeof POLY_SECOND == sizeof poly_now() && sizeof POLY_MILLISECOND == sizeof poly_now());
+}
+
 int main(void)
 {
     alarm(60);
+    spans_are_as_wide_as_deadlines();
     nothing_works_without_objects();
     outside_a_fiber_calls_block_the_thread();
     in_a_fiber(fibers_have_names_and_results);
