@@ -86,6 +86,8 @@ pub(crate) struct Scheduler {
     running: Cell<Name>,
     thread: VALUE,
     fork: Cell<u32>,
+    /// How many fibers wait with a lock that a trap handler may want: meanwhile nothing is heard.
+    deaf: Cell<usize>,
     /// Trap handlers are running inside a park: meanwhile every override is the original.
     interrupted: Cell<bool>,
     closed: Cell<bool>,
@@ -210,6 +212,7 @@ impl Scheduler {
             running: Cell::new(Name::MAIN),
             thread,
             fork: Cell::new(fork::generation()),
+            deaf: Cell::default(),
             interrupted: Cell::new(false),
             closed: Cell::new(false),
             tracer: Cell::new(NIL),
@@ -330,6 +333,7 @@ impl Scheduler {
         self.shard.replace(Some(fresh)).into_iter().for_each(RubyShard::disown);
         self.running.set(Name::MAIN);
         self.interrupted.set(false);
+        self.deaf.take();
         self.turns.take();
         self.told.take();
         self.elsewhere.take(); // the threads stayed in the parent

@@ -312,8 +312,9 @@ impl Scheduler {
         if traced && wait.may_sleep() && self.with(|shard| !shard.queue().is_empty()) {
             self.wake_up(); // the tracer scheduled somebody
         }
-        let put_off = if wait.may_sleep() { self.hear_what_was_put_off() } else { Ok(()) };
-        let blocked = if !wait.may_sleep() {
+        let deaf = self.deaf.get() > 0;
+        let put_off = if wait.may_sleep() && !deaf { self.hear_what_was_put_off() } else { Ok(()) };
+        let blocked = if !wait.may_sleep() || (deaf && gvl::is_interrupted()) {
             wait.block().map(|()| true)
         } else if put_off.is_err() {
             Ok(true)
@@ -339,14 +340,34 @@ impl Scheduler {
             errors::system(&ruby(), error.raw_os_error().unwrap_or(0), "waiting for completions")
         })?;
         // A wait that would not start has seen what `is_interrupted` does not tell: a time slice has ended.
-        if started && !gvl::is_interrupted() {
+        if deaf || (started && !gvl::is_interrupted()) {
             return Ok(());
         }
-        self.check_interrupts().or_else(|error| self.end_wait(error, me))
+        let heard = self.check_interrupts();
+        self.go_on_after_handlers(me);
+        heard.or_else(|error| self.end_wait(error, me))
     }
 
-    pub(super) fn check_interrupts(&self) -> Result<(), Error> {
+    /// A trap handler may have waited on this stack, and had the turn that was for who waits here.
+    fn go_on_after_handlers(&self, me: Name) {
+        self.with(|shard| {
+            if shard.host_mut().record(me).is_some_and(|record| !record.outcomes.is_empty()) {
+                shard.ready(me);
+            }
+        });
+    }
+
+    pub(crate) fn check_interrupts(&self) -> Result<(), Error> {
         self.hearing(gvl::check_interrupts)
+    }
+
+    /// Waits for what takes a bounded time with a lock that a trap handler may want: no wait of the thread hears of an
+    /// interrupt meanwhile.
+    pub(crate) fn deafly<R>(&self, wait: impl FnOnce() -> R) -> R {
+        self.deaf.set(self.deaf.get() + 1);
+        let waited = wait();
+        self.deaf.set(self.deaf.get().saturating_sub(1)); // a child of a fork begins with none
+        waited
     }
 
     /// Runs what may run trap handlers: for them every override is the original.
@@ -363,7 +384,7 @@ impl Scheduler {
     fn pass_now_and_then(&self, me: Name) -> Result<(), Error> {
         let parks = self.parks.get().wrapping_add(1);
         self.parks.set(parks);
-        if !parks.is_multiple_of(PARKS_A_PASS) {
+        if !parks.is_multiple_of(PARKS_A_PASS) || self.deaf.get() > 0 {
             return Ok(());
         }
         self.hearing(gvl::pass).or_else(|error| self.end_wait(error, me))
