@@ -454,10 +454,22 @@ RSpec.describe "What others had to fix" do
     "a thread, for no longer than a time" => "move_on_after(0.01, with_value: :fed) { Thread.new { sleep }.value }",
     "the end of a Fiber.schedule" => "Fiber.schedule { queue.pop; puts :fed }"
   }.each do |what, body|
-    it "lets fibers run while an exit handler waits for #{what}" do
-      out = Child.ruby!("spin {}.await; at_exit { queue = Queue.new; spin { snooze; queue << :fed }; puts begin; #{body}; end }")
-      expect(out).to include("fed")
+    { "an exit handler" => "at_exit", "the trap of the end" => "trap(:EXIT)", "a stock trap of the end" => "Signal.trap(:EXIT)" }.each do |name, handler|
+      it "lets fibers run while #{name} waits for #{what}" do
+        out = Child.ruby!("spin {}.await; #{handler} { queue = Queue.new; spin { snooze; queue << :fed }; puts begin; #{body}; end }")
+        expect(out).to include("fed")
+      end
     end
+  end
+
+  it "lets the trap of the end write to a terminal, in a fiber" do
+    out = Child.ruby!(<<~RUBY)
+      require "pty"
+      terminal, written = PTY.open
+      trap(:EXIT) { puts spin { written.puts "line"; terminal.readpartial(9).chomp }.await }
+      spin {}.await
+    RUBY
+    expect(out).to eq "line\n"
   end
 
   it "hides what ends a killed thread from its fibers' clean-up" do
