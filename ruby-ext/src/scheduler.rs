@@ -127,8 +127,8 @@ pub(crate) struct Scheduler {
     parks: Cell<u32>,
     /// When the running fiber got its turn, while somebody watches.
     began: Cell<Time>,
-    /// How many switches there had been when the process was last asked whether it can go on.
-    idled: Cell<Option<u64>>,
+    /// The last question whether the process can go on.
+    asked: Cell<Option<switch::Asked>>,
     /// The thread waits, with nothing in flight and no timer armed.
     idle: Cell<bool>,
     /// The thread is in the kernel, or about to be.
@@ -235,7 +235,7 @@ impl Scheduler {
             elsewhere: Cell::default(),
             parks: Cell::default(),
             began: Cell::default(),
-            idled: Cell::default(),
+            asked: Cell::default(),
             idle: Cell::default(),
             blocked: Cell::default(),
             sent: Cell::default(),

@@ -40,6 +40,16 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How many fibers get their turns before another thread may, where one is waited for.
 const PARKS_A_PASS: u32 = 64;
 
+/// When the process was last asked whether it can go on.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// How many switches there had been.
+    switches: u64,
+    /// How long to wait before it is asked again, where a thread that runs no fibers could go on then: of its end nobody
+    /// tells.
+    again: Option<Duration>,
+}
+
 impl Scheduler {
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     pub(super) fn park(&self, me: Name) -> Result<(), Error> {
@@ -479,15 +489,22 @@ impl Scheduler {
         let waited = self.wait(wait, me);
         self.idle.set(false);
         waited?;
-        if self.looks_for_deadlock() { self.aside(me, report::raise_deadlock) } else { Ok(()) }
+        let Some(asked) = self.looks_for_deadlock() else { return Ok(()) };
+        self.aside(me, || {
+            let again = report::raise_deadlock()?;
+            if again.to_bool() {
+                self.asked.set(Some(asked));
+            }
+            Ok(again)
+        })
     }
 
     /// How long nothing may happen before somebody asks whether anything can: nothing where nobody need ask,
-    /// because the thread may go on by itself, or has asked since the last switch.
+    /// because the thread may go on by itself, or has asked since the last switch and been told all.
     fn patience(&self) -> Option<Duration> {
         let switches = self.with(|shard| shard.stats().switches);
-        let asked = self.idled.get() == Some(switches);
-        (!asked && self.needs_others()).then_some(PATIENCE)
+        let asked = self.asked.get().filter(|asked| asked.switches == switches);
+        asked.map_or(Some(PATIENCE), |asked| asked.again).filter(|_| self.needs_others())
     }
 
     /// Whether a thread that has nothing to do depends on others: its main fiber does not sleep, as one does that
@@ -503,14 +520,13 @@ impl Scheduler {
         self.idle.get() && self.blocked.get() && self.needs_others() && !self.signalled.get() && !called()
     }
 
-    /// Whether nothing has happened for so long; asked once until the next switch.
-    fn looks_for_deadlock(&self) -> bool {
+    /// Whether nothing has happened for so long: then what is to be remembered where the answer is not the last one.
+    /// Each time twice as long is waited, so a program that does nothing is hardly woken.
+    fn looks_for_deadlock(&self) -> Option<Asked> {
         let (switches, ready) = self.with(|shard| (shard.stats().switches, !shard.queue().is_empty()));
-        if self.idled.get() == Some(switches) || ready || self.patience().is_none() {
-            return false;
-        }
-        self.idled.set(Some(switches));
-        true
+        let patience = self.patience().filter(|_| !ready)?;
+        self.asked.set(Some(Asked { switches, again: None }));
+        Some(Asked { switches, again: Some(patience.saturating_mul(2)) })
     }
 
     /// Calls what others want called in the middle of this fiber's wait. It may wait, too: under a name of
