@@ -472,6 +472,48 @@ RSpec.describe "What others had to fix" do
     expect(out).to eq "line\n"
   end
 
+  # What each stock method says of an IO that is frozen, and that it says the same in a fiber.
+  describe "a frozen stream" do
+    calls = {
+      write: ["x"], print: ["x"], puts: ["x"], putc: ["x"], syswrite: ["x"], flush: [], fsync: [], gets: [], read: [3], readpartial: [3], sysread: [3], getc: [],
+      getbyte: [], eof?: [], wait_readable: [0], wait_writable: [0], recv: [3], send: ["x", 0], close: [], close_write: []
+    }
+    calls.each do |name, arguments|
+      it "answers #{name} as it does in stock Ruby" do
+        said = lambda do
+          stream, peer = unix_pair
+          peer.write_nonblock("line\n")
+          stream.freeze.public_send(name, *arguments)
+        rescue StandardError => e
+          e.class
+        end
+        expect(spin(&said).await).to eq Thread.new(&said).value
+      end
+    end
+
+    it "accepts nothing" do
+      server = listen
+      closing(TCPSocket.new("127.0.0.1", server.addr[1]))
+      expect { server.freeze.accept }.to raise_error FrozenError
+    end
+  end
+
+  {
+    "sleeps" => "sleep 0.001; :done", "receives" => "snooze; receive", "pops" => "queue.pop", "waits for a lock" => "lock.synchronize { :done }",
+    "spins" => "spin { :done }.await", "joins" => "Thread.new { :done }.value", "is late" => "move_on_after(0.001, with_value: :done) { sleep }"
+  }.each do |what, body|
+    it "lets a fiber go on that is frozen and #{what}" do
+      queue = Queue.new
+      lock = Mutex.new
+      spin { lock.synchronize { snooze } }
+      work = eval("-> { #{body} }") # rubocop:disable Security/Eval
+      fiber = spin { Fiber.current.freeze && work.call }
+      fiber << :done
+      queue << :done
+      expect([fiber.await, fiber.frozen?]).to eq [:done, true]
+    end
+  end
+
   it "hides what ends a killed thread from its fibers' clean-up" do
     seen = nil
     ready = Queue.new

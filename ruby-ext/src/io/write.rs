@@ -45,7 +45,7 @@ pub(super) fn define(module: RModule) -> Result<(), Error> {
 }
 
 fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
+    let Some(scheduler) = super::unless_frozen(io) else { return original(ruby, args) };
     let target = if OpenFile::of(io).is_some() {
         // SAFETY: `io` is the receiver, and open; the answer is it or the IO that it writes through.
         unsafe { Value::from_raw(rb_sys::rb_io_get_write_io(io.as_raw())) }
@@ -96,7 +96,7 @@ fn after_the_buffer(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Err
 
 /// Writes what Ruby has buffered of an IO, or of the one that it writes through.
 pub(super) fn write_out(ruby: &Ruby, io: Value) -> Result<(), Error> {
-    let Some(scheduler) = Scheduler::current() else { return Ok(()) };
+    let Some(scheduler) = super::unless_frozen(io) else { return Ok(()) };
     let Some(target) = written_through(io) else { return Ok(()) };
     let Some(file) = OpenFile::of(target).filter(|file| file.has_unwritten()) else { return Ok(()) };
     let fd = file.fd();
@@ -185,7 +185,8 @@ fn fdatasync(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 /// Waits for the disk. What cannot be done is for the original to say.
 fn synchronize(ruby: &Ruby, io: Value, args: &[Value], data_only: bool) -> Result<Value, Error> {
     write_out(ruby, io)?;
-    let (Some(scheduler), Some(target), true) = (Scheduler::current(), written_through(io), args.is_empty())
+    let (Some(scheduler), Some(target), true) =
+        (super::unless_frozen(io), written_through(io), args.is_empty())
     else {
         return original(ruby, args);
     };
@@ -262,7 +263,7 @@ fn append(whole: RString, next: RString) {
 
 /// One write, as much as the kernel takes.
 fn syswrite(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    let (Some(scheduler), &[arg]) = (Scheduler::current(), args) else { return original(ruby, args) };
+    let (Some(scheduler), &[arg]) = (super::unless_frozen(io), args) else { return original(ruby, args) };
     if !OpenFile::of(io).is_some_and(OpenFile::writes_straight) {
         return original(ruby, args);
     }
