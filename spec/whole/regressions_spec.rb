@@ -472,6 +472,10 @@ RSpec.describe "What others had to fix" do
     expect(out).to eq "line\n"
   end
 
+  it "refuses to sleep for what is no number, as stock Ruby does" do
+    expect { sleep(Float::NAN) }.to raise_error RangeError, "NaN out of Time range"
+  end
+
   # What each stock method says of an IO that is frozen, and that it says the same in a fiber.
   describe "a frozen stream" do
     calls = {
