@@ -21,7 +21,7 @@ use polyphony_core::op::{Op, POSITION};
 use rb_sys::VALUE;
 
 use crate::{
-    errors,
+    errors, gvl,
     io::{
         attempt::{self, Attempt},
         closer, string_bytes, write_in_place,
@@ -32,6 +32,7 @@ use crate::{
     scheduler::{Performed, Scheduler, Woken},
     socket::{hidden, set_len},
     time,
+    write_lock::WriteLock,
 };
 
 /// Defines the hooks in the module of the gem's own functions.
@@ -152,10 +153,9 @@ fn io_read(
     least: usize,
     most: Option<usize>,
 ) -> Result<i64, Error> {
-    let transfer = Transfer { ruby, io, from: position(from)?, least };
+    let transfer = Transfer { ruby, io, from: position(from)?, least, events: libc::POLLIN };
     let room = |done| Ok::<_, Error>(lent(writable(buffer)?, offset, most, done));
     transfer.run(
-        libc::POLLIN,
         |fd, done, at, slowly| {
             let (base, len) = room(done)?;
             // SAFETY: Ruby lends so many bytes to this call, and nothing else runs before it returns.
@@ -189,10 +189,9 @@ fn io_write(
     least: usize,
     most: Option<usize>,
 ) -> Result<i64, Error> {
-    let transfer = Transfer { ruby, io, from: position(from)?, least };
+    let transfer = Transfer { ruby, io, from: position(from)?, least, events: libc::POLLOUT };
     let bytes = |done| Ok::<_, Error>(lent(readable(buffer)?, offset, most, done));
-    transfer.run(
-        libc::POLLOUT,
+    let written = transfer.run(
         |fd, done, at, slowly| {
             let (base, len) = bytes(done)?;
             // SAFETY: as in `io_read`.
@@ -209,10 +208,29 @@ fn io_write(
             let string = unsafe { rb_sys::rb_str_new(base.cast(), len.min(MOST) as _) };
             let (start, len) = string_bytes(string);
             let op = Op::Write { fd, buf: start, len: len as u32, offset: at };
-            let performed = scheduler.perform(op, |roots| Keep::Value(roots.keep(string)));
+            let performed =
+                scheduler.deafly(|| scheduler.perform(op, |roots| Keep::Value(roots.keep(string))));
             transfer.after(scheduler, fd, performed)
         },
-    )
+    )?;
+    if gvl::is_interrupted() { hear_unlocked(io, bytes(0)?.0, written) } else { Ok(written) }
+}
+
+/// Hears of a signal that has come during a write. Ruby does as the hook returns, with its lock of the IO held, which
+/// the handler may want.
+///
+/// The handler may write what Ruby has buffered, too. So what of that is out is taken from the buffer first, and Ruby is
+/// told to look again.
+#[cold]
+fn hear_unlocked(io: Value, base: *const u8, written: i64) -> Result<i64, Error> {
+    let Some(lock) = WriteLock::of(io).filter(|lock| lock.is_own()) else { return Ok(written) };
+    let mut answer = written;
+    if let Some(file) = OpenFile::of(io).filter(|file| file.unwritten().as_ptr_range().contains(&base)) {
+        file.went_out(written.max(0) as usize);
+        answer = -i64::from(libc::EINTR);
+    }
+    lock.without(|| Scheduler::current().map_or_else(gvl::check_interrupts, Scheduler::check_interrupts))?;
+    Ok(answer)
 }
 
 /// The most that one operation moves.
@@ -226,13 +244,14 @@ struct Transfer<'a> {
     from: u64,
     /// How many bytes are wanted at least.
     least: usize,
+    /// What the descriptor is ready for when it may go on.
+    events: i16,
 }
 
 impl Transfer<'_> {
     /// Moves bytes by `now` as long as that gets anywhere, and by `slowly` where waiting for readiness is no use.
     fn run(
         &self,
-        events: i16,
         now: impl Fn(i32, usize, u64, bool) -> Result<(Attempt, usize), Error>,
         slowly: impl Fn(&Scheduler, i32, usize, u64) -> Result<i64, Error>,
     ) -> Result<i64, Error> {
@@ -249,8 +268,8 @@ impl Transfer<'_> {
             let moved = match (attempt, Scheduler::current()) {
                 (Attempt::Done(moved), _) => moved as i64,
                 (Attempt::Slow, Some(scheduler)) => slowly(scheduler, fd, done, at)?,
-                (Attempt::Early, Some(scheduler)) if self.least > done => {
-                    self.wait(scheduler, fd, events)?;
+                (Attempt::Early, Some(scheduler)) if self.least > done && !self.is_locked() => {
+                    self.wait(scheduler, fd)?;
                     continue;
                 }
                 (Attempt::Early | Attempt::Slow, _) => -i64::from(libc::EAGAIN),
@@ -265,9 +284,14 @@ impl Transfer<'_> {
         }
     }
 
+    /// Whether Ruby holds its lock of the IO for this call: it waits for room itself then, without the lock.
+    fn is_locked(&self) -> bool {
+        self.events == libc::POLLOUT && WriteLock::of(self.io).is_some_and(WriteLock::is_own)
+    }
+
     /// Waits until the descriptor is ready.
-    fn wait(&self, scheduler: &Scheduler, fd: i32, events: i16) -> Result<(), Error> {
-        let performed = scheduler.perform(Op::Poll { fd, events: events as u32 }, |_| Keep::Nothing);
+    fn wait(&self, scheduler: &Scheduler, fd: i32) -> Result<(), Error> {
+        let performed = scheduler.perform(Op::Poll { fd, events: self.events as u32 }, |_| Keep::Nothing);
         self.after(scheduler, fd, performed).map(drop)
     }
 

@@ -24,8 +24,11 @@ mod write;
 
 use magnus::{
     Error, RModule, Ruby, Value,
-    rb_sys::{FromRawValue, protect},
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue, protect},
 };
+
+use crate::scheduler::Scheduler;
 
 pub(crate) use close::let_go;
 pub(crate) use flow::Flow;
@@ -42,6 +45,24 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
     places::define(module)?;
     poll::define(module)?;
     close::define(module)
+}
+
+/// The calling thread's scheduler. None for an IO that is frozen: what may be done with it, and what not, is for the
+/// original to say, which then waits for nothing.
+pub(crate) fn unless_frozen(io: Value) -> Option<&'static Scheduler> {
+    Scheduler::current().filter(|_| !io.is_frozen())
+}
+
+/// The error of who would change an IO that is frozen.
+pub(crate) fn refuse_frozen(io: Value) -> Result<(), Error> {
+    if !io.is_frozen() {
+        return Ok(());
+    }
+    protect(|| {
+        // SAFETY: a live object; under protect: what is raised is caught.
+        unsafe { rb_sys::rb_error_frozen_object(io.as_raw()) }
+    })
+    .map(drop)
 }
 
 /// Calls the original with the very arguments, keywords and block of this call.

@@ -27,6 +27,7 @@ mod scheduler;
 mod socket;
 mod time;
 mod traps;
+mod write_lock;
 
 use magnus::{Error, Ruby, prelude::*};
 

@@ -153,25 +153,31 @@ enum Alarm {
 /// Outcomes that a fiber has not looked at. Nearly always none or one.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
-    first: Option<Outcome>,
-    rest: Vec<Outcome>,
+    first: Option<(OpKey, Outcome)>,
+    rest: Vec<(OpKey, Outcome)>,
 }
 
 impl Outcomes {
-    fn push(&mut self, outcome: Outcome) {
+    fn push(&mut self, key: OpKey, outcome: Outcome) {
         if self.first.is_none() {
-            self.first = Some(outcome);
+            self.first = Some((key, outcome));
         } else {
-            self.rest.push(outcome);
+            self.rest.push((key, outcome));
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Outcome> {
-        let outcome = self.first.take();
-        if !self.rest.is_empty() {
-            self.first = Some(self.rest.remove(0));
+    /// What came of an operation. Others may be of one that the fiber began before a trap handler came, which waits, too.
+    pub(crate) fn take(&mut self, key: OpKey) -> Option<Outcome> {
+        if self.first.as_ref().is_some_and(|(of, _)| *of == key) {
+            let next = (!self.rest.is_empty()).then(|| self.rest.remove(0));
+            return std::mem::replace(&mut self.first, next).map(|(_, outcome)| outcome);
         }
-        outcome
+        let place = self.rest.iter().position(|(of, _)| *of == key)?;
+        Some(self.rest.remove(place).1)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
     }
 }
 
@@ -615,9 +621,9 @@ impl Host for Roots {
     type Keep = Keep;
     type Queue = Moving<Name>;
 
-    fn completed(&mut self, fiber: Name, _op: OpKey, outcome: Outcome) -> Then {
+    fn completed(&mut self, fiber: Name, op: OpKey, outcome: Outcome) -> Then {
         let Some(record) = self.record(fiber) else { return Then::Nothing };
-        record.outcomes.push(outcome);
+        record.outcomes.push(op, outcome);
         self.note_woken(fiber, false);
         Then::Ready
     }

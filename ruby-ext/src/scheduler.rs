@@ -86,6 +86,8 @@ pub(crate) struct Scheduler {
     running: Cell<Name>,
     thread: VALUE,
     fork: Cell<u32>,
+    /// How many fibers wait with a lock that a trap handler may want: meanwhile nothing is heard.
+    deaf: Cell<usize>,
     /// Trap handlers are running inside a park: meanwhile every override is the original.
     interrupted: Cell<bool>,
     closed: Cell<bool>,
@@ -125,8 +127,8 @@ pub(crate) struct Scheduler {
     parks: Cell<u32>,
     /// When the running fiber got its turn, while somebody watches.
     began: Cell<Time>,
-    /// How many switches there had been when the process was last asked whether it can go on.
-    idled: Cell<Option<u64>>,
+    /// The last question whether the process can go on.
+    asked: Cell<Option<switch::Asked>>,
     /// The thread waits, with nothing in flight and no timer armed.
     idle: Cell<bool>,
     /// The thread is in the kernel, or about to be.
@@ -210,6 +212,7 @@ impl Scheduler {
             running: Cell::new(Name::MAIN),
             thread,
             fork: Cell::new(fork::generation()),
+            deaf: Cell::default(),
             interrupted: Cell::new(false),
             closed: Cell::new(false),
             tracer: Cell::new(NIL),
@@ -232,7 +235,7 @@ impl Scheduler {
             elsewhere: Cell::default(),
             parks: Cell::default(),
             began: Cell::default(),
-            idled: Cell::default(),
+            asked: Cell::default(),
             idle: Cell::default(),
             blocked: Cell::default(),
             sent: Cell::default(),
@@ -330,6 +333,7 @@ impl Scheduler {
         self.shard.replace(Some(fresh)).into_iter().for_each(RubyShard::disown);
         self.running.set(Name::MAIN);
         self.interrupted.set(false);
+        self.deaf.take();
         self.turns.take();
         self.told.take();
         self.elsewhere.take(); // the threads stayed in the parent

@@ -1,8 +1,7 @@
 //! Sockets: accept, connect, receive and send through the ring.
 //!
 //! Memory that the kernel reads or writes stands in Ruby strings that no Ruby code sees, kept in their
-//! place until the last completion. A descriptor that an accept brings to a fiber which was cancelled
-//! meanwhile is closed.
+//! place until the last completion. An accept that is cancelled takes no connection: the next one finds it.
 
 use magnus::{
     Error, RModule, RString, Ruby, Value,
@@ -58,21 +57,51 @@ enum Ended {
 }
 
 /// Waits for a connection; the new descriptor, for the caller to wrap.
+///
+/// It is waited for, and only then taken, with no switch in between: whoever is cancelled has taken none.
 fn accept(ruby: &Ruby, io: Value) -> Result<Value, Error> {
     let scheduler = scheduler(ruby)?;
+    let mut is_ready = false;
     loop {
         let fd = OpenFile::expect(ruby, io)?.fd();
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let op = Op::Accept { fd, addr: std::ptr::null_mut(), len: std::ptr::null_mut(), flags };
-        let performed = scheduler.perform(op, |_| Keep::Nothing);
+        if blocks(fd) {
+            return accept_by_ring(ruby, scheduler, io);
+        }
+        if is_ready || scheduler.goes_straight(fd) {
+            match accept_now(fd) {
+                Err(libc::EAGAIN) => {}
+                Err(errno) if is_passing(errno) => continue,
+                Err(errno) => return Err(errors::system(ruby, errno, "accept(2)")),
+                Ok(accepted) => return Ok(ruby.integer_from_i64(i64::from(accepted)).as_value()),
+            }
+        }
+        let poll = Op::Poll { fd, events: libc::POLLIN as u32 };
+        if let Ended::Woken(value) = result(ruby, scheduler.perform(poll, |_| Keep::Nothing), "accept(2)")? {
+            return Ok(value);
+        }
+        is_ready = true;
+    }
+}
+
+/// A descriptor whose accept(2) blocks, and whose mode is not ours to change: another process may have it, too, and take
+/// what we have seen. So the kernel takes the connection while the fiber waits, and a cancellation that comes with it is
+/// for the fiber's next wait.
+fn accept_by_ring(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<Value, Error> {
+    loop {
+        let fd = OpenFile::expect(ruby, io)?.fd();
+        let op = Op::Accept { fd, addr: std::ptr::null_mut(), len: std::ptr::null_mut(), flags: ACCEPTED };
+        let mut performed = scheduler.perform(op, |_| Keep::Nothing);
         let accepted = performed.outcome.result;
-        if performed.woken.is_some() && accepted >= 0 {
+        if performed.woken.is_none() && is_passing(-accepted) {
+            continue;
+        }
+        if accepted >= 0
+            && let Some(woken) = performed.woken.take()
+            && let Err(error) = scheduler.put_off(woken)
+        {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
             unsafe { libc::close(accepted) };
-        }
-        // A connection that was gone before it could be taken is no error of the listener.
-        if performed.woken.is_none() && matches!(-accepted, libc::ECONNABORTED | libc::EINTR | libc::EPROTO) {
-            continue;
+            return Err(error);
         }
         return match result(ruby, performed, "accept(2)")? {
             Ended::Result(fd) => Ok(ruby.integer_from_i64(i64::from(fd)).as_value()),
@@ -80,6 +109,30 @@ fn accept(ruby: &Ruby, io: Value) -> Result<Value, Error> {
         };
     }
 }
+
+/// A connection that is there; or the errno.
+fn accept_now(fd: i32) -> Result<i32, i32> {
+    // SAFETY: no address is asked for.
+    let accepted = unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), ACCEPTED) };
+    if accepted >= 0 {
+        return Ok(accepted);
+    }
+    Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// Whether a call on a descriptor blocks the thread.
+fn blocks(fd: i32) -> bool {
+    // SAFETY: takes no pointer.
+    unsafe { libc::fcntl(fd, libc::F_GETFL) & libc::O_NONBLOCK == 0 }
+}
+
+/// A connection that was gone before it could be taken is no error of the listener.
+fn is_passing(errno: i32) -> bool {
+    matches!(errno, libc::ECONNABORTED | libc::EINTR | libc::EPROTO)
+}
+
+/// How the descriptor of a connection begins.
+const ACCEPTED: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 
 /// Connects to a packed address: 0, or what the fiber was scheduled with.
 fn connect(ruby: &Ruby, io: Value, address: RString) -> Result<Value, Error> {

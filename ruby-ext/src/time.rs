@@ -20,7 +20,10 @@ pub(crate) fn span(ruby: &Ruby, value: Value) -> Result<Option<Duration>, Error>
             return Err(Error::new(ruby.exception_type_error(), message));
         }
     };
-    if seconds.is_nan() || seconds < 0.0 {
+    if seconds.is_nan() {
+        return Err(Error::new(ruby.exception_range_error(), "NaN out of Time range"));
+    }
+    if seconds < 0.0 {
         return Err(Error::new(ruby.exception_arg_error(), "time interval must not be negative"));
     }
     // Three hundred years are for ever.

@@ -101,6 +101,18 @@ RSpec.describe "Polyphony::Deadlock" do
   other = "#{asked}; $asked = -> { exit!(Thread.current == Thread.main || Thread.main.pending_interrupt? ? 1 : 7) }; " \
           "Thread.new { Thread.pass until Thread.main.stop?; spin { suspend }.await }"
   {
+    "any other" => "Thread.new { r.read(1); Queue.new.pop }; #{waiting}",
+    "any other, and is the main one" => "Thread.new { #{waiting} }.then { |thread| r.read(1); thread.join }",
+    "any other, and waits for another one" => "Thread.new { r.read(1); Thread.new { Queue.new.pop }.join }; #{waiting}"
+  }.each do |what, script|
+    it "is raised where a thread that runs no fibers gets stuck later than #{what}" do
+      out = Child.ruby!("#{asked}; r, w = IO.pipe; $asked = -> { w.syswrite('7') }; begin; #{script}; rescue Polyphony::Deadlock => e; puts e.message; end; " \
+                        "Thread.list.each { |each| each.kill unless each == Thread.main }")
+      expect(out).to match(/\Ano fiber can go on: .*\n/).and match(/stuck .*waiting/)
+    end
+  end
+
+  {
     "sleeps" => "#{other}; spin { sleep }; sleep",
     "waits for another thread" => "#{asked}; r, w = IO.pipe; $asked = -> { w.syswrite('7') }; queue = Queue.new; " \
                                   "Thread.new { queue << r.read(1) }; exit!(spin { queue.pop }.await.to_i)",

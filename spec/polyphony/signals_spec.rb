@@ -258,4 +258,68 @@ RSpec.describe "Signals" do
     RUBY
     expect(out).to eq "1212"
   end
+
+  # A handler that is not ours, in the middle of a write of the same stream: stock Ruby holds no lock there that the handler
+  # may want, and neither do we.
+  describe "write, in a stock handler, to what the program is writing to" do
+    WRITER = <<~'RUBY'
+      require "pty"
+      way, kind, answer = ARGV
+      reading, writing = kind == "terminal" ? PTY.open.tap { |_, terminal| terminal.raw! } : IO.pipe
+      writing.sync = false
+      ready, begun = Array.new(2) { IO.pipe }
+      said = nil
+      Signal.trap(:USR1) do
+        begun.last.syswrite("!")
+        writing.write(answer = "told" * answer.to_i)
+        writing.flush
+        said = :said
+      rescue ThreadError => e
+        said = e.message
+      end
+      program = Process.pid
+      reader = fork do
+        Signal.trap(:USR1, "DEFAULT")
+        [writing, ready.last, begun.last].each(&:close)
+        ready.first.read(1)
+        Thread.pass until File.read("/proc/#{program}/stat")[/\) (\w)/, 1] == "S"
+        Process.kill(:USR1, program)
+        begun.first.read(1)
+        size = 0
+        begin
+          loop { size += reading.readpartial(65_536).size }
+        rescue EOFError, Errno::EIO
+          exit!(size == 200_000 + 4 * answer.to_i ? 0 : 1)
+        end
+      end
+      [reading, ready.first, begun.first].each(&:close)
+      work = lambda do
+        sleep 0.001
+        writing.write("x" * 100)
+        ready.last.syswrite("!")
+        writing.write("x" * 199_900)
+        writing.flush
+      end
+      case way
+      when "the bare scheduler"
+        Fiber.set_scheduler(Polyphony::FiberScheduler.new)
+        Fiber.schedule(&work)
+        Fiber.scheduler.run
+      when "the drop-in" then Polyphony.scheduler!.then { work.call }
+      when "a fiber of the drop-in" then spin(&work).await
+      else work.call
+      end
+      writing.close
+      Process.wait(reader)
+      puts said, $?.exitstatus
+    RUBY
+
+    { "stock Ruby" => nil, "the bare scheduler" => "polyphony/bare", "the drop-in" => "polyphony", "a fiber of the drop-in" => "polyphony" }.each do |way, loaded|
+      { "a little to a pipe" => ["pipe", 1], "much to a pipe" => ["pipe", 20_000], "a little to a terminal" => ["terminal", 1] }.each do |name, (kind, size)|
+        it "#{name}, with #{way}" do
+          expect(Child.ruby!("Warning[:experimental] = false\nrequire 'io/console'\n#{WRITER}", way, kind, size.to_s, loaded: loaded)).to eq "said\n0\n"
+        end
+      end
+    end
+  end
 end

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "io/nonblock"
+
 # What was cancelled has lost nothing, and touches nothing any more.
 RSpec.describe "Cancellation" do
   ROUNDS = Integer(ENV.fetch("ROUNDS", "20000"))
@@ -104,21 +106,51 @@ RSpec.describe "Cancellation" do
     end
   end
 
-  it "of accept closes the connection that nobody took", limit: 40 do
-    server = listen
-    address = server.local_address
-    before = Dir.children("/proc/self/fd").size
-    accepted = 0
-    (ROUNDS / 10).times do
-      client = nil
-      fiber = spin { server.accept.close; accepted += 1; nil }
-      # Without a switch, or the connection would always be taken before the fiber is stopped.
-      connect = -> { Socket.new(:INET, :STREAM).tap { |socket| socket.connect_nonblock(address, exception: false) } }
-      cancel_somehow(fiber, -> { client ||= connect.call })
-      client&.close
+  # A connection that nobody was given was closed: its peer saw the end of the stream.
+  {
+    "a TCPServer" => -> { listen }, "a TCPServer whose descriptor blocks" => -> { listen.tap { |server| server.nonblock = false } },
+    "a Socket" => -> { closing(Socket.tcp_server_sockets("127.0.0.1", 0).first) },
+    "a UNIXServer" => -> { closing(UNIXServer.new(File.join(@place, "socket"))) }
+  }.each do |name, make|
+    it "of accept leaves the connection to the next, with #{name}", limit: 40 do
+      in_directory do |directory|
+        @place = directory
+        server = instance_exec(&make)
+        address = server.local_address
+        before = Dir.children("/proc/self/fd").size
+        answer = ->(socket) { socket.write_nonblock("!") && socket.close && nil }
+        (ROUNDS / 10).times do
+          client = nil
+          fiber = spin { answer.call(server.accept) }
+          # Without a switch, or the connection would always be taken before the fiber is stopped.
+          connect = -> { Socket.new(address.pfamily, :STREAM).tap { |socket| socket.connect_nonblock(address, exception: false) } }
+          cancel_somehow(fiber, -> { client ||= connect.call })
+          next unless client
+
+          until client.wait_readable(0)
+            left = server.accept_nonblock(exception: false)
+            answer.call(left.is_a?(Array) ? left.first : left) unless left == :wait_readable
+          end
+          expect(client.read_nonblock(9)).to eq "!"
+          client.close
+        end
+        expect(Dir.children("/proc/self/fd").size).to eq before
+      end
     end
-    while (left = server.accept_nonblock(exception: false)) != :wait_readable do left.close end
-    expect(Dir.children("/proc/self/fd").size).to eq before
+  end
+
+  it "of accepts in many fibers and threads gives every connection to somebody", limit: 40 do
+    server = listen
+    before = Dir.children("/proc/self/fd").size
+    over = false
+    accept = -> { move_on_after(random.rand * 0.0004) { server.accept }&.then { |socket| socket.write_nonblock("!") && socket.close } until over }
+    acceptors = Array.new(4) { spin(&accept) }
+    threads = Array.new(2) { Thread.new(&accept) }
+    answers = Array.new(10) { spin { Array.new(ROUNDS / 200) { TCPSocket.open("127.0.0.1", server.addr[1], &:read) } } }.flat_map(&:await)
+    over = true
+    [*acceptors.each(&:await), *threads.each(&:join)]
+    expect(answers.tally).to eq("!" => ROUNDS / 200 * 10)
+    expect(Dir.children("/proc/self/fd").size).to be <= before
   end
 
   it "of pop gives the item to the next", limit: 40 do

@@ -454,9 +454,67 @@ RSpec.describe "What others had to fix" do
     "a thread, for no longer than a time" => "move_on_after(0.01, with_value: :fed) { Thread.new { sleep }.value }",
     "the end of a Fiber.schedule" => "Fiber.schedule { queue.pop; puts :fed }"
   }.each do |what, body|
-    it "lets fibers run while an exit handler waits for #{what}" do
-      out = Child.ruby!("spin {}.await; at_exit { queue = Queue.new; spin { snooze; queue << :fed }; puts begin; #{body}; end }")
-      expect(out).to include("fed")
+    { "an exit handler" => "at_exit", "the trap of the end" => "trap(:EXIT)", "a stock trap of the end" => "Signal.trap(:EXIT)" }.each do |name, handler|
+      it "lets fibers run while #{name} waits for #{what}" do
+        out = Child.ruby!("spin {}.await; #{handler} { queue = Queue.new; spin { snooze; queue << :fed }; puts begin; #{body}; end }")
+        expect(out).to include("fed")
+      end
+    end
+  end
+
+  it "lets the trap of the end write to a terminal, in a fiber" do
+    out = Child.ruby!(<<~RUBY)
+      require "pty"
+      terminal, written = PTY.open
+      trap(:EXIT) { puts spin { written.puts "line"; terminal.readpartial(9).chomp }.await }
+      spin {}.await
+    RUBY
+    expect(out).to eq "line\n"
+  end
+
+  it "refuses to sleep for what is no number, as stock Ruby does" do
+    expect { sleep(Float::NAN) }.to raise_error RangeError, "NaN out of Time range"
+  end
+
+  # What each stock method says of an IO that is frozen, and that it says the same in a fiber.
+  describe "a frozen stream" do
+    calls = {
+      write: ["x"], print: ["x"], puts: ["x"], putc: ["x"], syswrite: ["x"], flush: [], fsync: [], gets: [], read: [3], readpartial: [3], sysread: [3], getc: [],
+      getbyte: [], eof?: [], wait_readable: [0], wait_writable: [0], recv: [3], send: ["x", 0], close: [], close_write: []
+    }
+    calls.each do |name, arguments|
+      it "answers #{name} as it does in stock Ruby" do
+        said = lambda do
+          stream, peer = unix_pair
+          peer.write_nonblock("line\n")
+          stream.freeze.public_send(name, *arguments)
+        rescue StandardError => e
+          e.class
+        end
+        expect(spin(&said).await).to eq Thread.new(&said).value
+      end
+    end
+
+    it "accepts nothing" do
+      server = listen
+      closing(TCPSocket.new("127.0.0.1", server.addr[1]))
+      expect { server.freeze.accept }.to raise_error FrozenError
+    end
+  end
+
+  {
+    "sleeps" => "sleep 0.001; :done", "receives" => "snooze; receive", "pops" => "queue.pop", "waits for a lock" => "lock.synchronize { :done }",
+    "spins" => "spin { :done }.await", "joins" => "Thread.new { :done }.value", "is late" => "move_on_after(0.001, with_value: :done) { sleep }"
+  }.each do |what, body|
+    it "lets a fiber go on that is frozen and #{what}" do
+      queue = Queue.new
+      lock = Mutex.new
+      spin { lock.synchronize { snooze } }
+      work = eval("-> { #{body} }") # rubocop:disable Security/Eval
+      fiber = spin { Fiber.current.freeze && work.call }
+      fiber << :done
+      queue << :done
+      expect([fiber.await, fiber.frozen?]).to eq [:done, true]
     end
   end
 

@@ -172,8 +172,8 @@ module Polyphony
     # The thread ends, or another scheduler takes over: what `Fiber.schedule` began is finished first, unless the
     # thread was killed, or a signal ends it.
     #
-    # The main thread's scheduler goes on where the drop-in is loaded, for what comes `at_exit`; Ruby takes the hooks
-    # away before that, and they are put back first of all there.
+    # The main thread's scheduler goes on where the drop-in is loaded, for what comes `at_exit`, or in the trap of the
+    # end; Ruby takes the hooks away before that, and they are put back first of all there.
     # @return [void]
     # @raise [Deadlock] where they never will, unless {#run} has told so of the same fibers
     def scheduler_close
@@ -229,11 +229,22 @@ module Polyphony
 
     def main? = ::Thread.current == ::Thread.main
 
-    # The handler that is registered last runs first.
+    # The handler that is registered last runs first; but before all of them that of the trap for the end.
     def return_at_exit
       return unless ::Fiber.current.respond_to?(:shutdown_all_children)
 
-      ::Kernel.at_exit { ::Fiber.set_scheduler(self) if Polyphony.scheduler && ::Fiber.scheduler.nil? }
+      ::Kernel.at_exit { return_now }
+      given = ::Signal.trap(:EXIT, "DEFAULT")
+      return given && ::Signal.trap(:EXIT, given) unless given.respond_to?(:call)
+
+      ::Signal.trap(:EXIT) do |signal|
+        return_now
+        given.call(signal)
+      end
+    end
+
+    def return_now
+      ::Fiber.set_scheduler(self) if Polyphony.scheduler && ::Fiber.scheduler.nil?
     end
 
     def now = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)

@@ -82,10 +82,16 @@ module Polyphony
 
     class << self
       # Looks whether it is one, and raises.
+      #
+      # @return [Boolean] whether a thread that runs no fibers may still be the last to get stuck: none that runs some
+      #   would look again
       # @api private
       def check
         others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread) - [Overdue.thread]
-        return if handled? || !others.all? { |thread| stuck?(thread) }
+        return false if handled?
+
+        free = others.reject { |thread| stuck?(thread) }
+        return free.any? { |thread| Polyphony.scheduler_of(thread).nil? } unless free.empty?
 
         said = "no fiber can go on: nothing is in flight, and nothing is left that could wake one\n#{Report.text}#{without_fibers(others)}"
         main = ::Thread.main

@@ -53,7 +53,7 @@ fn close_write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 /// Writes what Ruby has buffered of an IO, or of the one that it writes through. What the kernel refuses is
 /// for the original to say, which closes all the same.
 fn write_out(ruby: &Ruby, io: Value) -> Result<(), Error> {
-    let (Some(_), Some(target)) = (Scheduler::current(), written_through(io)) else { return Ok(()) };
+    let (Some(_), Some(target)) = (super::unless_frozen(io), written_through(io)) else { return Ok(()) };
     if !OpenFile::of(target).is_some_and(OpenFile::has_unwritten) {
         return Ok(());
     }

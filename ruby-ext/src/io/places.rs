@@ -30,7 +30,7 @@ pub(super) fn define(module: RModule) -> Result<(), Error> {
 }
 
 fn pread(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    let (Some(scheduler), Some((len, from, buffer))) = (Scheduler::current(), wanted(args)) else {
+    let (Some(scheduler), Some((len, from, buffer))) = (super::unless_frozen(io), wanted(args)) else {
         return original(ruby, args);
     };
     let piece = Piece::new(len);
@@ -89,7 +89,9 @@ fn read_some(scheduler: &Scheduler, fd: i32, piece: Piece, done: u32, from: u64)
 }
 
 fn pwrite(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    let (Some(scheduler), &[data, from]) = (Scheduler::current(), args) else { return original(ruby, args) };
+    let (Some(scheduler), &[data, from]) = (super::unless_frozen(io), args) else {
+        return original(ruby, args);
+    };
     let Some(offset) = i64::try_convert(from).ok().and_then(|from| u64::try_from(from).ok()) else {
         return original(ruby, args);
     };

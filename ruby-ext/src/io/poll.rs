@@ -29,7 +29,7 @@ fn wait_writable(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error>
 }
 
 fn wait(ruby: &Ruby, io: Value, args: &[Value], events: i16) -> Result<Value, Error> {
-    let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
+    let Some(scheduler) = super::unless_frozen(io) else { return original(ruby, args) };
     let Some(file) = OpenFile::of(io) else { return original(ruby, args) };
     if !file.can_wait_for(events) {
         return original(ruby, args); // which says why not

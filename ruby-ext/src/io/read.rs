@@ -16,7 +16,7 @@ use magnus::{
 use polyphony_core::op::{Op, Outcome, POSITION};
 use rb_sys::VALUE;
 
-use super::{attempt, litter, original, string_bytes, text::Text};
+use super::{attempt, litter, original, refuse_frozen, string_bytes, text::Text};
 use crate::{
     errors,
     open_file::OpenFile,
@@ -154,6 +154,7 @@ fn fill_by(
     function: &str,
     mut take: impl FnMut(&Performed),
 ) -> Result<Filled, Error> {
+    refuse_frozen(io)?;
     loop {
         let file = OpenFile::expect(ruby, io)?;
         if file.has_unwritten() {
@@ -356,7 +357,7 @@ fn read(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_a_place(args) {
         return io.funcall("__read_at__", args);
     }
-    if names_no_buffer(args) || args.len() > 2 {
+    if names_no_buffer(args) || args.len() > 2 || io.is_frozen() {
         return original(ruby, args);
     }
     match length(args) {
@@ -385,7 +386,7 @@ fn readpartial(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     if names_a_place(args) {
         return io.funcall("__readpartial_at__", args);
     }
-    if names_no_buffer(args) || args.len() > 2 {
+    if names_no_buffer(args) || args.len() > 2 || io.is_frozen() {
         return original(ruby, args);
     }
     match length(args) {
@@ -512,7 +513,7 @@ const LARGEST: u32 = 64 * 1024;
 /// What was read and not taken comes first, where the original refuses: a cancelled read may have left it.
 fn sysread(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
     let none_wanted = args.first().and_then(|length| i64::try_convert(*length).ok()) == Some(0);
-    if Scheduler::current().is_none() || none_wanted {
+    if super::unless_frozen(io).is_none() || none_wanted {
         return original(ruby, args);
     }
     io.funcall("readpartial", args)

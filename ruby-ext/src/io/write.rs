@@ -5,8 +5,8 @@
 //! there is room for needs no turn of the ring.
 //!
 //! What Ruby has buffered stays in its buffer until the kernel has taken it, and whoever takes it has Ruby's own
-//! lock of that buffer: a write that is cancelled in the middle loses no byte, and stock code beside it writes none
-//! twice.
+//! lock of that buffer, as long as it takes: a write that is cancelled in the middle loses no byte, and stock code beside
+//! it writes none twice.
 //!
 //! A little for a plain file is written in place, for that only fills memory; see
 //! [`Scheduler::may_write_in_place`].
@@ -21,12 +21,16 @@ use magnus::{
 use polyphony_core::op::{Op, POSITION};
 use rb_sys::VALUE;
 
-use super::{attempt, original};
+use super::{
+    attempt::{self, Attempt},
+    original,
+};
 use crate::{
     errors,
     open_file::OpenFile,
     roots::Keep,
     scheduler::{Performed, Scheduler, Woken},
+    write_lock::WriteLock,
 };
 
 pub(super) fn define(module: RModule) -> Result<(), Error> {
@@ -41,7 +45,7 @@ pub(super) fn define(module: RModule) -> Result<(), Error> {
 }
 
 fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    let Some(scheduler) = Scheduler::current() else { return original(ruby, args) };
+    let Some(scheduler) = super::unless_frozen(io) else { return original(ruby, args) };
     let target = if OpenFile::of(io).is_some() {
         // SAFETY: `io` is the receiver, and open; the answer is it or the IO that it writes through.
         unsafe { Value::from_raw(rb_sys::rb_io_get_write_io(io.as_raw())) }
@@ -64,10 +68,8 @@ fn write(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
         if straight {
             return write_each(ruby, scheduler, target, args, out);
         }
-        locked(target, || {
-            drain(ruby, scheduler, target)?;
-            write_each(ruby, scheduler, target, args, out)
-        })
+        drain(ruby, scheduler, target)?;
+        write_each(ruby, scheduler, target, args, out)
     };
     let fd = file.fd();
     scheduler.begin_writing(fd).inspect_err(|error| errors::tell_went_out(error, 0))?;
@@ -94,12 +96,12 @@ fn after_the_buffer(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Err
 
 /// Writes what Ruby has buffered of an IO, or of the one that it writes through.
 pub(super) fn write_out(ruby: &Ruby, io: Value) -> Result<(), Error> {
-    let Some(scheduler) = Scheduler::current() else { return Ok(()) };
+    let Some(scheduler) = super::unless_frozen(io) else { return Ok(()) };
     let Some(target) = written_through(io) else { return Ok(()) };
     let Some(file) = OpenFile::of(target).filter(|file| file.has_unwritten()) else { return Ok(()) };
     let fd = file.fd();
     scheduler.begin_writing(fd)?;
-    let drained = locked(target, || drain(ruby, scheduler, target));
+    let drained = drain(ruby, scheduler, target);
     scheduler.end_writing(fd);
     drained
 }
@@ -111,34 +113,65 @@ pub(super) fn written_through(io: Value) -> Option<Value> {
     Some(unsafe { Value::from_raw(rb_sys::rb_io_get_write_io(io.as_raw())) })
 }
 
-/// Keeps everybody else, stock code and other threads too, from what Ruby has buffered of an IO.
-fn locked<T>(io: Value, f: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    let Some(lock) = OpenFile::of(io).and_then(OpenFile::write_lock) else { return f() };
-    let _: Value = lock.funcall("lock", ())?;
-    let done = f();
-    let unlocked: Result<Value, Error> = lock.funcall("unlock", ());
-    done.and_then(|value| unlocked.map(|_| value))
+/// Writes what Ruby has buffered. Whatever ends it, what is not out stays where it is.
+///
+/// Room is waited for without the lock: a trap handler may write meanwhile, and want it.
+fn drain(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<(), Error> {
+    let mut full = false;
+    while let Some(file) = OpenFile::of(io).filter(|file| file.has_unwritten()) {
+        let fd = file.fd();
+        let waits = !file.is_terminal() && !attempt::is_slow(fd);
+        if waits && (full || !scheduler.goes_straight(fd)) {
+            let performed =
+                scheduler.perform(Op::Poll { fd, events: libc::POLLOUT as u32 }, |_| Keep::Nothing);
+            if !keep_for_later(scheduler, performed.woken)? {
+                went(ruby, io, performed.outcome.result)?;
+            }
+        }
+        let some =
+            || if waits { drain_now(ruby, io) } else { drain_slowly(ruby, scheduler, io).map(|()| false) };
+        full = match WriteLock::of(io) {
+            Some(lock) => lock.with(some)?,
+            None => some()?,
+        };
+    }
+    Ok(())
 }
 
-/// Writes what Ruby has buffered. Whatever ends it, what is not out stays where it is.
-fn drain(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<(), Error> {
-    while let Some(file) = OpenFile::of(io).filter(|file| file.has_unwritten()) {
-        let bytes = ruby.str_from_slice(file.unwritten());
-        let performed = put(scheduler, io, file.fd(), bytes.as_raw(), 0);
-        if let Some(file) = OpenFile::of(io) {
-            file.went_out(performed.outcome.result.max(0) as usize);
-        }
-        match performed.woken {
-            Some(Woken::Error(error)) => return Err(error),
-            Some(Woken::Value(value)) => {
-                scheduler.keep_for_later(value);
-                continue;
-            }
-            None => {}
-        }
+/// Writes what there is room for; whether there was none.
+fn drain_now(ruby: &Ruby, io: Value) -> Result<bool, Error> {
+    let Some(file) = OpenFile::of(io) else { return Ok(false) };
+    let bytes = file.unwritten();
+    // SAFETY: the bytes stay where they are, for no Ruby code runs before the call has returned.
+    let attempt = unsafe { attempt::write(file.fd(), bytes.as_ptr(), bytes.len(), POSITION, false) };
+    let Attempt::Done(written) = attempt else { return Ok(true) };
+    file.went_out(written.max(0) as usize);
+    went(ruby, io, written as i32).map(|_| false)
+}
+
+/// Writes what a disk or a terminal takes in its time.
+fn drain_slowly(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<(), Error> {
+    let Some(file) = OpenFile::of(io) else { return Ok(()) };
+    let bytes = ruby.str_from_slice(file.unwritten());
+    let write = || put(scheduler, io, file.fd(), bytes.as_raw(), 0);
+    let performed = if file.is_terminal() { write() } else { scheduler.deafly(write) };
+    if let Some(file) = OpenFile::of(io) {
+        file.went_out(performed.outcome.result.max(0) as usize);
+    }
+    if !keep_for_later(scheduler, performed.woken)? {
         went(ruby, io, performed.outcome.result)?;
     }
     Ok(())
+}
+
+/// Raises what ended a wait; a value is for a wait that returns it.
+fn keep_for_later(scheduler: &Scheduler, woken: Option<Woken>) -> Result<bool, Error> {
+    match woken {
+        Some(Woken::Error(error)) => return Err(error),
+        Some(Woken::Value(value)) => scheduler.keep_for_later(value),
+        None => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn fsync(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
@@ -152,7 +185,8 @@ fn fdatasync(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
 /// Waits for the disk. What cannot be done is for the original to say.
 fn synchronize(ruby: &Ruby, io: Value, args: &[Value], data_only: bool) -> Result<Value, Error> {
     write_out(ruby, io)?;
-    let (Some(scheduler), Some(target), true) = (Scheduler::current(), written_through(io), args.is_empty())
+    let (Some(scheduler), Some(target), true) =
+        (super::unless_frozen(io), written_through(io), args.is_empty())
     else {
         return original(ruby, args);
     };
@@ -229,7 +263,7 @@ fn append(whole: RString, next: RString) {
 
 /// One write, as much as the kernel takes.
 fn syswrite(ruby: &Ruby, io: Value, args: &[Value]) -> Result<Value, Error> {
-    let (Some(scheduler), &[arg]) = (Scheduler::current(), args) else { return original(ruby, args) };
+    let (Some(scheduler), &[arg]) = (super::unless_frozen(io), args) else { return original(ruby, args) };
     if !OpenFile::of(io).is_some_and(OpenFile::writes_straight) {
         return original(ruby, args);
     }

@@ -88,7 +88,7 @@ impl Scheduler {
             let outcome = self.with(|shard| {
                 let record = shard.host_mut().record(me.name).expect("a parked fiber has a record");
                 let late = timer.is_some() && record.alarm.is_none();
-                let outcome = record.outcomes.pop();
+                let outcome = record.outcomes.take(key);
                 if outcome.is_none() && (woken.is_some() || late) {
                     shard.cancel(key);
                 }
@@ -120,7 +120,7 @@ impl Scheduler {
             self.with(|shard| {
                 let record = shard.host_mut().record(me.name).expect("a parked fiber has a record");
                 let late = timer.is_some() && record.alarm.is_none();
-                while let Some(outcome) = record.outcomes.pop() {
+                while let Some(outcome) = keys.iter().find_map(|key| record.outcomes.take(*key)) {
                     left -= 1;
                     ended |= !outcome.is_cancelled();
                 }

@@ -127,7 +127,7 @@ pub(crate) fn watch(ruby: &Ruby, threshold: Value) -> Result<(), Error> {
     Ok(())
 }
 
-/// Raises where no fiber of the process will ever go on; else nothing.
+/// Raises where no fiber of the process will ever go on; else whether it is to be asked again.
 pub(super) fn raise_deadlock() -> Result<Value, Error> {
     let polyphony: RModule = ruby().class_object().const_get("Polyphony")?;
     let deadlock: magnus::RClass = polyphony.const_get("Deadlock")?;

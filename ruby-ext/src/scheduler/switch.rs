@@ -40,6 +40,16 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How many fibers get their turns before another thread may, where one is waited for.
 const PARKS_A_PASS: u32 = 64;
 
+/// When the process was last asked whether it can go on.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// How many switches there had been.
+    switches: u64,
+    /// How long to wait before it is asked again, where a thread that runs no fibers could go on then: of its end nobody
+    /// tells.
+    again: Option<Duration>,
+}
+
 impl Scheduler {
     /// Lets others run until this fiber is granted. An error is an interrupt that this fiber must raise.
     pub(super) fn park(&self, me: Name) -> Result<(), Error> {
@@ -312,8 +322,9 @@ impl Scheduler {
         if traced && wait.may_sleep() && self.with(|shard| !shard.queue().is_empty()) {
             self.wake_up(); // the tracer scheduled somebody
         }
-        let put_off = if wait.may_sleep() { self.hear_what_was_put_off() } else { Ok(()) };
-        let blocked = if !wait.may_sleep() {
+        let deaf = self.deaf.get() > 0;
+        let put_off = if wait.may_sleep() && !deaf { self.hear_what_was_put_off() } else { Ok(()) };
+        let blocked = if !wait.may_sleep() || (deaf && gvl::is_interrupted()) {
             wait.block().map(|()| true)
         } else if put_off.is_err() {
             Ok(true)
@@ -339,14 +350,34 @@ impl Scheduler {
             errors::system(&ruby(), error.raw_os_error().unwrap_or(0), "waiting for completions")
         })?;
         // A wait that would not start has seen what `is_interrupted` does not tell: a time slice has ended.
-        if started && !gvl::is_interrupted() {
+        if deaf || (started && !gvl::is_interrupted()) {
             return Ok(());
         }
-        self.check_interrupts().or_else(|error| self.end_wait(error, me))
+        let heard = self.check_interrupts();
+        self.go_on_after_handlers(me);
+        heard.or_else(|error| self.end_wait(error, me))
     }
 
-    pub(super) fn check_interrupts(&self) -> Result<(), Error> {
+    /// A trap handler may have waited on this stack, and had the turn that was for who waits here.
+    fn go_on_after_handlers(&self, me: Name) {
+        self.with(|shard| {
+            if shard.host_mut().record(me).is_some_and(|record| !record.outcomes.is_empty()) {
+                shard.ready(me);
+            }
+        });
+    }
+
+    pub(crate) fn check_interrupts(&self) -> Result<(), Error> {
         self.hearing(gvl::check_interrupts)
+    }
+
+    /// Waits for what takes a bounded time with a lock that a trap handler may want: no wait of the thread hears of an
+    /// interrupt meanwhile.
+    pub(crate) fn deafly<R>(&self, wait: impl FnOnce() -> R) -> R {
+        self.deaf.set(self.deaf.get() + 1);
+        let waited = wait();
+        self.deaf.set(self.deaf.get().saturating_sub(1)); // a child of a fork begins with none
+        waited
     }
 
     /// Runs what may run trap handlers: for them every override is the original.
@@ -363,7 +394,7 @@ impl Scheduler {
     fn pass_now_and_then(&self, me: Name) -> Result<(), Error> {
         let parks = self.parks.get().wrapping_add(1);
         self.parks.set(parks);
-        if !parks.is_multiple_of(PARKS_A_PASS) {
+        if !parks.is_multiple_of(PARKS_A_PASS) || self.deaf.get() > 0 {
             return Ok(());
         }
         self.hearing(gvl::pass).or_else(|error| self.end_wait(error, me))
@@ -458,15 +489,22 @@ impl Scheduler {
         let waited = self.wait(wait, me);
         self.idle.set(false);
         waited?;
-        if self.looks_for_deadlock() { self.aside(me, report::raise_deadlock) } else { Ok(()) }
+        let Some(asked) = self.looks_for_deadlock() else { return Ok(()) };
+        self.aside(me, || {
+            let again = report::raise_deadlock()?;
+            if again.to_bool() {
+                self.asked.set(Some(asked));
+            }
+            Ok(again)
+        })
     }
 
     /// How long nothing may happen before somebody asks whether anything can: nothing where nobody need ask,
-    /// because the thread may go on by itself, or has asked since the last switch.
+    /// because the thread may go on by itself, or has asked since the last switch and been told all.
     fn patience(&self) -> Option<Duration> {
         let switches = self.with(|shard| shard.stats().switches);
-        let asked = self.idled.get() == Some(switches);
-        (!asked && self.needs_others()).then_some(PATIENCE)
+        let asked = self.asked.get().filter(|asked| asked.switches == switches);
+        asked.map_or(Some(PATIENCE), |asked| asked.again).filter(|_| self.needs_others())
     }
 
     /// Whether a thread that has nothing to do depends on others: its main fiber does not sleep, as one does that
@@ -482,14 +520,13 @@ impl Scheduler {
         self.idle.get() && self.blocked.get() && self.needs_others() && !self.signalled.get() && !called()
     }
 
-    /// Whether nothing has happened for so long; asked once until the next switch.
-    fn looks_for_deadlock(&self) -> bool {
+    /// Whether nothing has happened for so long: then what is to be remembered where the answer is not the last one.
+    /// Each time twice as long is waited, so a program that does nothing is hardly woken.
+    fn looks_for_deadlock(&self) -> Option<Asked> {
         let (switches, ready) = self.with(|shard| (shard.stats().switches, !shard.queue().is_empty()));
-        if self.idled.get() == Some(switches) || ready || self.patience().is_none() {
-            return false;
-        }
-        self.idled.set(Some(switches));
-        true
+        let patience = self.patience().filter(|_| !ready)?;
+        self.asked.set(Some(Asked { switches, again: None }));
+        Some(Asked { switches, again: Some(patience.saturating_mul(2)) })
     }
 
     /// Calls what others want called in the middle of this fiber's wait. It may wait, too: under a name of

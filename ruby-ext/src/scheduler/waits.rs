@@ -19,6 +19,7 @@ use super::{
     variables::{owner_id, schedule_early},
 };
 use crate::{
+    errors,
     line::Place,
     roots::{self, Name},
 };
@@ -304,6 +305,20 @@ impl Scheduler {
     /// Keeps a value that came while the calling fiber waited for something that has a result of its own.
     pub(crate) fn keep_for_later(&self, value: Value) {
         self.keep(self.running.get(), value);
+    }
+
+    /// Leaves what ended a wait to the running fiber's next one, for this one has brought something. An error where it is
+    /// nothing that can be scheduled.
+    #[cold]
+    pub(crate) fn put_off(&self, woken: Woken) -> Result<(), Error> {
+        match woken {
+            Woken::Value(value) => self.keep_for_later(value),
+            Woken::Error(error) => {
+                let exception = errors::exception(&ruby(), error)?;
+                self.schedule(self.running.get(), exception, false);
+            }
+        }
+        Ok(())
     }
 
     /// Keeps a value for the next `suspend`, `snooze` or `sleep`.

@@ -152,6 +152,18 @@ module Polyphony
       # @return [Boolean, nil] whether it is the one that its thread began with
       def main? = @main
 
+      # What a fiber waits for, and who waits for it, stands in its own variables: one that is frozen says so, and waits
+      # and ends as any other.
+      #
+      # @return [Fiber] self
+      def freeze
+        @__frozen__ = true
+        self
+      end
+
+      # @return [Boolean]
+      def frozen? = @__frozen__ ? true : super
+
       # Where it was spun, and where the fiber that spun it was, and so on to the main one.
       #
       # @return [Array<String>]

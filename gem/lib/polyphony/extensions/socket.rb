@@ -14,7 +14,7 @@ module Polyphony
       # @note Suspends the calling fiber until something is there.
       # @return [String, nil] nil at the end of a stream, where stock Ruby says nil or ""
       def recv(maxlen, flags = 0, buffer = nil)
-        return super unless Polyphony.scheduler && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
+        return super unless Polyphony.scheduler && !frozen? && LENGTHS === maxlen # rubocop:disable Style/CaseEquality
 
         buffer << "" if buffer # one that cannot be changed is refused before anything is taken
         if !is_a?(::TCPSocket) && Native.datagrams?(self)
@@ -43,7 +43,7 @@ module Polyphony
       # @note Suspends the calling fiber until the kernel has taken the message.
       # @return [Integer] bytes sent
       def send(message, flags, address = nil)
-        return super unless Polyphony.scheduler && ::String.try_convert(message)
+        return super unless Polyphony.scheduler && !frozen? && ::String.try_convert(message)
 
         address = address.to_sockaddr if address.is_a?(::Addrinfo)
         Native.send(self, message, flags, address)
@@ -115,7 +115,7 @@ module Polyphony
       # @return [TCPSocket] where a scheduler runs, which is a Socket and an Addrinfo to who asks for two
       #   (`socket, address = server.accept`); `[Socket, Addrinfo]` where none does
       def accept
-        return super unless Polyphony.scheduler
+        return super if Polyphony.scheduler.nil? || frozen?
 
         accepted = Accepting.wrap(Native.accept(self), ::TCPSocket)
         accepted.instance_variable_set(:@__pair__, false) if accepted.is_a?(::TCPSocket)
@@ -156,7 +156,7 @@ module Polyphony
       # @note Suspends the calling fiber until there is a connection.
       # @return [TCPSocket]
       def accept
-        return super unless Polyphony.scheduler
+        return super if Polyphony.scheduler.nil? || frozen?
 
         Accepting.wrap(Native.accept(self), ::TCPSocket)
       end
@@ -169,7 +169,7 @@ module Polyphony
       # @note Suspends the calling fiber until there is a connection.
       # @return [UNIXSocket]
       def accept
-        return super unless Polyphony.scheduler
+        return super if Polyphony.scheduler.nil? || frozen?
 
         Accepting.wrap(Native.accept(self), ::UNIXSocket)
       end

@@ -170,7 +170,7 @@ module Polyphony
         # @see ::IO#close
         # @note Suspends the calling fiber until the command has ended.
         def close
-          return super if Polyphony.scheduler.nil? || closed? || pid.nil?
+          return super if Polyphony.scheduler.nil? || frozen? || closed? || pid.nil?
 
           Polyphony.aside { super }
         end
