@@ -80,8 +80,9 @@
  *
  * Debugging. With POLY_DEBUG=1 in the environment, a call that is given a runtime, a channel or an object of the
  * caller's which is another, has been freed, by whom, or never was one says so on standard error and answers
- * -EINVAL; with POLY_DEBUG=abort the process ends there. Freed objects then keep their memory. What is all zeros
- * may be any object of the caller's. Without it nothing is looked up, and such a call does what it may.
+ * -EINVAL; with POLY_DEBUG=abort the process ends there. So does one that is given a copy of a poly_buf or a
+ * poly_process that is gone. Freed objects then keep their memory. What is all zeros may be any object of the
+ * caller's. Without it nothing is looked up, and such a call does what it may.
  *
  * Tools. AddressSanitizer works, and names an overrun stack. valgrind is told where the stacks are; io_uring stands
  * still under it, and tells it nothing of what it writes: set POLYPHONY_BACKEND=epoll there.
@@ -116,6 +117,7 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_RUNTIME_OPTIONS_INIT { sizeof(poly_runtime_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL }
 #define POLY_COUNTERS_INIT    { sizeof(poly_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define POLY_PROCESS_OPTIONS_INIT { sizeof(poly_process_options), NULL, NULL, NULL, NULL, NULL, 0, 0 }
+#define POLY_LOOP_OPTIONS_INIT { sizeof(poly_loop_options), 0, 0, 0, 0 }
 #define POLY_MUTEX_INIT       { { 0, 0, 0, 0 } }
 #define POLY_CONDITION_INIT   { { 0, 0, 0, 0 } }
 #define POLY_SEMAPHORE_INIT   { { 0, 0, 0, 0 } }
@@ -254,6 +256,207 @@ struct statx; /* <sys/stat.h> with _GNU_SOURCE */
 #define POLY_CASE_RECV 2
 
 /**
+ * Ends at once with 0.
+ */
+#define POLY_OPERATION_NOP 1
+
+/**
+ * read(2): `fd`, `pointer` and `length`.
+ */
+#define POLY_OPERATION_READ 2
+
+/**
+ * write(2): `fd`, `pointer` and `length`. It raises SIGPIPE where nobody reads.
+ */
+#define POLY_OPERATION_WRITE 3
+
+/**
+ * pread(2): as READ, and `offset`.
+ */
+#define POLY_OPERATION_PREAD 4
+
+/**
+ * pwrite(2): as WRITE, and `offset`.
+ */
+#define POLY_OPERATION_PWRITE 5
+
+/**
+ * readv(2): `fd`; `pointer` is a struct iovec of `length` parts, at most 1024.
+ */
+#define POLY_OPERATION_READV 6
+
+/**
+ * writev(2): as READV.
+ */
+#define POLY_OPERATION_WRITEV 7
+
+/**
+ * recv(2): `fd`, `pointer`, `length` and `flags`.
+ */
+#define POLY_OPERATION_RECV 8
+
+/**
+ * send(2), without SIGPIPE: as RECV.
+ */
+#define POLY_OPERATION_SEND 9
+
+/**
+ * recvmsg(2): `fd`, `flags`; `pointer` is a struct msghdr.
+ */
+#define POLY_OPERATION_RECVMSG 10
+
+/**
+ * sendmsg(2), without SIGPIPE: as RECVMSG.
+ */
+#define POLY_OPERATION_SENDMSG 11
+
+/**
+ * read(2) into a buffer of the loop's, lent when there is something: `fd`, `length`. See `poly_loop_release`.
+ */
+#define POLY_OPERATION_READ_BUFFER 12
+
+/**
+ * recv(2) into a buffer of the loop's: as READ_BUFFER, and `flags`.
+ */
+#define POLY_OPERATION_RECV_BUFFER 13
+
+/**
+ * accept4(2): `fd`, `flags`; `pointer` is a struct sockaddr and `other` its socklen_t, or both are NULL. The
+ * result is a descriptor.
+ */
+#define POLY_OPERATION_ACCEPT 14
+
+/**
+ * accept4(2) for ever: `fd`, `flags`. An event for each connection, until it is cancelled or fails.
+ */
+#define POLY_OPERATION_ACCEPT_MANY 15
+
+/**
+ * connect(2), to its end: `fd`; `pointer` is a struct sockaddr of `length` bytes.
+ */
+#define POLY_OPERATION_CONNECT 16
+
+/**
+ * openat(2): `fd` is a directory or AT_FDCWD, `pointer` the path, `flags`, `mode`. The result is a descriptor.
+ */
+#define POLY_OPERATION_OPENAT 17
+
+/**
+ * close(2): `fd`. What waits on it is cancelled first: `poly_loop_cancel_fd`.
+ */
+#define POLY_OPERATION_CLOSE 18
+
+/**
+ * shutdown(2): `fd`; `flags` is SHUT_RD, SHUT_WR or SHUT_RDWR.
+ */
+#define POLY_OPERATION_SHUTDOWN 19
+
+/**
+ * Waits until one of the events in `flags` (POLLIN, …) has come to `fd`. The result is the set that has.
+ */
+#define POLY_OPERATION_POLL 20
+
+/**
+ * The same for ever: an event each time that the descriptor becomes ready, until it is cancelled or fails.
+ * -EPERM for what is always ready.
+ */
+#define POLY_OPERATION_POLL_MANY 21
+
+/**
+ * splice(2): from `fd` at `offset` to `other_fd` at `other_offset`, `length`, `flags`; a negative offset is none.
+ */
+#define POLY_OPERATION_SPLICE 22
+
+/**
+ * tee(2): from `fd` to `other_fd`, `length`, `flags`.
+ */
+#define POLY_OPERATION_TEE 23
+
+/**
+ * fsync(2): `fd`; fdatasync(2) where `flags` is 1.
+ */
+#define POLY_OPERATION_FSYNC 24
+
+/**
+ * statx(2): `fd` is a directory or AT_FDCWD, `pointer` the path, `flags`, `mode` the mask; `other` is a struct
+ * statx.
+ */
+#define POLY_OPERATION_STATX 25
+
+/**
+ * renameat2(2): from `pointer` in `fd` to `other` in `other_fd`, paths in directories, with `flags`.
+ */
+#define POLY_OPERATION_RENAMEAT 26
+
+/**
+ * unlinkat(2): `fd`, `pointer` and `flags`.
+ */
+#define POLY_OPERATION_UNLINKAT 27
+
+/**
+ * mkdirat(2): `fd`, `pointer` and `mode`.
+ */
+#define POLY_OPERATION_MKDIRAT 28
+
+/**
+ * waitid(2): `mode` is P_PID or another idtype_t, `length` the id, `flags` the options; `other` is a siginfo_t,
+ * or NULL.
+ */
+#define POLY_OPERATION_WAITID 29
+
+/**
+ * `poly_loop_offload`, for `poly_loop_answer`: it is not submitted this way.
+ */
+#define POLY_OPERATION_OFFLOAD 30
+
+/**
+ * No kernel, for tests of hosts; loops only. Time stands still until a wait, then jumps to whatever comes first.
+ * Operations end as `poly_loop_answer` says, or when they are cancelled; while one is in flight, the memory that it
+ * reads into is overwritten again and again.
+ */
+#define POLY_BACKEND_SIM 3
+
+/**
+ * Nothing is ready: `poly_loop_wait`.
+ */
+#define POLY_LOOP_WAIT 0
+
+/**
+ * There is an event.
+ */
+#define POLY_LOOP_EVENT 1
+
+/**
+ * Nothing is ready, in flight or timed: only another thread or a signal can help.
+ */
+#define POLY_LOOP_IDLE 2
+
+/**
+ * `poly_loop_ready` was called with this `user_data`.
+ */
+#define POLY_LOOP_READY 1
+
+/**
+ * The operation `source` has ended, or goes on where `flags` has `POLY_LOOP_MORE`.
+ */
+#define POLY_LOOP_COMPLETED 2
+
+/**
+ * The timer `source` has reached its deadline, and is gone.
+ */
+#define POLY_LOOP_EXPIRED 3
+
+/**
+ * `poly_loop_notify` was called with this `user_data`.
+ */
+#define POLY_LOOP_NOTIFIED 4
+
+/**
+ * More events of the same operation will follow.
+ */
+#define POLY_LOOP_MORE 1
+
+/**
  * A listener whose connections are accepted as they come. Freed by `poly_acceptor_free`.
  */
 typedef struct poly_acceptor poly_acceptor;
@@ -267,6 +470,27 @@ typedef struct poly_channel poly_channel;
  * A directory that is being read. Freed by `poly_directory_free`.
  */
 typedef struct poly_directory poly_directory;
+
+/**
+ * The scheduler of one thread, for a language whose runtime has fibers of its own: a queue of who is ready, timers,
+ * operations in flight and what other threads have said, without stacks. The host keeps its coroutines and switches
+ * between them; the loop tells it whose turn it is, and with what. No function of the loop's calls the host.
+ *
+ * A loop belongs to the thread that made it: "its thread" below, and to any other -EPERM. It never suspends a
+ * fiber: within one it would hold up the worker. Freed by `poly_loop_free`, before its thread ends.
+ *
+ *     for (;;) {
+ *         poly_loop_event event;
+ *         int next = poly_loop_next(loop, &event);
+ *         if (next == POLY_LOOP_EVENT)
+ *             resume((coroutine *)(uintptr_t)event.user_data, event.result); // which submits, and yields
+ *         else if (next == POLY_LOOP_WAIT)
+ *             poly_loop_wait(loop, POLY_FOREVER); // here an interpreter lets go of its lock
+ *         else
+ *             break;
+ *     }
+ */
+typedef struct poly_loop poly_loop;
 
 /**
  * Worker threads and the fibers that run on them. Usable from any thread; freed by `poly_runtime_free`.
@@ -687,6 +911,118 @@ typedef struct {
      */
     uint64_t reserved[4];
 } poly_wait_group;
+
+/**
+ * How to make a loop. Begin with `POLY_LOOP_OPTIONS_INIT`; 0 is the default of every field but `size`.
+ */
+typedef struct {
+    /**
+     * `sizeof(poly_loop_options)`: tells which version of this struct it is.
+     */
+    size_t size;
+    /**
+     * One of `POLY_BACKEND_*`.
+     */
+    uint32_t backend;
+    /**
+     * Entries of io_uring's submission queue, as in `poly_runtime_options`.
+     */
+    uint32_t ring_entries;
+    /**
+     * Entries of io_uring's completion queue, as there.
+     */
+    uint32_t completion_entries;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} poly_loop_options;
+
+/**
+ * An operation, and whom its event is for. Begin with all zeros. Each `POLY_OPERATION_*` says what it uses; what it
+ * does not use is not looked at.
+ */
+typedef struct {
+    /**
+     * Comes back in the event: a coroutine's address, or its number.
+     */
+    uint64_t user_data;
+    /**
+     * One of `POLY_OPERATION_*`.
+     */
+    uint32_t kind;
+    /**
+     * The descriptor.
+     */
+    int32_t fd;
+    /**
+     * A buffer, a path or a struct, by the kind. Borrowed until the last event of the operation, with all that it
+     * points to.
+     */
+    void *pointer;
+    /**
+     * How long that is.
+     */
+    uint64_t length;
+    /**
+     * Where in the file.
+     */
+    int64_t offset;
+    /**
+     * As in the system call.
+     */
+    uint32_t flags;
+    /**
+     * As in the system call.
+     */
+    uint32_t mode;
+    /**
+     * A second descriptor.
+     */
+    int32_t other_fd;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * A second pointer, borrowed like the first.
+     */
+    void *other;
+    /**
+     * Where in the other file.
+     */
+    int64_t other_offset;
+} poly_operation;
+
+/**
+ * What the loop has to say: one turn of one coroutine.
+ */
+typedef struct {
+    /**
+     * Whom it is for: what the operation, the timer or the call that caused it was given.
+     */
+    uint64_t user_data;
+    /**
+     * Of an operation: what its system call returns, or a negative error number. Else 0.
+     */
+    int64_t result;
+    /**
+     * The number of the operation or the timer. Else 0.
+     */
+    uint64_t source;
+    /**
+     * Of a read into a buffer of the loop's: `result` bytes, until `poly_loop_release`. Else NULL.
+     */
+    const void *data;
+    /**
+     * What happened: `POLY_LOOP_READY`, `_COMPLETED`, `_EXPIRED` or `_NOTIFIED`.
+     */
+    uint32_t kind;
+    /**
+     * 0 or `POLY_LOOP_MORE`.
+     */
+    uint32_t flags;
+} poly_loop_event;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1960,6 +2296,277 @@ int poly_wait_group_wait(poly_wait_group *group);
  * Returns 0, or -EAGAIN while something is; -POLY_EFORKED. Since 2.0.
  */
 int poly_wait_group_try_wait(poly_wait_group *group);
+
+/**
+ * Makes a loop for the calling thread, which must be the one to use it.
+ *
+ * `options` may be NULL: defaults. On success `*loop` is the caller's, to be freed with `poly_loop_free`. Where
+ * io_uring is refused and `POLY_BACKEND_AUTO` falls back to epoll, one line on standard error says so.
+ * Any thread; a thread may have several.
+ * Returns 0; -EINVAL for options or a `POLYPHONY_BACKEND` that make no sense; -E2BIG for options that only a later
+ * library knows; or what the system says: -ENOMEM, -EMFILE, -EPERM and -ENOSYS where io_uring alone was asked for
+ * and is refused. Since 2.0.
+ */
+int poly_loop_new(const poly_loop_options *options,
+                  poly_loop **loop);
+
+/**
+ * Ends a loop: cancels all that is in flight and waits until the kernel has let go of all memory, which takes as long
+ * as a function takes that `poly_loop_offload` has begun. Events that nobody took are thrown away, and the
+ * descriptors in them closed; lent buffers are gone. NULL is fine. No other call with this loop may be running.
+ *
+ * A host that wants to hear how its operations ended calls `poly_loop_cancel_all` first and goes on until the loop
+ * is idle. Blocks. Its thread; in the child of a fork any.
+ * Returns 0; -EPERM for another thread, and then nothing has happened. In the child of a fork it frees what can be
+ * freed there. Since 2.0.
+ */
+int poly_loop_free(poly_loop *loop);
+
+/**
+ * Begins an operation, whose events will come from `poly_loop_next`: one, or several of which all but the last have
+ * `POLY_LOOP_MORE`. It cannot be full: what the kernel does not take yet waits. On io_uring nothing happens before
+ * the next wait, and one system call then begins all that was submitted.
+ *
+ * `operation` is borrowed for the call; what it points to until the operation's last event, also if it is cancelled:
+ * the host keeps it where it is, out of its collector's reach. Where that is hard, POLY_OPERATION_RECV_BUFFER reads
+ * into memory of the loop's. `*source` becomes the operation's number, for `poly_loop_cancel`; `source` may be NULL.
+ * Its thread.
+ * Returns 0; -EINVAL for what is no operation; -EFAULT for NULL where it needs memory; -EPERM, -EBUSY,
+ * -POLY_EFORKED. Whatever else goes wrong is the result of the event. Since 2.0.
+ *
+ *     poly_operation read = { 0 };
+ *     read.kind = POLY_OPERATION_READ;
+ *     read.fd = fd;
+ *     read.pointer = self->buffer;
+ *     read.length = sizeof self->buffer;
+ *     read.user_data = (uintptr_t)self;
+ *     poly_loop_submit(loop, &read, &self->reading);
+ */
+int poly_loop_submit(const poly_loop *loop,
+                     const poly_operation *operation,
+                     uint64_t *source);
+
+/**
+ * Has `entry(argument)` called on a thread of the offload pool, for what blocks or computes. The result of its event
+ * is what `entry` returned; -ECANCELED if it was cancelled before it began. Once it has begun, nothing ends it.
+ *
+ * `entry` must not touch the host's objects, for the host runs meanwhile; nor may a C++ exception or longjmp leave
+ * it. The simulated backend calls it within a wait, and needs an answer for it. `*source` becomes the operation's
+ * number; `source` may be NULL.
+ * Its thread.
+ * Returns 0; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_offload(const poly_loop *loop,
+                      poly_entry entry,
+                      void *argument,
+                      uint64_t user_data,
+                      uint64_t *source);
+
+/**
+ * Asks for an operation to be cancelled. Its last event comes all the same, and says what was faster: -ECANCELED, or
+ * what the operation achieved. Until then its memory is the kernel's. Asking again changes nothing.
+ *
+ * Its thread.
+ * Returns 0; -ESRCH if it has ended: its last event waits in `poly_loop_next` or has been told; -EINVAL, -EPERM,
+ * -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_cancel(const poly_loop *loop,
+                     uint64_t source);
+
+/**
+ * Cancels every operation that waits on a descriptor. Before a descriptor is closed their last events must have
+ * come, else one of them may take what belongs to the file that has the number next.
+ *
+ * Its thread.
+ * Returns how many there are; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int64_t poly_loop_cancel_fd(const poly_loop *loop,
+                            int fd);
+
+/**
+ * Cancels every operation. Timers stay.
+ *
+ * Its thread.
+ * Returns how many there are; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int64_t poly_loop_cancel_all(const poly_loop *loop);
+
+/**
+ * Arms a timer: an event at `deadline` by the loop's clock, never before. An operation gets a deadline by a timer
+ * whose event has the host cancel it, and which is disarmed when the operation was faster.
+ *
+ * `*source` becomes the timer's number; `source` may be NULL. POLY_FOREVER never comes. Its thread.
+ * Returns 0; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_arm(const poly_loop *loop,
+                  uint64_t deadline,
+                  uint64_t user_data,
+                  uint64_t *source);
+
+/**
+ * Moves a timer to another deadline.
+ *
+ * Its thread.
+ * Returns 0; -ESRCH if it has expired, and then its event waits or has been told, or was disarmed; -EINVAL, -EPERM,
+ * -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_rearm(const poly_loop *loop,
+                    uint64_t source,
+                    uint64_t deadline);
+
+/**
+ * Forgets a timer: it has no event.
+ *
+ * Its thread.
+ * Returns 0; -ESRCH if it has expired, and then its event waits or has been told, or was disarmed before; -EINVAL,
+ * -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_disarm(const poly_loop *loop,
+                     uint64_t source);
+
+/**
+ * Queues a turn behind the others: for a coroutine that begins, yields, or has what it waited for from another one.
+ * Each call is an event.
+ *
+ * Its thread.
+ * Returns 0; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_ready(const poly_loop *loop,
+                    uint64_t user_data);
+
+/**
+ * What next? Takes the next event, in the order in which they came about. Now and then, in a program that always has
+ * something ready, it looks for completions, timers and other threads on the way; it never waits.
+ *
+ * `*event` is written if there is one. A descriptor in it, the result of an accept or an open, is the host's to close.
+ * Its thread.
+ * Returns `POLY_LOOP_EVENT`; `POLY_LOOP_WAIT`; `POLY_LOOP_IDLE`; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED, or why the
+ * kernel cannot be asked. Since 2.0.
+ */
+int poly_loop_next(const poly_loop *loop,
+                   poly_loop_event *event);
+
+/**
+ * Waits until there is an event, at most until `deadline` by the loop's clock, and gives the kernel what was
+ * submitted. POLY_FOREVER waits as long as it takes; 0 does not sleep, nor does any deadline while events are ready.
+ * A signal or `poly_loop_wake` ends it, too, and it may end for nothing.
+ *
+ * Nothing of the host's is touched, so a host with a global lock lets go of it for this call, and no other. Its wish
+ * to interrupt is told by `poly_loop_wake`, which ends this wait also if it has not begun. Blocks. Its thread.
+ * Returns 1 if there is an event, else 0; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED, or why the kernel cannot be asked.
+ * Since 2.0.
+ */
+int poly_loop_wait(const poly_loop *loop,
+                   uint64_t deadline);
+
+/**
+ * Tells the loop something from elsewhere: an event with `user_data`. Ends a wait. For whatever another thread has
+ * done for a coroutine; what it did is written before this call and seen after the event.
+ *
+ * Any thread, while the loop lives; not a signal's handler.
+ * Returns 0; -EINVAL, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_notify(const poly_loop *loop,
+                     uint64_t user_data);
+
+/**
+ * Ends the present `poly_loop_wait`, or the next one, with nothing to tell.
+ *
+ * Any thread, while the loop lives, and handlers of signals.
+ * Returns 0; -EINVAL, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_wake(const poly_loop *loop);
+
+/**
+ * Gives a lent buffer back: `data` of an event. They are few, 128 of 16 KiB; while all are lent, reads into them end
+ * with -ENOBUFS.
+ *
+ * NULL is fine. Its thread.
+ * Returns 0; -EINVAL for what is not lent; -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_release(const poly_loop *loop,
+                      const void *data);
+
+/**
+ * The time by the loop's clock: `poly_now`, but for the simulated backend.
+ *
+ * Its thread.
+ * Returns nanoseconds; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int64_t poly_loop_now(const poly_loop *loop);
+
+/**
+ * A descriptor that is readable while `poly_loop_wait` would bring something, to put a loop into another: an epoll,
+ * GLib's, libuv's. Before each wait there `poly_loop_prepare` is called.
+ *
+ * It is the loop's: neither read nor closed by the host. Its thread.
+ * Returns the descriptor; -ENOTSUP for the simulated backend; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ *
+ *     for (;;) {
+ *         uint64_t deadline;
+ *         while (poly_loop_next(loop, &event) == POLY_LOOP_EVENT)
+ *             resume(&event);
+ *         if (poly_loop_prepare(loop, &deadline) == 0)
+ *             wait_for_it_and_others(poly_loop_fd(loop), deadline);
+ *     }
+ */
+int poly_loop_fd(const poly_loop *loop);
+
+/**
+ * Says that the thread is about to wait by other means than `poly_loop_wait`: gives the kernel what was submitted,
+ * takes in what has happened, and does not sleep.
+ *
+ * `*deadline` is until when the wait may last at most, by the loop's clock; POLY_FOREVER if nothing is timed. It is
+ * written if the result is 0.
+ * Its thread.
+ * Returns 0 if the host may wait until then, or until the loop's descriptor is readable; 1 if it must not, because
+ * there may be events: `poly_loop_next`, and this again; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED, or why the kernel
+ * cannot be asked. Since 2.0.
+ */
+int poly_loop_prepare(const poly_loop *loop,
+                      uint64_t *deadline);
+
+/**
+ * Reads the counters of a loop. Set `counters->size` first. `fibers` are events that nobody took yet, `switches`
+ * those that were taken; `stolen` is 0.
+ *
+ * Its thread.
+ * Returns 0; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_stats(const poly_loop *loop,
+                    poly_counters *counters);
+
+/**
+ * Describes a loop, for people: its backend and how that was set up, and a line for each operation in flight.
+ *
+ *     io_uring (SINGLE_ISSUER DEFER_TASKRUN)
+ *     recv of descriptor 5 for 0x55d0c8a4e2a0
+ *
+ * As much as fits into `room` bytes is written to `text`, with a zero at its end; `text` may be NULL if `room` is 0.
+ * Its thread.
+ * Returns the length of the whole text; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int64_t poly_loop_describe(const poly_loop *loop,
+                           char *text,
+                           size_t room);
+
+/**
+ * Says how an operation on the simulated backend ends: the next of that kind on `fd`, or one that is in flight
+ * already and has no answer yet; -1 for those without a descriptor. `kind` is one of `POLY_OPERATION_*`. Several
+ * answers for the same are given one after the other.
+ *
+ * `result` is its result; if `bytes` is not NULL it is how many of those it reads, as far as they fit. It takes `after`
+ * nanoseconds. `flags` are 0 or `POLY_LOOP_MORE`: the operation goes on, with its next answer. NOP and CLOSE need
+ * none. `bytes` are copied. Its thread.
+ * Returns 0; -ENOTSUP for other backends; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ */
+int poly_loop_answer(const poly_loop *loop,
+                     int fd,
+                     uint32_t kind,
+                     int32_t result,
+                     const void *bytes,
+                     uint64_t after,
+                     uint32_t flags);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -73,6 +73,18 @@ pub trait Backend {
 
     /// What it is, for people: `io_uring` or `epoll`, and how it was set up.
     fn describe(&self) -> String;
+
+    /// A descriptor that is readable while a wait would bring something, for hosts whose thread waits in a
+    /// loop of others; nothing where there is none.
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// Until when such a thread may wait for the descriptor and nothing else: not at all, which is time 0, where
+    /// the kernel has not been given everything.
+    fn until(&self) -> Option<Time> {
+        None
+    }
 }
 
 /// Blocks the thread, touching nothing but the kernel: safe without the GVL.

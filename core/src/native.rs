@@ -70,7 +70,7 @@ pub use self::{
     acceptor::Acceptor,
     belongings::{Destructor, Key, on_exit},
     buffer::{Buffer, read_buffer, recv_buffer},
-    current::forks,
+    current::{forks, thread_number, watch_forks},
     directory::{Directory, Entry},
     errno::{Errno, Result},
     fiber::FiberId,
@@ -324,7 +324,7 @@ impl Shared {
 impl Runtime {
     /// Starts the workers. Where `Auto` has to do without io_uring, one line on standard error says so.
     pub fn new(options: Options) -> std::result::Result<Self, StartError> {
-        current::watch_forks();
+        watch_forks();
         exceptions::find();
         overflow::watch();
         let choice = match options.backend {
@@ -406,7 +406,7 @@ impl Runtime {
         T: Send + 'static,
     {
         if let Some(worker) = self.here() {
-            return worker.spawn(function, detached, placement);
+            return worker.spawn(function, detached, placement, ptr::null());
         }
         self.start(function, detached, placement, Whose::User)
     }

@@ -252,6 +252,23 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.backend.wait(deadline)
     }
 
+    /// A wait that `deadline` ends too, for hosts that are told how long to wait.
+    pub fn wait_until(&mut self, deadline: Option<Time>) -> B::Wait {
+        let deadline = self.timers.earliest().into_iter().chain(deadline).min();
+        self.wait_for_inbox(deadline)
+    }
+
+    /// Says that the thread is about to wait by other means, for [`Backend::descriptor`], and until when it may.
+    /// Time 0 says that it must not: something has come, or the kernel has not been given everything. A wait that
+    /// does not sleep helps, and then it asks again.
+    pub fn rest(&mut self) -> Option<Time> {
+        if !self.queue.is_empty() || !self.inbox.fall_asleep() {
+            return Some(Time(0));
+        }
+        let deadline = self.timers.earliest().into_iter().chain(self.backend.until()).min();
+        self.soon_if_full(deadline)
+    }
+
     /// The bytes that an outcome put into one of the shard's buffers.
     pub fn buffer(&self, id: BufferId, len: usize) -> &[u8] {
         self.backend.buffer(id, len)
@@ -312,6 +329,11 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.ops.len()
     }
 
+    /// Whether an operation has not had its last completion.
+    pub fn is_in_flight(&mut self, key: OpKey) -> bool {
+        self.ops.entry(key).is_some()
+    }
+
     /// How many operations wait on a descriptor.
     pub fn in_flight_on(&self, fd: i32) -> usize {
         self.ops.on_fd(fd)
@@ -363,8 +385,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
             return Next::Idle;
         }
         let look_again = look_again.map(|span| self.backend.now() + span);
-        let deadline = self.timers.earliest().into_iter().chain(look_again).min();
-        Next::Wait(self.wait_for_inbox(deadline))
+        Next::Wait(self.wait_until(look_again))
     }
 
     /// A full backend wants what is in the backlog offered again, even if nothing completes until then.

@@ -82,6 +82,29 @@ pub(crate) unsafe fn look<'a, T>(pointer: *const T) -> Result<&'a T> {
     Ok(unsafe { &*pointer })
 }
 
+/// Options of the caller's, which begin with their size; `E2BIG` where they ask for what only a later library
+/// knows.
+///
+/// # Safety
+/// Null, or as long as the size says.
+pub(crate) unsafe fn options<T: Copy>(options: *const T) -> Result<T> {
+    // SAFETY: every version of such a struct begins with its size.
+    let size = *unsafe { look(options.cast::<usize>()) }?;
+    if size < size_of::<T>() {
+        return Err(Errno::new(libc::EINVAL));
+    }
+    if size > LARGEST_STRUCT {
+        return Err(Errno::new(libc::E2BIG));
+    }
+    // SAFETY: that many bytes, by the caller.
+    let bytes = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };
+    if bytes[size_of::<T>()..].iter().any(|&byte| byte != 0) {
+        return Err(Errno::new(libc::E2BIG));
+    }
+    // SAFETY: at least that large.
+    Ok(*unsafe { look(options) }?)
+}
+
 /// [`look`] at an object that one of our functions has made.
 ///
 /// # Safety
@@ -181,3 +204,6 @@ pub(crate) unsafe fn write_text(text: &[u8], place: *mut c_char, room: usize) ->
 pub(crate) fn wanted<T>(place: *mut T) -> Result<()> {
     if place.is_null() { Err(Errno::new(libc::EINVAL)) } else { Ok(()) }
 }
+
+/// No version of a struct of options is larger than this.
+const LARGEST_STRUCT: usize = 4096;

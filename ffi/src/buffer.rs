@@ -4,7 +4,10 @@ use std::{ffi::c_int, ptr};
 
 use polyphony_core::native::{self, Buffer, Result};
 
-use crate::boundary::{call, done_quietly, put, wanted};
+use crate::{
+    boundary::{call, done_quietly, put, wanted},
+    debug,
+};
 
 /// Bytes that were read into a buffer of the library's. The caller's until it gives the buffer back with
 /// `poly_buf_release`; it may be copied and moved, and `data` and `length` may be changed as the bytes are
@@ -24,12 +27,45 @@ pub struct poly_buf {
 unsafe fn give(place: *mut poly_buf, filled: impl FnOnce() -> Result<Buffer>) -> i64 {
     call(|| {
         wanted(place)?;
-        let (data, length, reserved) = filled()?.into_raw();
+        let (data, length, whose) = filled()?.into_raw();
+        let reserved = receipt(whose);
         // SAFETY: not null, and an output by the header's conventions.
         unsafe { put(place, poly_buf { data, length, reserved }) }?;
         Ok(length as i64)
     })
 }
+
+/// What stands for an owner in the debug mode: where it is kept, in memory that is never anything else's. So a copy of
+/// a buffer that has been given back is known, whoever has that buffer by then.
+fn receipt(whose: [u64; 2]) -> [u64; 2] {
+    if whose[0] == 0 || !debug::is_on() {
+        return whose;
+    }
+    let kept = Box::into_raw(Box::new(whose));
+    debug::made_copyable::<poly_buf>(kept.addr());
+    [kept.expose_provenance() as u64, RECEIPT]
+}
+
+/// Whose a buffer is, which is being given back.
+///
+/// # Safety
+///
+/// It has been lent, and is given back once; where the debug mode is on it finds out.
+unsafe fn redeem(buffer: *const poly_buf) -> Result<[u64; 2]> {
+    // SAFETY: by the caller.
+    let whose = unsafe { (*buffer).reserved };
+    if whose[0] == 0 || !debug::is_on() {
+        return Ok(whose);
+    }
+    let kept = whose[0] as usize;
+    debug::expect_copy(kept, buffer)?;
+    debug::freed_copies::<poly_buf>(kept);
+    // SAFETY: written down where it was made, or by the parent of this process; never freed.
+    Ok(unsafe { *ptr::with_exposed_provenance::<[u64; 2]>(kept) })
+}
+
+/// Marks a receipt, for people with a debugger.
+const RECEIPT: u64 = u64::from_be_bytes(*b"receipt\0");
 
 /// Reads up to `length` bytes from `fd` into a buffer that the library brings: read(2). A fiber that waits this
 /// way holds no memory for bytes that have not come. A buffer holds 16 KiB, so it reads no more at once.
@@ -75,9 +111,10 @@ pub unsafe extern "C" fn poly_recv_buffer(
 pub unsafe extern "C" fn poly_buf_release(buffer: *mut poly_buf) -> c_int {
     done_quietly(|| {
         wanted(buffer)?;
-        let empty = poly_buf { data: ptr::null(), length: 0, reserved: [0; 2] };
         // SAFETY: not null, and by the header's conventions a buffer of ours or zeros, given back once.
-        drop(unsafe { Buffer::from_raw(ptr::replace(buffer, empty).reserved) });
-        Ok(())
+        unsafe {
+            drop(Buffer::from_raw(redeem(buffer)?));
+            put(buffer, poly_buf { data: ptr::null(), length: 0, reserved: [0; 2] })
+        }
     })
 }

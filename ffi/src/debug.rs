@@ -110,6 +110,22 @@ pub(crate) fn expect<T>(object: *const T) -> Result<()> {
     if is_on() { check(object.addr(), kind::<T>(), Wrong::Unknown) } else { Ok(()) }
 }
 
+/// Checks an object that the caller may copy: `place` is where this copy stands, and `number` the same in all of them.
+#[inline]
+pub(crate) fn expect_copy<T>(number: usize, place: *const T) -> Result<()> {
+    if is_on() { check_at(number, place.addr(), kind::<T>(), Wrong::Unknown) } else { Ok(()) }
+}
+
+/// An object that may be copied has been made, which has this number.
+pub(crate) fn made_copyable<T>(number: usize) {
+    made::<T>(ptr::without_provenance(number));
+}
+
+/// An object that may be copied is being freed, and with it all its copies.
+pub(crate) fn freed_copies<T>(number: usize) {
+    freed::<T>(ptr::without_provenance(number));
+}
+
 /// Checks an object in the caller's memory, which is one from when it is all zeros and used.
 #[inline]
 pub(crate) fn expect_embedded<T>(object: &T) -> Result<()> {
@@ -157,11 +173,21 @@ fn kind<T>() -> &'static str {
     path.rsplit("::").next().unwrap_or(path)
 }
 
-#[cold]
 fn check(address: usize, kind: &'static str, unknown: fn(&'static str) -> Wrong) -> Result<()> {
-    let known = with_records(|records| records.get(&address).copied());
+    check_at(address, address, kind, unknown)
+}
+
+/// Checks what is written down under a key; a complaint names the address.
+#[cold]
+fn check_at(
+    key: usize,
+    address: usize,
+    kind: &'static str,
+    unknown: fn(&'static str) -> Wrong,
+) -> Result<()> {
+    let known = with_records(|records| records.get(&key).copied());
     let what = match known {
-        None if address != 0 && Records::here().inherits => return Ok(()),
+        None if key != 0 && Records::here().inherits => return Ok(()),
         Some(Record { freed_by: Some(caller), .. }) => Wrong::Freed(caller),
         Some(record) if record.kind == kind => return Ok(()),
         Some(record) => Wrong::Is(record.kind),

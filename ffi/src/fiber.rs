@@ -82,13 +82,8 @@ pub unsafe extern "C" fn poly_spawn(
     argument: *mut c_void,
     fiber: *mut poly_fiber,
 ) -> c_int {
-    done(|| {
-        let call = Call::new(entry, argument)?;
-        // SAFETY: a runtime lives until it is freed.
-        let id = unsafe { spawn_in(runtime, call, fiber.is_null(), Placement::ANYWHERE) }?;
-        // SAFETY: an output by the header's conventions.
-        unsafe { name(fiber, id) }
-    })
+    // SAFETY: by the caller.
+    unsafe { spawn(runtime, Ok(Placement::ANYWHERE), entry, argument, fiber) }
 }
 
 /// `poly_spawn` that says how far the fiber may move: `flags` is 0, `POLY_SPAWN_MIGRATABLE` or
@@ -104,12 +99,8 @@ pub unsafe extern "C" fn poly_spawn_as(
     argument: *mut c_void,
     fiber: *mut poly_fiber,
 ) -> c_int {
-    done(|| {
-        let call = Call::new(entry, argument)?;
-        let placement = placement(flags)?;
-        // SAFETY: a runtime lives until it is freed; the name is an output by the header's conventions.
-        unsafe { name(fiber, spawn_in(runtime, call, fiber.is_null(), placement)?) }
-    })
+    // SAFETY: by the caller.
+    unsafe { spawn(runtime, placement(flags), entry, argument, fiber) }
 }
 
 /// `poly_spawn` on one worker, by its number from 0: the fiber runs there and nowhere else.
@@ -124,11 +115,22 @@ pub unsafe extern "C" fn poly_spawn_on(
     argument: *mut c_void,
     fiber: *mut poly_fiber,
 ) -> c_int {
+    // SAFETY: by the caller.
+    unsafe { spawn(runtime, Ok(Placement::on(worker as usize)), entry, argument, fiber) }
+}
+
+#[inline]
+unsafe fn spawn(
+    runtime: *const poly_runtime,
+    placement: Result<Placement>,
+    entry: poly_entry,
+    argument: *mut c_void,
+    fiber: *mut poly_fiber,
+) -> c_int {
     done(|| {
         let call = Call::new(entry, argument)?;
-        let placement = Placement::on(worker as usize);
-        // SAFETY: as in `poly_spawn_as`.
-        unsafe { name(fiber, spawn_in(runtime, call, fiber.is_null(), placement)?) }
+        // SAFETY: a runtime lives until it is freed; the name is an output by the header's conventions.
+        unsafe { name(fiber, spawn_in(runtime, call, fiber.is_null(), placement?)?) }
     })
 }
 

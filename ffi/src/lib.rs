@@ -1,4 +1,4 @@
-//! `libpolyphony`: the native host for C.
+//! `libpolyphony`: the native host for C, and the core for hosts that others write (`host`).
 //!
 //! Each module is a section of `include/polyphony.h`, which is generated from these files and says what
 //! C programmers need to know. Nothing here thinks: it checks what it is given, calls the core, and turns
@@ -16,9 +16,11 @@ pub mod debug;
 pub mod error;
 pub mod fiber;
 pub mod file;
+pub mod host;
 pub mod io;
 pub mod local;
 pub mod net;
+pub mod operation;
 pub mod process;
 pub mod runtime;
 pub mod scope;

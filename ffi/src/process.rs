@@ -7,7 +7,10 @@ use polyphony_core::native::{
     processes::{self, Process, Program},
 };
 
-use crate::boundary::{done_quietly, look, put, text, wanted};
+use crate::{
+    boundary::{done_quietly, look, put, text, wanted},
+    debug,
+};
 
 /// A child leads a process group of its own: it is not told of the terminal's signals, and `kill(-pid, …)`
 /// reaches it and its children.
@@ -61,7 +64,15 @@ impl poly_process {
     unsafe fn read(process: *const poly_process) -> Result<Process> {
         // SAFETY: by the header's conventions.
         let &poly_process { pid, pidfd } = unsafe { look(process) }?;
-        if pidfd < 0 { Err(Errno::new(libc::ECHILD)) } else { Ok(Process { pid, pidfd }) }
+        let number = usize::try_from(pidfd).map_err(|_| Errno::new(libc::ECHILD))?;
+        debug::expect_copy(number, process)?;
+        Ok(Process { pid, pidfd })
+    }
+
+    /// Its descriptor is closed now.
+    fn is_over(&mut self) {
+        debug::freed_copies::<poly_process>(self.pidfd as usize);
+        self.pidfd = -1;
     }
 }
 
@@ -126,6 +137,7 @@ pub unsafe extern "C" fn poly_process_spawn(
         };
         // SAFETY: the lists are the caller's, and live for the call.
         let Process { pid, pidfd } = unsafe { processes::spawn(&program) }?;
+        debug::made_copyable::<poly_process>(pidfd as usize);
         // SAFETY: not null, and an output by the header's conventions.
         unsafe { put(process, poly_process { pid, pidfd }) }
     })
@@ -148,7 +160,7 @@ pub unsafe extern "C" fn poly_process_wait(process: *mut poly_process, status: *
         // SAFETY: by the header's conventions.
         let told = processes::wait(unsafe { poly_process::read(process) }?)?;
         // SAFETY: looked at above.
-        unsafe { (*process).pidfd = -1 };
+        unsafe { (*process).is_over() };
         // SAFETY: an output by the header's conventions.
         if status.is_null() { Ok(()) } else { unsafe { put(status, told) } }
     })
@@ -172,11 +184,15 @@ pub unsafe extern "C" fn poly_process_kill(process: *const poly_process, signal:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_process_close(process: *mut poly_process) -> c_int {
     done_quietly(|| {
-        wanted(process)?;
-        // SAFETY: not null, and the caller's.
-        match std::mem::replace(unsafe { &mut (*process).pidfd }, -1) {
-            gone if gone < 0 => Ok(()),
-            pidfd => polyphony_core::native::close(pidfd),
+        // SAFETY: by the header's conventions.
+        match unsafe { poly_process::read(process) } {
+            Err(gone) if gone == Errno::new(libc::ECHILD) => Ok(()),
+            Err(wrong) => Err(wrong),
+            Ok(Process { pidfd, .. }) => {
+                // SAFETY: looked at above; the caller's.
+                unsafe { (*process).is_over() };
+                polyphony_core::native::close(pidfd)
+            }
         }
     })
 }

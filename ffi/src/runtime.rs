@@ -7,13 +7,14 @@ use std::{
 };
 
 use polyphony_core::{
-    backend::any::Choice,
+    backend::{any::Choice, uring::UringOptions},
     native::{self, Errno, FiberId, KeepErrno, Options, Placement, Result, Runtime},
+    stats::Stats,
     time::Time,
 };
 
 use crate::{
-    boundary::{call, done_quietly, free, give, look, object, put, wanted, write_text},
+    boundary::{self, call, done_quietly, free, give, look, object, put, wanted, write_text},
     fiber::{Call, poly_entry, poly_fiber, text},
 };
 
@@ -34,8 +35,6 @@ const _: () = assert!(POLY_MOST_WORKERS as usize == Options::MOST_WORKERS);
 
 /// The most entries that the kernel gives a submission queue; a completion queue gets twice as many.
 const MOST_SQ_ENTRIES: u32 = 32_768;
-/// No version of a struct of options is larger than this.
-const LARGEST_STRUCT: usize = 4096;
 
 /// Worker threads and the fibers that run on them. Usable from any thread; freed by `poly_runtime_free`.
 pub struct poly_runtime {
@@ -108,56 +107,53 @@ pub struct poly_counters {
     pub stolen: u64,
 }
 
-impl poly_runtime_options {
-    /// The caller's options; `E2BIG` where they ask for what only a later library knows.
+impl poly_counters {
+    /// What a shard has done, or several have.
+    pub(crate) fn of(stats: Stats) -> Self {
+        poly_counters {
+            size: size_of::<Self>(),
+            fibers: 0,
+            in_flight: 0,
+            timers: 0,
+            switches: stats.switches,
+            turns: stats.turns,
+            submitted: stats.submitted,
+            completed: stats.completed,
+            cancels: stats.cancels,
+            expired: stats.expired,
+            stolen: stats.stolen,
+        }
+    }
+
+    /// Writes them where the caller has set `size`.
     ///
     /// # Safety
-    /// Not null, and as long as its `size` says.
-    unsafe fn from_c(options: *const Self) -> Result<Self> {
-        // SAFETY: every version of the struct begins with its size.
-        let size = *unsafe { look(options.cast::<usize>()) }?;
+    /// Null, or as large as its `size` says.
+    pub(crate) unsafe fn put(self, counters: *mut Self) -> Result<()> {
+        // SAFETY: by the caller.
+        let size = unsafe { look(counters) }?.size;
         if size < size_of::<Self>() {
             return Err(Errno::new(libc::EINVAL));
         }
-        if size > LARGEST_STRUCT {
-            return Err(Errno::new(libc::E2BIG));
-        }
-        // SAFETY: that many bytes, by the caller.
-        let bytes = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };
-        if bytes[size_of::<Self>()..].iter().any(|&byte| byte != 0) {
-            return Err(Errno::new(libc::E2BIG));
-        }
-        // SAFETY: at least that large.
-        Ok(*unsafe { look(options) }?)
+        // SAFETY: by the caller, and large enough.
+        unsafe { put(counters, poly_counters { size, ..self }) }
     }
+}
 
+impl poly_runtime_options {
     /// What they ask for.
     ///
     /// # Safety
     /// The name is null or ends with a zero.
     unsafe fn read(&self) -> Result<Options> {
-        let invalid = Errno::new(libc::EINVAL);
-        let (sq, cq) = (self.ring_entries, self.completion_entries);
-        let rings_fit = sq <= MOST_SQ_ENTRIES && cq <= 2 * MOST_SQ_ENTRIES && (cq == 0 || cq >= sq.max(2));
-        if self.workers > POLY_MOST_WORKERS || !rings_fit || self.reserved != 0 {
-            return Err(invalid);
+        if self.workers > POLY_MOST_WORKERS || self.reserved != 0 {
+            return Err(Errno::new(libc::EINVAL));
         }
-        let backend = match self.backend {
-            POLY_BACKEND_AUTO => Choice::Auto,
-            POLY_BACKEND_IO_URING => Choice::IoUring,
-            POLY_BACKEND_EPOLL => Choice::Epoll,
-            _ => return Err(invalid),
-        };
-        let mut options = Options { backend, ..Options::with_workers(self.workers as usize) };
+        let uring = uring(self.ring_entries, self.completion_entries)?;
+        let workers = self.workers as usize;
+        let mut options = Options { backend: choice(self.backend)?, uring, ..Options::with_workers(workers) };
         if self.stack_size != 0 {
             options.stack_size = self.stack_size;
-        }
-        if sq != 0 {
-            options.uring.sq_entries = sq;
-            options.uring.cq_entries = options.uring.cq_entries.max(sq.saturating_mul(2));
-        }
-        if cq != 0 {
-            options.uring.cq_entries = cq;
         }
         options.max_fibers = self.max_fibers;
         options.offload_threads = self.offload_threads as usize;
@@ -167,6 +163,32 @@ impl poly_runtime_options {
         }
         Ok(options)
     }
+}
+
+/// The backend of that number.
+pub(crate) fn choice(backend: u32) -> Result<Choice> {
+    match backend {
+        POLY_BACKEND_AUTO => Ok(Choice::Auto),
+        POLY_BACKEND_IO_URING => Ok(Choice::IoUring),
+        POLY_BACKEND_EPOLL => Ok(Choice::Epoll),
+        _ => Err(Errno::new(libc::EINVAL)),
+    }
+}
+
+/// A ring with queues of so many entries; 0 is the default.
+pub(crate) fn uring(sq: u32, cq: u32) -> Result<UringOptions> {
+    if sq > MOST_SQ_ENTRIES || cq > 2 * MOST_SQ_ENTRIES || (cq != 0 && cq < sq.max(2)) {
+        return Err(Errno::new(libc::EINVAL));
+    }
+    let mut options = UringOptions::default();
+    if sq != 0 {
+        options.sq_entries = sq;
+        options.cq_entries = options.cq_entries.max(sq.saturating_mul(2));
+    }
+    if cq != 0 {
+        options.cq_entries = cq;
+    }
+    Ok(options)
 }
 
 /// Makes a runtime and starts its worker threads, which inherit the signal mask of the caller.
@@ -189,7 +211,7 @@ pub unsafe extern "C" fn poly_runtime_new(
             Options::default()
         } else {
             // SAFETY: options live for the call and have their size, by the header's conventions.
-            unsafe { poly_runtime_options::from_c(options)?.read() }?
+            unsafe { boundary::options(options)?.read() }?
         };
         let made = Runtime::new(options).map_err(|error| error.errno())?;
         // SAFETY: not null, and an output by the header's conventions.
@@ -331,28 +353,16 @@ pub unsafe extern "C" fn poly_runtime_describe(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_stats(runtime: *const poly_runtime, counters: *mut poly_counters) -> c_int {
     done_quietly(|| {
-        // SAFETY: a runtime lives until it is freed; the caller has set `size`.
-        let (runtime, asked) = unsafe { (object(runtime)?, look(counters)?.size) };
-        if asked < size_of::<poly_counters>() {
-            return Err(Errno::new(libc::EINVAL));
-        }
-        let snapshot = runtime.runtime.snapshot()?;
-        let stats = snapshot.stats;
+        // SAFETY: a runtime lives until it is freed.
+        let snapshot = unsafe { object(runtime) }?.runtime.snapshot()?;
         let told = poly_counters {
-            size: asked,
             fibers: snapshot.fibers as u64,
             in_flight: snapshot.in_flight as u64,
             timers: snapshot.timers as u64,
-            switches: stats.switches,
-            turns: stats.turns,
-            submitted: stats.submitted,
-            completed: stats.completed,
-            cancels: stats.cancels,
-            expired: stats.expired,
-            stolen: stats.stolen,
+            ..poly_counters::of(snapshot.stats)
         };
         // SAFETY: an output by the header's conventions.
-        unsafe { put(counters, told) }
+        unsafe { told.put(counters) }
     })
 }
 

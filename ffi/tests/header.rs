@@ -3,9 +3,23 @@
 use std::{env, fs, path::PathBuf, process::Command};
 
 /// The sections of the header, in its order.
-const SECTIONS: [&str; 14] = [
-    "error", "runtime", "fiber", "local", "scope", "io", "file", "buffer", "net", "process", "signal",
-    "timer", "channel", "sync",
+const SECTIONS: [&str; 16] = [
+    "error",
+    "runtime",
+    "fiber",
+    "local",
+    "scope",
+    "io",
+    "file",
+    "buffer",
+    "net",
+    "process",
+    "signal",
+    "timer",
+    "channel",
+    "sync",
+    "operation",
+    "host",
 ];
 
 fn root() -> PathBuf {

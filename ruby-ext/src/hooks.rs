@@ -24,7 +24,7 @@ use crate::{
     errors,
     io::{
         attempt::{self, Attempt},
-        closer, string_bytes,
+        closer, string_bytes, write_in_place,
     },
     open_file::OpenFile,
     roots::{Keep, NIL},
@@ -196,7 +196,12 @@ fn io_write(
         |fd, done, at, slowly| {
             let (base, len) = bytes(done)?;
             // SAFETY: as in `io_read`.
-            Ok((unsafe { attempt::write(fd, base, len, at, slowly) }, len))
+            let attempt = unsafe {
+                let in_place = (at == POSITION).then(Scheduler::current).flatten();
+                let written = in_place.and_then(|scheduler| write_in_place(scheduler, io, fd, base, len));
+                written.map_or_else(|| attempt::write(fd, base, len, at, slowly), Attempt::Done)
+            };
+            Ok((attempt, len))
         },
         |scheduler, fd, done, at| {
             let (base, len) = bytes(done)?;

@@ -32,7 +32,7 @@ pub(crate) use flow::Flow;
 pub(crate) use litter::Litter;
 pub(crate) use poll::{Polled, poll};
 pub(crate) use turns::Turns;
-pub(crate) use write::{bytes as string_bytes, frozen};
+pub(crate) use write::{bytes as string_bytes, frozen, write_in_place};
 
 /// Defines the methods in the module that is prepended to IO.
 pub(crate) fn define(module: RModule) -> Result<(), Error> {

@@ -95,16 +95,17 @@ RSpec.describe "Polyphony::Deadlock" do
     end
   end
 
-  # `asked` is what happens as soon as it has been looked whether the process can go on; `later` is the command that
-  # wakes it when it has been asleep for longer than that takes.
-  later = "until grep -q '(sleeping)' /proc/$p/status; do :; done; sleep 0.3;"
+  # `asked` is what happens as soon as it has been looked whether the process can go on. Where the main thread need not
+  # ask, an `other` does, which comes to rest after it.
   asked = "Polyphony::Deadlock.singleton_class.prepend(Module.new { def check = super.tap { $asked.call } })"
+  other = "#{asked}; $asked = -> { exit!(Thread.current == Thread.main || Thread.main.pending_interrupt? ? 1 : 7) }; " \
+          "Thread.new { Thread.pass until Thread.main.stop?; spin { suspend }.await }"
   {
-    "sleeps" => "Signal.trap(:USR1) { exit!(7) }; spawn(\"p=\#{$$}; #{later} kill -USR1 $p\"); spin { sleep }; sleep",
+    "sleeps" => "#{other}; spin { sleep }; sleep",
     "waits for another thread" => "#{asked}; r, w = IO.pipe; $asked = -> { w.syswrite('7') }; queue = Queue.new; " \
                                   "Thread.new { queue << r.read(1) }; exit!(spin { queue.pop }.await.to_i)",
     "has a signal handler" => "#{asked}; $asked = -> { Process.kill(:USR1, $$) }; trap(:USR1) { exit!(7) }; spin { suspend }.await",
-    "waits for a descriptor" => "r, w = IO.pipe; pid = spawn(\"p=\#{$$}; #{later} echo\", out: w); w.close; spin { r.gets }.await; exit!(7)"
+    "waits for a descriptor" => "#{other}; r, w = IO.pipe; spin { r.gets }.await; w.close"
   }.each do |what, script|
     it "is not raised where the program #{what}" do
       _, err, status = Child.ruby(script)

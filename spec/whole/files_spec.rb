@@ -30,6 +30,9 @@ RSpec.describe "The library's files" do
     "polyphony/extensions" => "extensions/parity_spec.rb", # the table of all overrides
     "polyphony/extensions/console" => "extensions/console_spec.rb",
     "polyphony/extensions/dir" => "whole/frozen_spec.rb", # with all else that must not hold the thread
+    "polyphony/extensions/fiber/ending" => "polyphony/extensions/fiber_spec.rb", # a fiber is shown as a whole
+    "polyphony/extensions/fiber/family" => "polyphony/extensions/fiber_spec.rb",
+    "polyphony/extensions/fiber/life" => "polyphony/extensions/fiber_spec.rb",
     "polyphony/extensions/lock_extras" => "polyphony/extensions/mutex_spec.rb", # beside the locks themselves
     "polyphony/extensions/openssl" => "polyphony/extensions/late_spec.rb", # one more way to load it
     "polyphony/extensions/openssl/handshakes" => "polyphony/extensions/openssl/sockets_spec.rb", # as a server shows them

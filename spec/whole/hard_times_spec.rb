@@ -43,6 +43,16 @@ RSpec.describe "In hard times" do
     # A thread that says when it has come so far, and that waits since.
     def come_to_rest(thread) = (Thread.pass until thread.thread_variable_get(:there) && thread.stop?)
     def here = Thread.current.thread_variable_set(:there, true)
+    # A thread with a fiber, for others to kill: its end is logged.
+    def doomed(&block)
+      serving do
+        go(&block)
+        here
+        finish
+      ensure
+        LOG << :ended
+      end
+    end
   RUBY
 
   every_wait = {
@@ -89,13 +99,7 @@ RSpec.describe "In hard times" do
         expect(log_of(<<~RUBY)).to eq waits.keys.flat_map { |hook| [hook, :ended, nil] }
           {#{waits.map { |hook, wait| "#{hook}: -> { #{wait} }" }.join(", ")}}.each do |hook, wait|
             LOG << hook
-            thread = serving do
-              go(&wait)
-              here
-              finish
-            ensure
-              LOG << :ended
-            end
+            thread = doomed(&wait)
             come_to_rest(thread)
             thread.kill
             LOG << thread.value
@@ -105,14 +109,15 @@ RSpec.describe "In hard times" do
 
       {
         "is heard where its thread blocks next, if it is masked until then" =>
-          [":on_blocking", [:still, "RuntimeError: told", :slept]],
+          [":on_blocking", "LOG.size > 1", [:still, "RuntimeError: told", :woken]],
         "is heard when the mask ends, if it is masked throughout" =>
-          [":never", [:still, :slept, :finished, "RuntimeError: told"]]
-      }.each do |what, (mask, expected)|
+          [":never", "thread.stop?", [:still, :woken, :finished, "RuntimeError: told"]]
+      }.each do |what, (mask, time, expected)|
         it "Thread#raise just before a wait #{what}" do
           expect(log_of(<<~RUBY)).to eq expected
-            serving do
-              go { sleep 0.01; LOG << :slept }
+            queue = Queue.new
+            thread = serving do
+              go { queue.pop; LOG << :woken }
               logging do
                 Thread.handle_interrupt(RuntimeError => #{mask}) do
                   Thread.current.raise("told")
@@ -123,25 +128,29 @@ RSpec.describe "In hard times" do
               end
               LOG.delete_if { |entry| entry.is_a?(Array) }
               finish
-            end.join
+            end
+            Thread.pass until LOG.include?(:still) && (#{time})
+            queue << :woken
+            thread.join
           RUBY
         end
       end
 
       it "Thread#raise that a fiber has masked until it waits is the main fiber's, and the wait lasts" do
-        expect(log_of(<<~RUBY)).to eq [:before, "RuntimeError: told", :slept]
+        expect(log_of(<<~RUBY)).to eq [:before, "RuntimeError: told", :woken]
           serving do
+            queue = Queue.new
             logging do
               go do
                 Thread.handle_interrupt(RuntimeError => :on_blocking) do
                   Thread.current.raise("told")
                   LOG << :before
-                  sleep 0.01
-                  LOG << :slept
+                  LOG << queue.pop
                 end
               end
               finish
             end
+            queue << :woken
             finish
           end.join
         RUBY
@@ -149,26 +158,22 @@ RSpec.describe "In hard times" do
 
       # Heard where the thread waits, and that is another fiber's place: Ruby alone drops fibers that wait as they are.
       unwound = alone ? [] : [:ensured]
-      { on_blocking: [:before, *unwound, :ended, nil], never: [:before, :slept, :ensured, :ended, nil] }.each do |mask, expected|
+      { on_blocking: ["sleep", [:before, *unwound, :ended, nil]],
+        never: ["sleep 0.001", [:before, :slept, :ensured, :ended, nil]] }.each do |mask, (wait, expected)|
         it "Thread#kill just before a wait of a fiber that masks it (#{mask}) ends the thread when the mask lets it" do
           expect(log_of(<<~RUBY)).to eq expected
-            thread = serving do
+            thread = doomed do
               me = Thread.current
-              go do
-                Thread.handle_interrupt(Object => :#{mask}) do
-                  killer = Thread.new { me.kill }
-                  Thread.pass while killer.alive?
-                  LOG << :before
-                  sleep 0.01
-                  LOG << :slept
-                end
-                LOG << :not_here
-              ensure
-                LOG << :ensured
+              Thread.handle_interrupt(Object => :#{mask}) do
+                killer = Thread.new { me.kill }
+                Thread.pass while killer.alive?
+                LOG << :before
+                #{wait}
+                LOG << :slept
               end
-              finish
+              LOG << :not_here
             ensure
-              LOG << :ended
+              LOG << :ensured
             end
             LOG << thread.value
           RUBY
@@ -176,14 +181,15 @@ RSpec.describe "In hard times" do
       end
 
       {
-        "another fiber" => "go { sleep 0.001; r.close }", "the main fiber" => "r.close", "another thread" => "Thread.new { r.close }.join"
+        "another fiber" => "go { sleep 0; r.close }", "the main fiber" => "r.close", "another thread" => "Thread.new { r.close }.join"
       }.each do |who, close|
+        # A write of which a part was out by then went on, on a number that was closed.
         it "what waits ends with an IOError where #{who} closes the IO, as in a thread of stock Ruby" do
           expect(log_of(<<~RUBY)).to eq ["IOError: stream closed in another thread", true] * 4
             [:gets, [:read, 1], :wait_readable, [:write, "x" * 9_000_000]].each do |call|
               r, w = UNIXSocket.pair
               go { logging { r.public_send(*call) } }
-              sleep 0.001
+              sleep 0
               #{close}
               finish
               LOG << r.closed?
@@ -193,7 +199,7 @@ RSpec.describe "In hard times" do
       end
 
       {
-        "another fiber" => "go { sleep 0.001; r.close }", "the main fiber" => "r.close", "another thread" => "serving { go { r.close }; finish }.join"
+        "another fiber" => "go { sleep 0; r.close }", "the main fiber" => "r.close", "another thread" => "serving { go { r.close }; finish }.join"
       }.each do |who, close|
         # With Ruby 3.3 and 3.4 the close took until that thread ended, or for ever.
         it "a thread without fibers is inside a call on what #{who} closes: it hears of it, and goes on" do
@@ -272,7 +278,7 @@ RSpec.describe "In hard times" do
         expect(log_of(<<~RUBY)).to eq ["line\n", "sent", true]
           r, w = UNIXSocket.pair
           go { logging { w.gets } }
-          sleep 0.001
+          sleep 0
           r.puts "line"
           finish
           pid = fork do
@@ -314,12 +320,12 @@ RSpec.describe "In hard times" do
       end
 
       it "a fork in a fiber goes on in both processes, and what waits in the parent waits there alone" do
-        expect(log_of(<<~RUBY)).to match_array ["from the child\n", 7, "line\n", :slept, true]
+        expect(log_of(<<~RUBY)).to match_array ["from the child\n", 7, "line\n", :woken, true]
           r, w = IO.pipe
           a, b = UNIXSocket.pair
           told, tell = IO.pipe
           log = Queue.new
-          waits = [go { log << r.gets }, go { sleep 0.2; log << :slept }, go { a.gets }]
+          waits = [go { log << r.gets }, sleeper = go { sleep(100) rescue log << :woken }, go { a.gets }]
           go { b.puts "for the parent" }
           go do
             pid = fork do
@@ -330,6 +336,7 @@ RSpec.describe "In hard times" do
             end
             Process.wait(pid)
             log << told.gets << $?.exitstatus
+            interrupt(sleeper, RuntimeError.new)
             w.write "line\n"
           end
           finish
@@ -381,15 +388,10 @@ RSpec.describe "In hard times" do
       it "Thread#kill is heard also where a timeout looks for its fiber" do
         expect(log_of(<<~RUBY)).to eq [:ended, nil]
           Polyphony.singleton_class.prepend(Module.new { def yielded?(*) = (Thread.current.kill; super) })
-          thread = serving do
-            go do
-              Fiber.new { Timeout.timeout(0.001) { Fiber.yield } }.resume
-              sleep 0.01
-              LOG << :not_killed
-            end
-            finish
-          ensure
-            LOG << :ended
+          thread = doomed do
+            Fiber.new { Timeout.timeout(0.001) { Fiber.yield } }.resume
+            sleep
+            LOG << :not_killed
           end
           LOG << thread.value
         RUBY
@@ -405,7 +407,7 @@ RSpec.describe "In hard times" do
           $stderr.sync = true
           Signal.trap(:QUIT) { $stderr.write("told") } unless defined?(spin)
           queue = Queue.new
-          go { sleep 0.001; LOG << queue.pop }
+          go { LOG << queue.pop }
           watcher = Thread.new do
             Thread.pass until Thread.main.stop?
             Process.kill(:QUIT, $$)

@@ -2,10 +2,12 @@
 
 #![cfg(test)]
 
+mod channels;
 #[allow(dead_code, unreachable_pub, reason = "what is modelled is part of something larger")]
 #[path = "../../src/inbox.rs"]
 mod inbox;
 mod inboxes;
+mod native;
 mod parking;
 
 #[allow(dead_code, unreachable_pub, reason = "what is modelled is part of something larger")]

@@ -196,4 +196,12 @@ impl Backend for Any {
     fn describe(&self) -> String {
         either!(self, backend => backend.describe())
     }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        either!(self, backend => backend.descriptor())
+    }
+
+    fn until(&self) -> Option<Time> {
+        either!(self, backend => backend.until())
+    }
 }

@@ -478,6 +478,17 @@ impl Backend for Epoll {
     fn describe(&self) -> String {
         "epoll".into()
     }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.watches.epoll())
+    }
+
+    fn until(&self) -> Option<Time> {
+        if !self.ready.is_empty() || self.offload.has_finished() {
+            return Some(Time(0));
+        }
+        self.times.first().map(|&(at, _)| at)
+    }
 }
 
 impl Drop for Epoll {

@@ -394,6 +394,10 @@ impl Backend for Sim {
     fn describe(&self) -> String {
         "sim".into()
     }
+
+    fn until(&self) -> Option<Time> {
+        self.in_flight.iter().filter_map(|running| Some(running.due.as_ref()?.0)).min()
+    }
 }
 
 /// A jump in time.

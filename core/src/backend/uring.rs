@@ -397,6 +397,15 @@ impl Backend for Uring {
     fn describe(&self) -> String {
         format!("io_uring ({})", self.setup)
     }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.ring.as_raw_fd())
+    }
+
+    fn until(&self) -> Option<Time> {
+        // Not armed, a wake would go unnoticed; and an alarm stays as it is, for who else waits sees it ring.
+        (!self.armed || self.wants_turn()).then_some(Time(0))
+    }
 }
 
 impl Drop for Uring {

@@ -47,7 +47,7 @@ pub(crate) fn worker_of<'a>(fiber: FiberRef) -> &'a Worker {
 
 /// A number that no other live thread has, and no fiber.
 #[inline(never)]
-pub(crate) fn thread_number() -> u64 {
+pub fn thread_number() -> u64 {
     RUNNING.with(|running| ptr::from_ref(running) as u64) | 1 << 63
 }
 
@@ -63,7 +63,7 @@ pub fn forks() -> u32 {
 }
 
 /// From now on the child of a fork knows that it is one.
-pub(crate) fn watch_forks() {
+pub fn watch_forks() {
     static WATCH: Once = Once::new();
     // SAFETY: the handler touches only thread-locals of its thread and atomics.
     WATCH.call_once(|| unsafe {

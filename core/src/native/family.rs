@@ -159,14 +159,8 @@ impl Family {
             members.spare.push(kin);
         }
         members.children -= 1;
-        if members.children > 0 {
-            return;
-        }
-        // SAFETY: popped under the lock, which is held.
-        let wake = members.waiting.pop().map(|owner| unsafe { park::grant(owner, 0) });
-        drop(members);
-        if let Some(wake) = wake {
-            wake.now();
+        if members.children == 0 {
+            park::wake_first(members, |members| &members.waiting);
         }
     }
 

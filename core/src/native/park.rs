@@ -456,6 +456,33 @@ pub(crate) unsafe fn grant_from(here: *const Worker, waiter: *const Waiter, resu
     wake
 }
 
+/// Lets whoever has waited longest in one of the lists of a held object go on, with the lock let go of; says whether
+/// anybody waited.
+#[inline]
+pub(crate) fn wake_first<T>(held: Held<'_, T>, list: impl FnOnce(&T) -> &Waiters) -> bool {
+    let Some(waiter) = list(&held).pop() else { return false };
+    // SAFETY: popped under the lock, which is held.
+    let wake = unsafe { grant(waiter, 0) };
+    drop(held);
+    wake.now();
+    true
+}
+
+/// Lets all go on who wait now in one of the lists of a held object, and says how many; who comes meanwhile waits on.
+pub(crate) fn wake_all<T>(mut held: Held<'_, T>, list: impl Fn(&T) -> &Waiters) -> Result<usize> {
+    let (object, waiting) = (held.guarded(), list(&held).len());
+    let mut woken = 0;
+    while wake_first(held, &list) {
+        woken += 1;
+        // Whoever is woken last may take the object away.
+        if woken == waiting {
+            break;
+        }
+        held = object.enter()?;
+    }
+    Ok(woken)
+}
+
 impl Wake {
     /// Wakes it, with no lock held.
     #[inline(always)]

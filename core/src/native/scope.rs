@@ -139,7 +139,7 @@ impl Scope {
         };
         super::spawn::fits_value(worker.slab(), &child)?;
         let kin = family.admit()?;
-        let spawned = worker.spawn_child(child, detached, placement, kin);
+        let spawned = worker.spawn(child, detached, placement, kin);
         match spawned {
             Ok(id) if !detached => family.is_joinable(id),
             Ok(_) => {}

@@ -1,6 +1,6 @@
 //! Starting fibers, waiting for them, and letting others run.
 
-use std::{marker::PhantomData, mem::MaybeUninit, time::Duration};
+use std::{marker::PhantomData, mem::MaybeUninit, ptr, time::Duration};
 
 use super::{
     armed::Armed,
@@ -52,7 +52,7 @@ where
 {
     let worker = current::worker_of(current::fiber().ok_or(Errno::new(libc::EPERM))?);
     fits::<F, T>(worker.slab())?;
-    worker.spawn(function, detached, placement)
+    worker.spawn(function, detached, placement, ptr::null())
 }
 
 /// Starts a fiber of the library's own on a worker, also where users may start no more.

@@ -191,59 +191,41 @@ impl Worker {
         unsafe { &mut *self.shard.get() }
     }
 
-    /// Starts a fiber, from one that runs here.
+    /// Starts a fiber, from one that runs here; a child of a scope in its place, which is null for another's.
     #[inline]
-    pub(crate) fn spawn<F, T>(&self, function: F, detached: bool, placement: Placement) -> Result<FiberId>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        self.spawn_child(function, detached, placement, ptr::null())
-    }
-
-    /// [`spawn`](Self::spawn) of a child of a scope, in its place; null for another's.
-    #[inline]
-    pub(crate) fn spawn_child<F, T>(
+    pub(crate) fn spawn<T: Send + 'static>(
         &self,
-        function: F,
+        function: impl FnOnce() -> T + Send + 'static,
         detached: bool,
         placement: Placement,
         kin: *const Kin,
-    ) -> Result<FiberId>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
+    ) -> Result<FiberId> {
         if self.is_limited {
             return self.spawn_admitted(function, detached, placement, kin);
         }
         self.begin(function, detached, placement, kin)
     }
 
-    /// [`spawn_child`](Self::spawn_child) where fibers are counted.
+    /// [`spawn`](Self::spawn) where fibers are counted.
     #[cold]
     #[inline(never)]
-    fn spawn_admitted<F, T>(
+    fn spawn_admitted<T: Send + 'static>(
         &self,
-        function: F,
+        function: impl FnOnce() -> T + Send + 'static,
         detached: bool,
         placement: Placement,
         kin: *const Kin,
-    ) -> Result<FiberId>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
+    ) -> Result<FiberId> {
         self.shared.admit(Whose::User)?;
         self.begin(function, detached, placement, kin).inspect_err(|_| self.shared.dismiss())
     }
 
     /// Starts a fiber of the library's own, however many there are.
-    pub(crate) fn spawn_own<F, T>(&self, function: F, worker: usize) -> Result<FiberId>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
+    pub(crate) fn spawn_own<T: Send + 'static>(
+        &self,
+        function: impl FnOnce() -> T + Send + 'static,
+        worker: usize,
+    ) -> Result<FiberId> {
         self.shared.admit(Whose::Library)?;
         let begun = self.begin(function, false, Placement::on(worker), ptr::null());
         if begun.is_err() || !self.is_limited {
@@ -253,17 +235,13 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn begin<F, T>(
+    fn begin<T: Send + 'static>(
         &self,
-        function: F,
+        function: impl FnOnce() -> T + Send + 'static,
         detached: bool,
         placement: Placement,
         kin: *const Kin,
-    ) -> Result<FiberId>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
+    ) -> Result<FiberId> {
         if self.stopped.get() {
             return Err(Errno::SHUTDOWN);
         }

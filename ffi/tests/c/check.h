@@ -73,4 +73,14 @@ static inline uint64_t random_below(uint64_t below)
     return seed % below;
 }
 
+/* Starts a fiber, and lets it run for so many turns. */
+static inline poly_fiber begun(poly_entry entry, uint64_t turns)
+{
+    poly_fiber fiber;
+    GIVES(0, poly_spawn(NULL, entry, NULL, &fiber));
+    while (turns-- > 0)
+        GIVES(0, poly_yield());
+    return fiber;
+}
+
 #endif

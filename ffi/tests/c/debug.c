@@ -95,6 +95,52 @@ static int64_t files_and_acceptors(void *argument)
     return poly_close(listener);
 }
 
+/* What is copied: a copy of what is gone is known, though its number may be another's by then. */
+static int64_t buffers_and_processes(void *argument)
+{
+    const char *program[] = {"true", NULL};
+    poly_process_options options = POLY_PROCESS_OPTIONS_INIT;
+    poly_process process, early, junk = {1, 0};
+    poly_buf buffer, copy, other, wild;
+    poly_fiber self;
+    char what[64];
+    int ends[2];
+    UNUSED(argument);
+    GIVES(0, poly_self(&self));
+    snprintf(what, sizeof what, "was freed by fiber %#llx", (unsigned long long)self.id);
+
+    CHECK(pipe(ends) == 0 && write(ends[1], "ab", 2) == 2);
+    GIVES(1, poly_read_buffer(ends[0], 1, &buffer));
+    copy = buffer;
+    GIVES(0, poly_buf_release(&buffer));
+    GIVES(1, poly_read_buffer(ends[0], 1, &other));
+    expect("poly_buf_release", &copy, what);
+    GIVES(-EINVAL, poly_buf_release(&copy));
+    CHECK(*(const char *)other.data == 'b');
+    GIVES(0, poly_buf_release(&other));
+    GIVES(0, poly_buf_release(&other));
+    memset(&wild, 'x', sizeof wild);
+    expect("poly_buf_release", &wild, "is no poly_buf");
+    GIVES(-EINVAL, poly_buf_release(&wild));
+
+    options.argv = program;
+    GIVES(0, poly_process_spawn(&options, &process));
+    early = process;
+    GIVES(0, poly_process_wait(&process, NULL));
+    CHECK(dup2(ends[0], early.pidfd) == early.pidfd); /* somebody else's by now */
+    expect("poly_process_close", &early, what);
+    GIVES(-EINVAL, poly_process_close(&early));
+    expect("poly_process_kill", &early, what);
+    GIVES(-EINVAL, poly_process_kill(&early, 0));
+    expect("poly_process_wait", &junk, "is no poly_process");
+    GIVES(-EINVAL, poly_process_wait(&junk, NULL));
+    GIVES(0, poly_process_close(&process));
+    GIVES(0, poly_close(early.pidfd));
+    GIVES(0, poly_close(ends[0]));
+    GIVES(0, poly_close(ends[1]));
+    return 0;
+}
+
 /* The child of a fork knows what is its own; what it does not know may be its parent's, which says so itself. */
 static void in_a_child(void)
 {
@@ -128,6 +174,7 @@ int main(int count, char **arguments)
     in_a_fiber(free_it);
     in_a_fiber(wrong_kinds);
     in_a_fiber(files_and_acceptors);
+    in_a_fiber(buffers_and_processes);
     gone = runtime; /* in_a_fiber has freed it, and this thread did */
     snprintf(what, sizeof what, "was freed by thread %d", (int)getpid());
     expect("poly_runtime_free", gone, what);

@@ -194,12 +194,8 @@ static int64_t no_connection_is_lost(void *argument)
     UNUSED(argument);
     GIVES(0, poly_acceptor_new(listener, SOCK_CLOEXEC, &acceptor));
     for (round = 0; round < ROUNDS; round++) {
-        poly_fiber taker;
+        poly_fiber taker = begun(take_one, random_below(3));
         int64_t fd;
-        uint64_t yields = random_below(3);
-        GIVES(0, poly_spawn(NULL, take_one, NULL, &taker));
-        while (yields-- > 0)
-            GIVES(0, poly_yield());
         if (random_below(2) == 0) {
             fd = poly_tcp_connect("127.0.0.1", port, 0);
             CHECK(fd >= 0);

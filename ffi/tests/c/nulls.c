@@ -58,6 +58,7 @@ static void scopes_and_belongings(void)
 static void channels(void)
 {
     void *item;
+    poly_case none;
     GIVES(-EINVAL, poly_channel_new(1, NULL));
     GIVES(-EINVAL, poly_channel_send(NULL, NULL));
     GIVES(-EINVAL, poly_channel_try_send(NULL, NULL));
@@ -66,7 +67,9 @@ static void channels(void)
     GIVES(-EINVAL, poly_channel_try_recv(NULL, &item));
     GIVES(-EINVAL, poly_channel_close(NULL));
     GIVES(-EINVAL, poly_channel_length(NULL));
+    memset(&none, 0, sizeof none);
     GIVES(-EINVAL, poly_select(NULL, 1, 0));
+    GIVES(-EINVAL, poly_select(&none, 1, 0));
     GIVES(0, poly_channel_free(NULL));
 }
 
@@ -78,11 +81,13 @@ static void call_it(void *argument)
 static void locks(void)
 {
     poly_mutex mutex = POLY_MUTEX_INIT;
+    poly_condition condition = POLY_CONDITION_INIT;
     poly_once once = POLY_ONCE_INIT;
     GIVES(-EINVAL, poly_mutex_lock(NULL));
     GIVES(-EINVAL, poly_mutex_try_lock(NULL));
     GIVES(-EINVAL, poly_mutex_unlock(NULL));
     GIVES(-EINVAL, poly_condition_wait(NULL, &mutex));
+    GIVES(-EINVAL, poly_condition_wait(&condition, NULL));
     GIVES(-EINVAL, poly_condition_signal(NULL));
     GIVES(-EINVAL, poly_condition_broadcast(NULL));
     GIVES(-EINVAL, poly_semaphore_acquire(NULL, 1));

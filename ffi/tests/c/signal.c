@@ -56,12 +56,8 @@ static int64_t no_signal_is_lost(void *argument)
     signals = poly_signal_open(wanted, 1);
     CHECK(signals >= 0);
     for (round = 0; round < ROUNDS; round++) {
-        poly_fiber waiter;
+        poly_fiber waiter = begun(next_signal, random_below(3));
         int64_t result;
-        uint64_t yields = random_below(3);
-        GIVES(0, poly_spawn(NULL, next_signal, NULL, &waiter));
-        while (yields-- > 0)
-            GIVES(0, poly_yield());
         if (sent == told && random_below(2) == 0) { /* two of a kind would be one */
             CHECK(kill(getpid(), SIGUSR1) == 0);
             sent++;

@@ -6,57 +6,9 @@ static poly_mutex mutex = POLY_MUTEX_INIT;
 static poly_condition condition = POLY_CONDITION_INIT;
 static poly_semaphore semaphore = POLY_SEMAPHORE_INIT;
 static poly_event event = POLY_EVENT_INIT;
-
-static void nothing_works_without_objects(void)
-{
-    void *item;
-    GIVES(-EINVAL, poly_channel_new(1, NULL));
-    GIVES(-EINVAL, poly_channel_send(NULL, NULL));
-    GIVES(-EINVAL, poly_channel_try_send(NULL, NULL));
-    GIVES(-EINVAL, poly_channel_recv(NULL, &item));
-    GIVES(-EINVAL, poly_channel_try_recv(NULL, &item));
-    GIVES(-EINVAL, poly_channel_close(NULL));
-    GIVES(-EINVAL, poly_channel_length(NULL));
-    GIVES(0, poly_channel_free(NULL));
-    GIVES(-EINVAL, poly_mutex_lock(NULL));
-    GIVES(-EINVAL, poly_mutex_try_lock(NULL));
-    GIVES(-EINVAL, poly_mutex_unlock(NULL));
-    GIVES(-EINVAL, poly_condition_wait(NULL, &mutex));
-    GIVES(-EINVAL, poly_condition_wait(&condition, NULL));
-    GIVES(-EINVAL, poly_condition_signal(NULL));
-    GIVES(-EINVAL, poly_condition_broadcast(NULL));
-    GIVES(-EINVAL, poly_semaphore_acquire(NULL, 1));
-    GIVES(-EINVAL, poly_semaphore_try_acquire(NULL, 1));
-    GIVES(-EINVAL, poly_semaphore_release(NULL, 1));
-    GIVES(-EINVAL, poly_event_wait(NULL));
-    GIVES(-EINVAL, poly_event_set(NULL));
-    GIVES(-EINVAL, poly_event_reset(NULL));
-    GIVES(-EINVAL, poly_event_is_set(NULL));
-}
-
 static poly_rwlock rwlock = POLY_RWLOCK_INIT;
 static poly_once once = POLY_ONCE_INIT;
 static poly_wait_group group = POLY_WAIT_GROUP_INIT;
-
-static void nor_do_the_others(void)
-{
-    poly_case none;
-    memset(&none, 0, sizeof none);
-    GIVES(-EINVAL, poly_rwlock_read(NULL));
-    GIVES(-EINVAL, poly_rwlock_write(NULL));
-    GIVES(-EINVAL, poly_rwlock_try_read(NULL));
-    GIVES(-EINVAL, poly_rwlock_try_write(NULL));
-    GIVES(-EINVAL, poly_rwlock_unlock(NULL));
-    GIVES(-EINVAL, poly_once_run(NULL, NULL, NULL));
-    GIVES(-EINVAL, poly_once_run(&once, NULL, NULL));
-    GIVES(-EINVAL, poly_wait_group_add(NULL, 1));
-    GIVES(-EINVAL, poly_wait_group_done(NULL));
-    GIVES(-EINVAL, poly_wait_group_wait(NULL));
-    GIVES(-EINVAL, poly_wait_group_try_wait(NULL));
-    GIVES(-EINVAL, poly_select(NULL, 1, 0));
-    GIVES(-EINVAL, poly_select(&none, 1, 0));
-    GIVES(-EINVAL, poly_try_offload(NULL, NULL));
-}
 
 static int64_t write_alone(void *argument)
 {
@@ -360,8 +312,6 @@ static void threads_receive_too(void)
 
 int main(void)
 {
-    nothing_works_without_objects();
-    nor_do_the_others();
     in_a_fiber(channels);
     in_a_fiber(selects);
     in_a_fiber(readers_and_writers);

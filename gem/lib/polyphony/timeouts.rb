@@ -97,10 +97,12 @@ module Polyphony
         true # it was killed, which is noticed when it should have looked
       end
 
-      # Hears of a timeout that was raised in this thread, and that the program may have masked.
+      # Hears of a timeout that was raised in this thread, and that the program may have masked. The thread that
+      # raises it may have lost its turn before Ruby knew of it: then it is waited for.
       # @return [Boolean] whether there was one
       def heard?
-        ::Thread.handle_interrupt(TimeoutException => :immediate) { false }
+        ::Thread.handle_interrupt(TimeoutException => :immediate) { ::Thread.pass while @looking&.alive? }
+        false
       rescue TimeoutException
         true
       end
@@ -111,7 +113,14 @@ module Polyphony
       def watch
         ::Thread.current.name = "polyphony timeouts"
         pause = nil
-        sleep(pause) while (pause = Polyphony.interrupt_overdue(RAISE, pause == REST))
+        sleep(pause) while (pause = interrupt(pause == REST))
+      end
+
+      def interrupt(may_end)
+        @looking = ::Thread.current
+        Polyphony.interrupt_overdue(RAISE, may_end)
+      ensure
+        @looking = nil
       end
     end
   end

@@ -66,19 +66,29 @@ fn write_out(ruby: &Ruby, io: Value) -> Result<(), Error> {
 
 /// Ends every wait on a descriptor, in whichever thread.
 pub(crate) fn let_go(ruby: &Ruby, fd: i32) -> Result<(), Error> {
+    loop {
+        tell_who_waits(ruby, fd)?;
+        let Some(scheduler) = Scheduler::current() else { return Ok(()) };
+        while scheduler.in_flight_on(fd) > 0 {
+            scheduler.snooze()?;
+        }
+        if scheduler.is_writing(fd) {
+            scheduler.snooze()?; // whoever wrote has been woken before us, and lets go of Ruby's lock
+        }
+        // Who had not been told, for a part of it was out by then, has gone on with the rest.
+        if scheduler.in_flight_on(fd) == 0 {
+            scheduler.end_writing(fd);
+            return Ok(());
+        }
+    }
+}
+
+fn tell_who_waits(ruby: &Ruby, fd: i32) -> Result<(), Error> {
     for scheduler in scheduler::all() {
         for name in scheduler.waiting_on(fd) {
             let error = errors::io(ruby, "stream closed in another thread");
             scheduler.schedule(name, errors::exception(ruby, error)?, false);
         }
     }
-    let Some(scheduler) = Scheduler::current() else { return Ok(()) };
-    while scheduler.in_flight_on(fd) > 0 {
-        scheduler.snooze()?;
-    }
-    if scheduler.is_writing(fd) {
-        scheduler.snooze()?; // whoever wrote has been woken before us, and lets go of Ruby's lock
-    }
-    scheduler.end_writing(fd);
     Ok(())
 }

@@ -308,14 +308,31 @@ fn went(ruby: &Ruby, io: Value, result: i32) -> Result<bool, Error> {
 fn put(scheduler: &Scheduler, io: Value, fd: i32, string: VALUE, from: usize) -> Performed {
     let (start, len) = bytes(string);
     let len = len - from;
-    if is_file(io) && attempt::is_cached(fd) && scheduler.may_write_in_place(len) {
-        // SAFETY: so many bytes stand there, of a string on the caller's stack; no Ruby code runs meanwhile.
-        let attempt = unsafe { attempt::write_in_place(fd, start.wrapping_add(from), len) };
-        return Performed::at_once(attempt as i32);
+    // SAFETY: so many bytes stand there, of a string on the caller's stack; no Ruby code runs meanwhile.
+    if let Some(written) = unsafe { write_in_place(scheduler, io, fd, start.wrapping_add(from), len) } {
+        return Performed::at_once(written as i32);
     }
     write_now(scheduler, fd, string, from).unwrap_or_else(|| {
         scheduler.perform(write_op(fd, string, from), |roots| Keep::Value(roots.keep(string)))
     })
+}
+
+/// Writes a little to a plain file's place in memory. None where that is not what it would be, or it is not to be
+/// now; see [`Scheduler::may_write_in_place`].
+///
+/// # Safety
+///
+/// `len` bytes stand at `start`.
+pub(crate) unsafe fn write_in_place(
+    scheduler: &Scheduler,
+    io: Value,
+    fd: i32,
+    start: *const u8,
+    len: usize,
+) -> Option<isize> {
+    let may = is_file(io) && attempt::is_cached(fd) && scheduler.may_write_in_place(len);
+    // SAFETY: by the contract above.
+    may.then(|| unsafe { attempt::write_in_place(fd, start, len) })
 }
 
 /// Whether an IO may be a plain file: others need not be looked at by the kernel.

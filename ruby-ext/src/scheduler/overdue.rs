@@ -93,7 +93,8 @@ fn overdue() -> Result<RModule, Error> {
 /// Raises in every thread whose running fiber's time is up, by the method of Ruby's own that is given. For how many
 /// seconds there is nothing to do then; nil where no timeout is left to be looked at and the thread is to end.
 ///
-/// Nothing here lets another thread run, from the look to the raise.
+/// Nothing of ours lets another thread run, from the look to the raise, but Ruby may in the raise itself: who then
+/// hears of nothing waits for this to end (`Overdue.heard?`).
 pub(crate) fn interrupt_overdue(raise: Value, may_end: bool) -> Result<Option<f64>, Error> {
     let now = Time::monotonic();
     let mut next = None;

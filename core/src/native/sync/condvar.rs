@@ -48,22 +48,12 @@ impl Condvar {
 
     /// Wakes who has waited longest; says whether anybody waited.
     pub fn notify_one(&self) -> Result<bool> {
-        let state = self.0.enter()?;
-        let Some(waiter) = state.waiters.pop() else { return Ok(false) };
-        // SAFETY: popped under the lock, which is held.
-        let wake = unsafe { park::grant(waiter, 0) };
-        drop(state);
-        wake.now();
-        Ok(true)
+        Ok(park::wake_first(self.0.enter()?, |state| &state.waiters))
     }
 
     /// Wakes everybody who waits now; says how many.
     pub fn notify_all(&self) -> Result<usize> {
-        let waiting = {
-            let state = self.0.enter()?;
-            state.waiters.len()
-        };
-        Ok((0..waiting).take_while(|_| self.notify_one() == Ok(true)).count())
+        park::wake_all(self.0.enter()?, |state| &state.waiters)
     }
 
     /// Whether nobody waits.

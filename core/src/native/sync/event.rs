@@ -41,22 +41,9 @@ impl Event {
 
     /// Sets the event and wakes everybody who waits; says how many.
     pub fn set(&self) -> Result<usize> {
-        let mut woken = 0;
         let mut state = self.0.enter()?;
         state.is_set = 1;
-        // Each is woken with the lock let go of; who waits after a `reset` in between waits on.
-        let mut waiting = state.waiters.len();
-        while waiting > 0
-            && let Some(waiter) = state.waiters.pop()
-        {
-            // SAFETY: popped under the lock, which is held.
-            let wake = unsafe { park::grant(waiter, 0) };
-            drop(state);
-            wake.now();
-            (waiting, woken) = (waiting - 1, woken + 1);
-            state = self.0.enter()?;
-        }
-        Ok(woken)
+        park::wake_all(state, |state| &state.waiters)
     }
 
     /// Makes it an event that is not set.

@@ -76,16 +76,10 @@ impl Once {
     }
 
     fn set(&self, doer: u64) -> Result<()> {
-        self.0.enter()?.doer = doer;
-        // Nobody begins to wait any more, unless another begins anew: who is woken looks again.
-        loop {
-            let state = self.0.enter()?;
-            let Some(waiter) = state.waiters.pop() else { return Ok(()) };
-            // SAFETY: popped under the lock, which is held.
-            let wake = unsafe { park::grant(waiter, 0) };
-            drop(state);
-            wake.now();
-        }
+        let mut state = self.0.enter()?;
+        state.doer = doer;
+        // Who waits for another that begins anew is woken by that one.
+        park::wake_all(state, |state| &state.waiters).map(drop)
     }
 }
 

@@ -38,19 +38,7 @@ impl WaitGroup {
         if state.count > 0 {
             return Ok(());
         }
-        // Those who wait now; who comes after more was added waits on.
-        let mut waiting = state.waiters.len();
-        while waiting > 0
-            && let Some(waiter) = state.waiters.pop()
-        {
-            // SAFETY: popped under the lock, which is held.
-            let wake = unsafe { park::grant(waiter, 0) };
-            drop(state);
-            wake.now();
-            waiting -= 1;
-            state = self.0.enter()?;
-        }
-        Ok(())
+        park::wake_all(state, |state| &state.waiters).map(drop)
     }
 
     /// One thing is done.

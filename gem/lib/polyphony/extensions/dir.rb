@@ -16,11 +16,14 @@ module Polyphony
       FAR = %r!\*\*|[*?\[{].*/!
       private_constant :PIECE, :FAR
 
-      # Counts names, and lets others run now and then.
+      # What hands names on to a block, and lets others run now and then.
       # @api private
-      def self.step(count)
-        Polyphony.breathe if (count % PIECE).zero?
-        count + 1
+      def self.in_pieces(block)
+        count = 0
+        proc do |name|
+          Polyphony.breathe if ((count += 1) % PIECE).zero?
+          block.call(name)
+        end
       end
 
       # @see ::Dir#initialize
@@ -32,26 +35,14 @@ module Polyphony
 
       # @see ::Dir#each
       # @note Lets other fibers run after every few hundred names.
-      def each
-        return super unless block_given? && Polyphony.scheduler
-
-        count = 1
-        super do |name|
-          count = Dir.step(count)
-          yield name
-        end
+      def each(&block)
+        block && Polyphony.scheduler ? super(&Dir.in_pieces(block)) : super
       end
 
       # @see ::Dir#each_child
       # @note Lets other fibers run like {#each}.
-      def each_child
-        return super unless block_given? && Polyphony.scheduler
-
-        count = 1
-        super do |name|
-          count = Dir.step(count)
-          yield name
-        end
+      def each_child(&block)
+        block && Polyphony.scheduler ? super(&Dir.in_pieces(block)) : super
       end
 
       # @see ::Dir#children
@@ -70,28 +61,20 @@ module Polyphony
       module Singleton
         # @see ::Dir.foreach
         # @note Lets other fibers run after every few hundred names.
-        def foreach(*arguments, **options)
-          return super unless block_given? && Polyphony.scheduler
+        def foreach(*arguments, **options, &block)
+          return super unless block && Polyphony.scheduler
 
           Native.look_through(arguments.first)
-          count = 1
-          super(*arguments, **options) do |name|
-            count = Dir.step(count)
-            yield name
-          end
+          super(*arguments, **options, &Dir.in_pieces(block))
         end
 
         # @see ::Dir.each_child
         # @note Lets other fibers run like {#foreach}.
-        def each_child(*arguments, **options)
-          return super unless block_given? && Polyphony.scheduler
+        def each_child(*arguments, **options, &block)
+          return super unless block && Polyphony.scheduler
 
           Native.look_through(arguments.first)
-          count = 1
-          super(*arguments, **options) do |name|
-            count = Dir.step(count)
-            yield name
-          end
+          super(*arguments, **options, &Dir.in_pieces(block))
         end
 
         # @see ::Dir.children

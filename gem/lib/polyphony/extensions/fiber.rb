@@ -30,8 +30,6 @@ module Polyphony
       attr_accessor :tag
       # @return [Thread, nil] the thread that runs the fiber; nil where nobody spun it
       attr_reader :thread
-      # @return [Fiber, nil] the fiber that spun it
-      attr_reader :parent
       # @return [Boolean, nil] whether it runs the handler of a signal
       attr_accessor :oob
       # @return [Object, nil] what the block returned, or the exception that ended it
@@ -45,15 +43,6 @@ module Polyphony
         ::Kernel.raise FiberError, "#{inspect} stays in its thread" unless @thread.nil? || @thread.equal?(thread)
 
         @thread = thread
-      end
-
-      # Moves no child: {#attach_to} does.
-      #
-      # @param parent [Fiber, nil]
-      # @raise [TypeError, FiberError] as {#attach_to}
-      def parent=(parent)
-        __check_parent__(parent) unless nil == parent
-        @parent = parent
       end
 
       # Starts a child of this fiber. It runs when its turn comes, behind the fibers that are ready.
@@ -129,90 +118,6 @@ module Polyphony
       alias join await
       alias value await
 
-      # Raises in the fiber, when its turn comes.
-      #
-      # @return [Fiber] self
-      def raise(*args, **options)
-        return super unless @thread
-
-        __schedule__(Extensions::Fiber.exception(*args, **options), false)
-      end
-
-      # Ends the fiber; its result is `value`.
-      #
-      # @return [Fiber, nil] self; nil where it has ended already
-      def interrupt(value = nil)
-        return super if !@thread && defined?(super)
-
-        __check_spun__
-        @ended ? nil : __schedule__(MoveOn.new(value), false)
-      end
-      alias stop interrupt
-      alias move_on interrupt
-
-      # @see #interrupt
-      def kill(*value)
-        return super unless @thread
-
-        interrupt(*value)
-      end
-
-      # Ends the fiber with an error that its parent hears of.
-      #
-      # @param exception [Class, Exception]
-      # @return [Fiber, nil] self; nil where it has ended already
-      def cancel(exception = Polyphony::Cancel)
-        __check_spun__
-        @ended ? nil : __schedule__(Extensions::Fiber.exception(exception), false)
-      end
-
-      # Ends the fiber and its children, also where {#__park__} holds it up.
-      #
-      # @param graceful [Boolean] says to clean-up code that there is time
-      # @param grace [Numeric, nil] how many seconds: what goes on then, here or in a child, is ended in its
-      #   clean-up, shielded or not
-      # @return [Fiber, nil] self; nil where it has ended already
-      # @raise [ArgumentError] where the grace is no time
-      def terminate(graceful: false, grace: nil)
-        __check_spun__
-        if grace && !(grace.is_a?(::Numeric) && grace.real? && grace >= 0)
-          ::Kernel.raise ::ArgumentError, "a grace is a time of zero or more, not #{grace.inspect}"
-        end
-
-        @graceful_shutdown = graceful
-        return if @ended
-
-        Polyphony.detain(self, false)
-        __schedule__(Terminate.new, false)
-        __end_within__(grace) if grace
-        self
-      end
-
-      # Whether {#terminate} was asked to be graceful.
-      attr_writer :graceful_shutdown
-
-      # @return [Boolean] whether clean-up code has time
-      def graceful_shutdown? = @graceful_shutdown ? true : false
-
-      # Runs the fiber's block again from the top: at its next turn, or, where it has ended, in a new fiber
-      # of the same parent.
-      #
-      # @param value [Object] what the block is given
-      # @return [Fiber] self, or the new fiber, which has the same tag and monitors
-      # @raise [FiberError] for a main fiber
-      def restart(value = nil)
-        __check_spun__
-        ::Kernel.raise FiberError, "a main fiber cannot be restarted" if @main
-        return __schedule__(Restart.new(value), false) unless @ended
-
-        parent = @parent.dead? ? @thread.main_fiber : @parent
-        fiber = parent.spin(@tag, @caller, &@block)
-        monitors.each { |monitor| fiber.monitor(monitor) }
-        fiber.schedule(value) unless value.nil?
-        fiber
-      end
-      alias reset restart
-
       # For a spun fiber: sends a message. Else what `send` always is.
       def send(*args, &block)
         return super unless @thread && !@main
@@ -228,62 +133,6 @@ module Polyphony
       # @return [Array] the messages that wait, without waiting
       def receive_all_pending
         @mailbox ? @mailbox.shift_all : []
-      end
-
-      # @return [Array<Fiber>] those that it spun and that have not ended, in that order
-      def children
-        @children ? @children.keys : []
-      end
-
-      # Asks every child to end, and does not wait.
-      #
-      # @return [Fiber] self
-      def terminate_all_children(graceful: false)
-        @children&.each_key do |child|
-          child.graceful_shutdown = true if graceful
-          child.terminate(graceful: child.graceful_shutdown?)
-        end
-        self
-      end
-
-      # Waits for every child.
-      #
-      # @return [Array, nil] their results; nil where there are none
-      # @raise the exception of the first that fails
-      def await_all_children
-        return if @children.nil? || @children.empty?
-
-        ::Fiber.await(*@children.keys)
-      end
-
-      # Ends every child and waits for their ends.
-      #
-      # @return [Fiber] self
-      def shutdown_all_children(graceful: false)
-        return self if @children.nil? || @children.empty?
-
-        terminate_all_children(graceful: graceful)
-        __await_ends__(@children.keys)
-        self
-      end
-
-      # Makes the fiber a child of its thread's main fiber.
-      #
-      # @return [Fiber] self
-      def detach = attach_to(@thread.main_fiber)
-
-      # Makes the fiber a child of another.
-      #
-      # @return [Fiber] self
-      # @raise [TypeError] where it is no Fiber
-      # @raise [FiberError] where that has ended, was never spun, belongs to another thread, or is this one or
-      #   below it
-      def attach_to(parent)
-        __check_parent__(parent)
-        @parent&.__forget_child__(self)
-        @parent = parent
-        parent.__adopt_child__(self)
-        self
       end
 
       # @return [Symbol] `:running`, `:runnable` (started or not), `:waiting` or `:dead`
@@ -384,236 +233,6 @@ module Polyphony
       # @api private
       def __scheduled__? = @thread && !@main && !@ended ? true : false
 
-      # Makes the calling fiber the main one of its thread.
-      # @api private
-      def setup_main_fiber
-        @main = true
-        @tag = :main
-        @thread = ::Thread.current
-        @running = true
-        @ended = false
-        @parent = nil
-        @children = {}.compare_by_identity
-        @watcher = @watchers = nil
-        ::Thread.current.__take_main_fiber__(self)
-      end
-
-      # @api private
-      def __prepare__(parent, tag, orig_caller, block)
-        @parent = parent
-        @tag = tag
-        set_caller(orig_caller) if orig_caller
-        @block = block
-        @thread = ::Thread.current
-      end
-
-      # Ruby has refused to start the fiber, or another one just now: it ends as if its block had raised that.
-      #
-      # No interrupt comes in between, and asked again it says the same.
-      # @api private
-      def __refused__(error)
-        return true if @refused
-        return false if @running || @ended || !@thread
-
-        reason = error ? error.message : "no stack is free"
-        ::Thread.handle_interrupt(::Object => :never) do
-          __end__(FiberError.new("#{reason}: Ruby cannot start another fiber. #{LIMIT}"), true)
-          @refused = true
-        end
-      end
-
-      LIMIT = "Each takes two mappings of the vm.max_map_count (65,530 by default) that a process may have: " \
-              "let fewer wait at once, keep none that has ended, or raise it with sysctl."
-      private_constant :LIMIT
-
-      # What every spun fiber runs. One proc for all: a closure for each would weigh on every collection.
-      # @api private
-      LIFE = ::Ractor.make_shareable(proc { ::Fiber.current.__run__ })
-      private_constant :LIFE
-
-      # The whole life of a spun fiber.
-      # @api private
-      def __run__(block = @block)
-        failed = false
-        begin
-          result = __live__(Polyphony.scheduler_of(@thread), block)
-        rescue ::Exception => e
-          result = e
-          failed = true
-        end
-        result, failed = finalize_children(result, failed) unless @children.nil? || @children.empty?
-        __let_go__ if @lock
-        __end__(result, failed)
-      rescue ::Exception => e
-        __end_again__(e)
-      ensure
-        __killed__
-        Polyphony.scheduler_of(@thread).leave
-      end
-
-      # Notes a lock that nothing takes back from a fiber that ends with it. Mostly it is the one noted last.
-      # @api private
-      def __holds__(lock)
-        __holds_another__(lock) unless lock.equal?(@lock)
-      end
-
-      # @api private
-      def __holds_another__(lock)
-        return if @main || !@thread
-
-        if @lock&.__held__?
-          earlier = (@earlier_locks ||= {}.compare_by_identity)
-          earlier.select! { |held, _| held.__held__? } if earlier.size >= MANY_LOCKS
-          earlier[@lock] = true
-        end
-        @lock = lock
-      end
-
-      # How many locks a fiber may have had before those that it has given back are forgotten.
-      MANY_LOCKS = 16
-      private_constant :MANY_LOCKS
-
-      # @api private
-      def __let_go__
-        @lock.__abandon__
-        @earlier_locks&.each_key(&:__abandon__)
-      end
-
-      # The thread was killed while this fiber ran, or a signal came before its first word; the main fiber is next, and
-      # ends what is left.
-      # @api private
-      def __killed__
-        return if @ended
-
-        children.each { |child| child.attach_to(@thread.main_fiber) }
-        __end__(nil, false)
-      end
-
-      # Runs the block, again for each Restart.
-      #
-      # @return [Object] its result
-      # @raise what ends the fiber with an error
-      # @api private
-      def __live__(scheduler, block)
-        value = nil
-        begin
-          unless @running
-            @running = true
-            value = scheduler.enter
-          end
-          block.lambda? && block.arity.zero? ? block.call : block.call(value)
-        rescue Restart => e
-          value = e.value
-          receive_all_pending # they were for the earlier run
-          retry
-        rescue MoveOn, Terminate => e
-          e.value
-        rescue ::LocalJumpError => e
-          # A `break` out of a block whose method has returned: what the fiber was for has ended.
-          e.reason == :break ? e.exit_value : ::Kernel.raise
-        end
-      end
-
-      # @api private
-      def __end__(result, failed)
-        @result = result
-        @ended = true
-        @running = false
-        watcher, watchers = @watcher, @watchers
-        Polyphony.tell_end(self) if watcher || watchers || failed # before what follows from it
-        raises = result.is_a?(::Exception)
-        watcher&.finished(self, raises)
-        watchers&.each_value { |other| other.finished(self, raises) }
-        @watcher = @watchers = nil
-        @parent&.__forget_child__(self)
-        return unless failed
-
-        Extensions::Fiber.remember_source(result, self)
-        waiting = [watcher, *watchers&.values].any? { |one| one && one.waiter.equal?(@parent) }
-        Polyphony.schedule(@parent, result, true) unless waiting || @parent.nil?
-      end
-
-      # A signal came in the last steps, where nothing else is raised: it goes to the main fiber, and whoever may
-      # not have been told of the end looks for himself.
-      # @api private
-      def __end_again__(signal)
-        return __end__(signal, true) unless @ended
-
-        [@watcher, *@watchers&.values].each { |watcher| watcher&.look_again(self) }
-        @parent&.__forget_child__(self)
-        Polyphony.schedule(@thread.main_fiber, signal, true)
-      end
-
-      # Ends every fiber of the list and waits for them, whatever comes; the last exception is raised then. Where
-      # more come than there is patience for, it does not wait any longer. The calling fiber and those it is
-      # below cannot end before the call does: for them it does not wait.
-      # @api private
-      def __await_ends__(fibers, patience: nil)
-        fibers -= ::Fiber.current.__lineage__
-        gathering = Gathering.new(fibers)
-        interrupted = nil
-        begin
-          gathering.wait_for_each
-        rescue ::Exception => e
-          interrupted = e
-          ::Kernel.raise if patience && (patience -= 1).negative?
-          gathering.recount
-          fibers.each { |fiber| fiber.terminate unless fiber.dead? }
-          retry
-        end
-        failed = gathering.failed
-        ::Kernel.raise(interrupted) if interrupted
-        ::Kernel.raise(failed.result) if failed
-      ensure
-        gathering&.end
-      end
-
-      # @return [Array<Fiber>] the fiber, its parent, and so on to the main one
-      # @api private
-      def __lineage__
-        above = @parent ? @parent.__lineage__ : []
-        above << self
-      end
-
-      # Tells a watcher of the end, once. A fiber has one that is its own key, mostly; the others are in a Hash.
-      #
-      # @return [Boolean] whether it will be told: not where the fiber has ended, or the key is known already
-      # @api private
-      def __watch__(key, watcher)
-        __check_spun__
-        if @ended
-          watcher.already(self, @result.is_a?(::Exception))
-          return false
-        end
-        return false if @watcher.equal?(key) || @watchers&.key?(key)
-
-        if @watcher.nil? && watcher.equal?(key)
-          @watcher = watcher
-        else
-          (@watchers ||= {}.compare_by_identity)[key] = watcher
-        end
-        true
-      end
-
-      # @api private
-      def __unwatch__(key)
-        @watcher.equal?(key) ? @watcher = nil : @watchers&.delete(key)
-      end
-
-      # @api private
-      def __forget_child__(child)
-        @children&.delete(child)
-      end
-
-      # @api private
-      def __adopt_child__(child)
-        return if child.dead? # nobody will be told of its end
-
-        (@children ||= {}.compare_by_identity)[child] = true
-        # A signal's handler is over when it ends: a supervisor is not to run it again.
-        child.monitor(self) if @supervising && !child.oob
-      end
-
       private
 
       def __here__?
@@ -630,57 +249,10 @@ module Polyphony
         ::Kernel.raise FiberError, "#{inspect} was made by Fiber.new and never spun: make it with spin"
       end
 
-      # A parent ends after its children, and so can be none of them.
-      def __check_parent__(parent)
-        ::Kernel.raise ::TypeError, "only a Fiber can be a parent, not #{parent.class}" unless ::Fiber === parent
-
-        parent.__send__(:__check_spun__)
-        ::Kernel.raise FiberError, "#{parent.inspect} has ended: it can be no parent" if parent.dead?
-        # One that waited for its child in another thread, which ends without it, would wait for ever.
-        unless parent.thread.equal?(@thread || ::Thread.current)
-          ::Kernel.raise FiberError, "#{parent.inspect} belongs to another thread: it can be no parent of #{inspect}"
-        end
-
-        above = parent
-        above = above.parent until above.nil? || above.equal?(self)
-        ::Kernel.raise FiberError, "#{inspect} cannot be its own parent, nor that of its parent" if above
-      end
-
       def __schedule__(value, first)
         __check_spun__
         Polyphony.schedule(self, value, first)
         self
-      end
-
-      # The exception that `raise` with these arguments would raise.
-      # @api private
-      def self.exception(*args, **options)
-        case args
-        in [] then ::RuntimeError.new("unhandled exception")
-        in [::String => message] then ::RuntimeError.new(message)
-        in [::Class => made, *rest] if made <= ::Exception then made.exception(*rest.first(1))
-        in [made, *rest] if made.respond_to?(:exception) then made.exception(*rest.first(1))
-        else ::Kernel.raise ::TypeError, "exception class/object expected"
-        end.tap do |exception|
-          exception.set_backtrace(args[2]) if args[2]
-          give_cause(exception, options[:cause]) if options.key?(:cause)
-        end
-      end
-
-      # Only a raise sets a cause.
-      def self.give_cause(exception, cause)
-        ::Kernel.raise(exception, cause: cause)
-      rescue ::Exception => e
-        ::Kernel.raise unless e.equal?(exception)
-      end
-      private_class_method :give_cause
-
-      # Lets an exception tell which fiber it ended.
-      # @api private
-      def self.remember_source(exception, fiber)
-        return if exception.frozen? || exception.instance_variable_defined?(:@__origin__)
-
-        exception.instance_variable_set(:@__origin__, Origin.new(fiber))
       end
 
       # `Fiber.await`, `Fiber.select` and `Fiber.set_scheduler`.
@@ -749,20 +321,5 @@ module Polyphony
         end
       end
     end
-  end
-
-  # Ends the main fiber's children: the last thing that the process does.
-  #
-  # @api private
-  def self.finish
-    return unless scheduler
-
-    snooze if Signals.pending? # a signal came after the last switch: its handler begins
-    main = ::Fiber.current
-    handlers = main.children.select(&:oob)
-    ::Fiber.await(*handlers) # as Ruby's own end waits for a handler
-    ::Fiber.scheduler.finish_at_exit if ::Fiber.scheduler.is_a?(FiberScheduler)
-    # A child that will not end is told again by the next signal, and left by the one after it.
-    main.__await_ends__(main.terminate_all_children.children, patience: 1)
   end
 end
