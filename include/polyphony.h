@@ -1140,9 +1140,11 @@ int64_t poly_runtime_describe(const poly_runtime *runtime,
  * Asks each worker, so it waits while one is busy: blocks a plain thread and suspends a fiber; but for a
  * fiber of the same runtime where that has one worker.
  * Any thread.
- * Returns 0, -EINVAL, -POLY_EFORKED. Since 2.0.
+ * Returns 0; -ENOMEM where there is no room for one fiber more, which does the asking; -EINVAL, -POLY_EFORKED.
+ * Since 2.0.
  */
-int poly_stats(const poly_runtime *runtime, poly_counters *counters);
+int poly_stats(const poly_runtime *runtime,
+               poly_counters *counters);
 
 /**
  * Starts a fiber that runs `entry(argument)`: in `runtime`, or in the calling fiber's if `runtime` is

@@ -348,7 +348,8 @@ pub unsafe extern "C" fn poly_runtime_describe(
 /// Asks each worker, so it waits while one is busy: blocks a plain thread and suspends a fiber; but for a
 /// fiber of the same runtime where that has one worker.
 /// Any thread.
-/// Returns 0, -EINVAL, -POLY_EFORKED. Since 2.0.
+/// Returns 0; -ENOMEM where there is no room for one fiber more, which does the asking; -EINVAL, -POLY_EFORKED.
+/// Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_stats(runtime: *const poly_runtime, counters: *mut poly_counters) -> c_int {
     done_quietly(|| {

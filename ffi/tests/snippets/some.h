@@ -31,3 +31,12 @@ extern void *item, *result, *numbers;
 int64_t serve(void *argument);
 int64_t add_up(void *argument);
 void use(const uint8_t *bytes, size_t length);
+extern poly_loop *loop;
+typedef struct coroutine {
+    char buffer[512];
+    uint64_t reading;
+} coroutine;
+extern coroutine *self;
+extern poly_loop_event event;
+void resume(); /* a host's own: with a coroutine and a result, or with an event */
+void wait_for_it_and_others(int fd, uint64_t deadline);

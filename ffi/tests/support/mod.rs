@@ -2,10 +2,13 @@
 #![allow(dead_code, reason = "no test needs all of it")]
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Where the library is installed for the tests, by the script that users call.
@@ -35,7 +38,8 @@ pub(crate) enum Language {
     Cplusplus,
 }
 
-/// Compiles a program with every warning an error, and says where it is.
+/// Compiles a program with every warning an error, and says where it is. Another test may be running the same one: it
+/// is replaced, not written to.
 pub(crate) fn compile(source: &str, language: Language) -> PathBuf {
     let (compiler, standard, kind) = match language {
         Language::C => ("cc", "-std=c99", "c"),
@@ -43,6 +47,8 @@ pub(crate) fn compile(source: &str, language: Language) -> PathBuf {
     };
     let name = source.replace(['/', '.'], "_");
     let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}_{}", kind.len()));
+    static COMPILED: AtomicUsize = AtomicUsize::new(0);
+    let fresh = program.with_extension(COMPILED.fetch_add(1, Ordering::Relaxed).to_string());
     let output = Command::new(compiler)
         .args([standard, "-x", kind, "-O2", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror"])
         .arg(root().join(source))
@@ -50,10 +56,11 @@ pub(crate) fn compile(source: &str, language: Language) -> PathBuf {
         .args(pkg_config())
         .arg(format!("-Wl,-rpath,{}", installed().join("lib").display()))
         .arg("-o")
-        .arg(&program)
+        .arg(&fresh)
         .output()
         .expect("a compiler");
     assert!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
+    fs::rename(&fresh, &program).expect("it was compiled");
     program
 }
 
