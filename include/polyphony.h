@@ -2334,11 +2334,12 @@ int poly_loop_rearm(const poly_loop *loop,
                     uint64_t deadline);
 
 /**
- * Forgets a timer: it has no event.
+ * Forgets a timer. From then on it is not heard of, also if it has expired and nobody took its event: what
+ * `user_data` names may be freed.
  *
  * Its thread.
- * Returns 0; -ESRCH if it has expired, and then its event waits or has been told, or was disarmed before; -EINVAL,
- * -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ * Returns 0; -ESRCH if its event has been told, or it was disarmed before; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED.
+ * Since 2.0.
  */
 int poly_loop_disarm(const poly_loop *loop,
                      uint64_t source);
@@ -2419,7 +2420,8 @@ int64_t poly_loop_now(const poly_loop *loop);
  * GLib's, libuv's. Before each wait there `poly_loop_prepare` is called.
  *
  * It is the loop's: neither read nor closed by the host. Its thread.
- * Returns the descriptor; -ENOTSUP for the simulated backend; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ * Returns the descriptor; -ENOTSUP for the simulated backend, and where none can be made;
+ * -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
  *
  *     for (;;) {
  *         uint64_t deadline;
