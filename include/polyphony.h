@@ -62,7 +62,7 @@
  * time: what they share needs a mutex, a channel or atomics. poly_spawn_as starts fibers that may move later,
  * and says what they must not do, or that never move; poly_spawn_on chooses the worker.
  *
- * Signals. A handler may call poly_now, poly_version, poly_abi_version and poly_strerror. To wake a fiber
+ * Signals. A handler may call poly_now, poly_version, poly_abi_version, poly_strerror and poly_loop_wake. To wake a fiber
  * it writes to a pipe that the fiber reads; or the signal is blocked before the runtime is made and a fiber waits
  * in poly_signal_next.
  *
@@ -87,6 +87,10 @@
  * mutexes and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If
  * that fiber's function returns,
  * the child exits.
+ *
+ * Hosts. A language whose runtime has fibers of its own needs none of the library's: a poly_loop is the scheduler of
+ * one thread, without stacks. It tells the host what is next and never calls it; its functions never suspend, and
+ * poly_loop_wait is the only one that waits.
  *
  * Versions. Functions and constants are added, never changed, while POLY_ABI (the soname) stays the same.
  */
