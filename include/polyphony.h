@@ -65,7 +65,7 @@
  * time: what they share needs a mutex, a channel or atomics. poly_spawn_as starts fibers that may move later,
  * and says what they must not do, or that never move; poly_spawn_on chooses the worker.
  *
- * Signals. A handler may call poly_now, poly_version, poly_abi_version and poly_strerror. To wake a fiber
+ * Signals. A handler may call poly_now, poly_version, poly_abi_version, poly_strerror and poly_loop_wake. To wake a fiber
  * it writes to a pipe that the fiber reads; or the signal is blocked before the runtime is made and a fiber waits
  * in poly_signal_next.
  *
@@ -90,6 +90,10 @@
  * Fork. In the child, every call on what the parent has used answers -POLY_EFORKED: runtimes, channels, acceptors,
  * mutexes and the like. The fiber that forked goes on as a plain thread; the child may make a runtime of its own. If
  * that fiber's function returns, the child exits.
+ *
+ * Hosts. A language whose runtime has fibers of its own needs none of the library's: a poly_loop is the scheduler of
+ * one thread, without stacks. It tells the host what is next and never calls it; its functions never suspend, and
+ * poly_loop_wait is the only one that waits.
  *
  * Versions. Functions and constants are added, never changed, while POLY_ABI (the soname) stays the same.
  */
@@ -2415,11 +2419,12 @@ int poly_loop_rearm(const poly_loop *loop,
                     uint64_t deadline);
 
 /**
- * Forgets a timer: it has no event.
+ * Forgets a timer. From then on it is not heard of, also if it has expired and nobody took its event: what
+ * `user_data` names may be freed.
  *
  * Its thread.
- * Returns 0; -ESRCH if it has expired, and then its event waits or has been told, or was disarmed before; -EINVAL,
- * -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ * Returns 0; -ESRCH if its event has been told, or it was disarmed before; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED.
+ * Since 2.0.
  */
 int poly_loop_disarm(const poly_loop *loop,
                      uint64_t source);
@@ -2500,7 +2505,8 @@ int64_t poly_loop_now(const poly_loop *loop);
  * GLib's, libuv's. Before each wait there `poly_loop_prepare` is called.
  *
  * It is the loop's: neither read nor closed by the host. Its thread.
- * Returns the descriptor; -ENOTSUP for the simulated backend; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+ * Returns the descriptor; -ENOTSUP for the simulated backend, and where none can be made;
+ * -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
  *
  *     for (;;) {
  *         uint64_t deadline;

@@ -76,7 +76,7 @@ pub trait Backend {
 
     /// A descriptor that is readable while a wait would bring something, for hosts whose thread waits in a
     /// loop of others; nothing where there is none.
-    fn descriptor(&self) -> Option<RawFd> {
+    fn descriptor(&mut self) -> Option<RawFd> {
         None
     }
 

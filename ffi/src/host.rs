@@ -278,8 +278,9 @@ fn drain(shard: &mut Shard<Desk, Kernel>) -> Result<()> {
     shard.cancel_all();
     loop {
         shard.tend();
-        while let Some(told) = take(shard) {
-            if let Some(fd) = told.descriptor() {
+        while let Some(waiter) = shard.queue_mut().pop() {
+            let told = shard.host_mut().next(waiter);
+            if let Some(fd) = told.and_then(|told| told.descriptor()) {
                 shard.backend_mut().discard(fd);
             }
         }
@@ -289,11 +290,6 @@ fn drain(shard: &mut Shard<Desk, Kernel>) -> Result<()> {
         let wait = shard.wait_until(None);
         block(shard, wait).map_err(|error| failed(&error))?;
     }
-}
-
-fn take(shard: &mut Shard<Desk, Kernel>) -> Option<Told> {
-    let waiter = shard.queue_mut().pop()?;
-    Some(shard.host_mut().next(waiter))
 }
 
 /// Begins an operation, whose events will come from `poly_loop_next`: one, or several of which all but the last have
@@ -448,17 +444,19 @@ pub unsafe extern "C" fn poly_loop_rearm(r#loop: *const poly_loop, source: u64, 
     })
 }
 
-/// Forgets a timer: it has no event.
+/// Forgets a timer. From then on it is not heard of, also if it has expired and nobody took its event: what
+/// `user_data` names may be freed.
 ///
 /// Its thread.
-/// Returns 0; -ESRCH if it has expired, and then its event waits or has been told, or was disarmed before; -EINVAL,
-/// -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+/// Returns 0; -ESRCH if its event has been told, or it was disarmed before; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED.
+/// Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_loop_disarm(r#loop: *const poly_loop, source: u64) -> c_int {
     done(|| {
         let timer = TimerKey::from_number(source);
         // SAFETY: a loop lives until it is freed.
-        let forgotten = unsafe { object(r#loop) }?.with(|shard| Ok(shard.disarm(timer)))?;
+        let forgotten = unsafe { object(r#loop) }?
+            .with(|shard| Ok(shard.disarm(timer) || shard.host_mut().take_back(timer)))?;
         if forgotten { Ok(()) } else { Err(Errno::new(libc::ESRCH)) }
     })
 }
@@ -499,7 +497,7 @@ pub unsafe extern "C" fn poly_loop_next(r#loop: *const poly_loop, event: *mut po
             while !shard.queue().is_empty() {
                 match shard.next() {
                     Next::Run(waiter) => {
-                        let told = shard.host_mut().next(waiter);
+                        let Some(told) = shard.host_mut().next(waiter) else { continue };
                         let data = lend(shard, &told);
                         // SAFETY: not null, and an output by the header's conventions.
                         unsafe { put(event, poly_loop_event::of(&told, data)) }?;
@@ -516,9 +514,14 @@ pub unsafe extern "C" fn poly_loop_next(r#loop: *const poly_loop, event: *mut po
     })
 }
 
-/// Where the bytes of a lent buffer are, which is the program's from now on.
+/// Where the bytes of a lent buffer are, which is the program's from now on. At the end of a file the kernel may have
+/// picked one for nothing.
 fn lend(shard: &mut Shard<Desk, Kernel>, told: &Told) -> *const c_void {
     let Some(id) = told.buffer else { return ptr::null() };
+    if told.result <= 0 {
+        shard.recycle(id);
+        return ptr::null();
+    }
     let data = shard.buffer(id, usize::try_from(told.result).unwrap_or(0)).as_ptr();
     shard.host_mut().lent.insert(data.addr(), id);
     data.cast()
@@ -618,7 +621,8 @@ pub unsafe extern "C" fn poly_loop_now(r#loop: *const poly_loop) -> i64 {
 /// GLib's, libuv's. Before each wait there `poly_loop_prepare` is called.
 ///
 /// It is the loop's: neither read nor closed by the host. Its thread.
-/// Returns the descriptor; -ENOTSUP for the simulated backend; -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
+/// Returns the descriptor; -ENOTSUP for the simulated backend, and where none can be made;
+/// -EINVAL, -EPERM, -EBUSY, -POLY_EFORKED. Since 2.0.
 ///
 ///     for (;;) {
 ///         uint64_t deadline;
@@ -631,7 +635,8 @@ pub unsafe extern "C" fn poly_loop_now(r#loop: *const poly_loop) -> i64 {
 pub unsafe extern "C" fn poly_loop_fd(r#loop: *const poly_loop) -> c_int {
     quietly(|| {
         // SAFETY: a loop lives until it is freed.
-        unsafe { object(r#loop) }?.with(|shard| shard.backend().descriptor().ok_or(Errno::new(libc::ENOTSUP)))
+        unsafe { object(r#loop) }?
+            .with(|shard| shard.backend_mut().descriptor().ok_or(Errno::new(libc::ENOTSUP)))
     })
 }
 

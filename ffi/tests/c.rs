@@ -14,7 +14,7 @@ use std::{
 
 mod support;
 
-use support::{Language, backends, compile, run};
+use support::{Language, backends, compile, compile_with, lua, root, run};
 
 /// Runs a program as C and as C++ on each backend, and gives what it printed to `check`.
 fn says(source: &str, check: impl Fn(&str)) {
@@ -81,6 +81,16 @@ fn scopes_with_children_from_c() {
 #[test]
 fn several_workers_from_c() {
     passes("tests/c/workers.c");
+}
+
+#[test]
+fn loops_from_c() {
+    for language in [Language::C, Language::Cplusplus] {
+        let program = compile("tests/c/loop.c", language);
+        backends().iter().for_each(|backend| drop(run(&program, backend)));
+        let simulated = Command::new(&program).arg("sim").output().expect("it starts");
+        assert!(simulated.status.success(), "{}", String::from_utf8_lossy(&simulated.stderr));
+    }
 }
 
 #[test]
@@ -248,6 +258,39 @@ fn the_proxy_passes_on_what_both_sides_say_and_closes_what_is_silent() {
         assert_eq!(far.read(&mut [0]).expect("the end"), 0);
         server.terminate();
         assert!(server.0.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn the_host_example_serves_echo_from_coroutines_of_lua() {
+    let Some(lua) = lua() else { return eprintln!("Lua is not here, so the host example is not tested") };
+    let program = compile_with("examples/host/lua_host.c", Language::C, &lua);
+    for backend in backends() {
+        let mut command = Command::new(&program);
+        command.arg(root().join("examples/host/echo.lua")).arg("21").env("POLYPHONY_BACKEND", &backend);
+        let (mut server, mut said, line) = Server::start_with(&mut command);
+        let port: u16 = line.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
+        let mut clients: Vec<TcpStream> =
+            (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("a connection")).collect();
+        for round in 0..10u8 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let sent = [round ^ number as u8; 5000];
+                client.write_all(&sent).expect("the host reads");
+                let mut heard = [0; 5000];
+                client.read_exact(&mut heard).expect("the host answers");
+                assert_eq!(heard, sent);
+            }
+        }
+        drop(clients);
+        // One that says nothing is told so.
+        let mut silent = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        let mut heard = String::new();
+        silent.read_to_string(&mut heard).expect("the end");
+        assert_eq!(heard, "Connection timed out\n");
+        let mut rest = String::new();
+        said.read_to_string(&mut rest).expect("its last line");
+        assert!(server.0.wait().expect("it ends").success());
+        assert_eq!(rest, "served 21\n");
     }
 }
 

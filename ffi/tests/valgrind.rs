@@ -39,6 +39,12 @@ fn several_workers_are_clean() {
 }
 
 #[test]
+fn loops_are_clean() {
+    is_clean("loop", &[]);
+    is_clean("loop", &["sim"]);
+}
+
+#[test]
 fn everything_at_once_is_clean() {
     is_clean("soak", &["1", "1"]);
 }

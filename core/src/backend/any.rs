@@ -197,7 +197,7 @@ impl Backend for Any {
         either!(self, backend => backend.describe())
     }
 
-    fn descriptor(&self) -> Option<RawFd> {
+    fn descriptor(&mut self) -> Option<RawFd> {
         either!(self, backend => backend.descriptor())
     }
 

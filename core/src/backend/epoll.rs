@@ -479,7 +479,7 @@ impl Backend for Epoll {
         "epoll".into()
     }
 
-    fn descriptor(&self) -> Option<RawFd> {
+    fn descriptor(&mut self) -> Option<RawFd> {
         Some(self.watches.epoll())
     }
 

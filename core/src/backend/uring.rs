@@ -9,6 +9,7 @@
 //! that lands in between ends the wait.
 
 mod alarm;
+mod bell;
 mod features;
 mod provided;
 mod sqe;
@@ -23,7 +24,7 @@ use std::{
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
-use self::{alarm::Alarm, provided::Provided, wait::Ring};
+use self::{alarm::Alarm, bell::Bell, provided::Provided, wait::Ring};
 pub use self::{features::Features, wait::UringWait};
 use super::{Backend, Eventfd, Taken, Waker};
 use crate::{
@@ -72,6 +73,7 @@ pub struct Uring {
     eventfd: Arc<Eventfd>,
     armed: bool,
     alarm: Alarm,
+    bell: Option<Bell>,
     buffers: BufferShape,
     provided: Option<Provided>,
     /// Pooled reads that wait for readiness, because the kernel has no buffer rings.
@@ -130,6 +132,7 @@ impl Uring {
             eventfd,
             armed: false,
             alarm: Alarm::new(setup == DEFERRED),
+            bell: None,
             buffers: options.buffers,
             provided: None,
             polled: HashMap::new(),
@@ -330,6 +333,10 @@ impl Backend for Uring {
     }
 
     fn harvest(&mut self, _wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {
+        // First, so that it rings again for what comes behind the completions that are found.
+        if let Some(bell) = &self.bell {
+            bell.silence();
+        }
         let Uring { ring, alarm, timespecs, polled, provided, outstanding, .. } = self;
         let mut woken = false;
         for cqe in ring.completion() {
@@ -398,12 +405,15 @@ impl Backend for Uring {
         format!("io_uring ({})", self.setup)
     }
 
-    fn descriptor(&self) -> Option<RawFd> {
-        Some(self.ring.as_raw_fd())
+    fn descriptor(&mut self) -> Option<RawFd> {
+        if self.bell.is_none() {
+            self.bell = Bell::new(&self.ring, &self.eventfd);
+        }
+        self.bell.as_ref().map(Bell::fd)
     }
 
     fn until(&self) -> Option<Time> {
-        // Not armed, a wake would go unnoticed; and an alarm stays as it is, for who else waits sees it ring.
+        // Not armed, a wake would go unnoticed.
         (!self.armed || self.wants_turn()).then_some(Time(0))
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     ffi::c_void,
 };
 
@@ -71,6 +71,8 @@ impl Told {
 pub(crate) struct Desk {
     events: VecDeque<Told>,
     errands: HashMap<OpKey, Errand>,
+    /// Timers that have expired and were not told yet, nor disarmed since.
+    due: HashSet<u64>,
     /// Buffers that the program has, by their addresses.
     pub(crate) lent: HashMap<usize, BufferId>,
 }
@@ -122,11 +124,16 @@ impl Desk {
         self.errands.insert(key, errand);
     }
 
-    /// The event of whoever the queue says is next.
-    pub(crate) fn next(&mut self, waiter: Waiter) -> Told {
+    /// Whether a timer has expired and was not told: then it will not be.
+    pub(crate) fn take_back(&mut self, timer: TimerKey) -> bool {
+        self.due.remove(&timer.number())
+    }
+
+    /// The event of whoever the queue says is next; nothing where that was taken back.
+    pub(crate) fn next(&mut self, waiter: Waiter) -> Option<Told> {
         let told = self.events.pop_front().expect("there is an event for each who is queued");
         debug_assert_eq!(told.waiter, waiter, "events stand in the order of the queue");
-        told
+        (waiter.wish != Wish::Timer || self.due.remove(&told.source)).then_some(told)
     }
 }
 
@@ -150,6 +157,7 @@ impl Host for Desk {
     }
 
     fn expired(&mut self, waiter: Waiter, timer: TimerKey) -> Then {
+        self.due.insert(timer.number());
         self.events.push_back(Told::of(waiter, timer.number()));
         Then::Ready
     }

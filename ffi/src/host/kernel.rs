@@ -119,7 +119,7 @@ impl Backend for Kernel {
         either!(self, backend => backend.describe())
     }
 
-    fn descriptor(&self) -> Option<RawFd> {
+    fn descriptor(&mut self) -> Option<RawFd> {
         either!(self, backend => backend.descriptor())
     }
 

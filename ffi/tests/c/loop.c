@@ -130,7 +130,7 @@ static void close_both(const int ends[2])
 static void streams(void)
 {
     int ends[2], others[2];
-    char bytes[16];
+    char bytes[16] = "";
     struct iovec parts[2];
     poly_operation moved;
     parts[0].iov_base = bytes;
@@ -166,8 +166,8 @@ static void streams(void)
 
 static void sockets(void)
 {
-    int pair[2], fd;
-    char bytes[16];
+    int pair[2];
+    char bytes[16] = "";
     struct iovec part;
     struct msghdr message;
     poly_operation made;
@@ -189,10 +189,8 @@ static void sockets(void)
     gives(0, made, NULL);
     if (!simulated)
         gives(0, with(operation(POLY_OPERATION_RECV, pair[1]), bytes, sizeof bytes), NULL);
-    fd = pair[0];
     close_both(pair);
-    gives(simulated ? 0 : -EBADF, made, NULL);
-    UNUSED(fd);
+    gives(-EBADF, made, NULL);
 }
 
 /* A listener on the loopback, and its address. */
@@ -291,7 +289,7 @@ static void files(void)
 {
     char place[] = "/tmp/polyphony-loop-XXXXXX", bytes[8];
     uint64_t described[64];
-    int directory = (CHECK(mkdtemp(place) != NULL), open(place, O_DIRECTORY | O_CLOEXEC)), fd;
+    int directory = mkdtemp(place) == NULL ? -1 : open(place, O_DIRECTORY | O_CLOEXEC), fd;
     poly_operation made = with(operation(POLY_OPERATION_OPENAT, directory), "one", 0);
     CHECK(directory >= 0);
     made.flags = O_CREAT | O_RDWR | O_CLOEXEC;
@@ -367,6 +365,11 @@ static void lent_buffers(void)
     events[0] = gives(1, with(operation(POLY_OPERATION_RECV_BUFFER, pair[1]), NULL, 100), "y");
     CHECK(*(const char *)events[0].data == 'y');
     GIVES(0, poly_loop_release(loop, events[0].data));
+    CHECK(shutdown(pair[0], SHUT_WR) == 0);
+    for (each = 0; each < 2 * most; each++) { /* nothing is lent for the end */
+        events[0] = gives(0, with(operation(POLY_OPERATION_RECV_BUFFER, pair[1]), NULL, 100), NULL);
+        CHECK(events[0].data == NULL);
+    }
     close_both(pair);
 }
 
@@ -428,13 +431,13 @@ static void who_always_yields_starves_nobody(void)
 
 static void timers(void)
 {
-    uint64_t unit = simulated ? 3600000ull * MILLI : 2 * MILLI, sources[4], start;
+    uint64_t hour = UINT64_C(3600000) * MILLI, unit = simulated ? hour : 2 * MILLI, sources[4], start;
     poly_loop_event event;
     begin();
     start = (uint64_t)poly_loop_now(loop);
     CHECK(simulated || start <= poly_now());
     QUIETLY(poly_loop_now(loop) >= (int64_t)start);
-    GIVES(0, poly_loop_arm(loop, start + 3 * unit, 3, &sources[3]));
+    GIVES(0, poly_loop_arm(loop, start + 3 * hour, 3, &sources[3]));
     GIVES(0, poly_loop_arm(loop, start + unit, 1, &sources[1]));
     GIVES(0, poly_loop_arm(loop, POLY_FOREVER, 2, &sources[2]));
     GIVES(0, poly_loop_arm(loop, start, 0, &sources[0]));
@@ -446,6 +449,12 @@ static void timers(void)
     GIVES(0, poly_loop_rearm(loop, sources[2], start + 2 * unit));
     CHECK(next_event().user_data == 1 && (uint64_t)poly_loop_now(loop) >= start + unit);
     CHECK(next_event().user_data == 2 && (uint64_t)poly_loop_now(loop) >= start + 2 * unit);
+    GIVES(0, poly_loop_disarm(loop, sources[3]));
+    GIVES(-ESRCH, poly_loop_disarm(loop, sources[3]));
+    /* One that has expired and was not told is not told, once it is disarmed. */
+    GIVES(0, poly_loop_arm(loop, 0, 4, &sources[3]));
+    GIVES(1, poly_loop_wait(loop, POLY_FOREVER));
+    GIVES(-ESRCH, poly_loop_rearm(loop, sources[3], start));
     GIVES(0, poly_loop_disarm(loop, sources[3]));
     GIVES(-ESRCH, poly_loop_disarm(loop, sources[3]));
     end();
@@ -761,7 +770,7 @@ static void in_another_loop(void)
     if (simulated)
         GIVES(-ENOTSUP, poly_loop_fd(loop));
     else
-        GIVES(poly_loop_fd(loop), poly_loop_fd(loop));
+        CHECK(fcntl(poly_loop_fd(loop), F_GETFD) >= 0);
     waited.fd = poly_loop_fd(loop);
     waited.events = POLLIN;
     GIVES(0, poly_loop_prepare(loop, &deadline));
@@ -831,7 +840,9 @@ static void freed_with_all_in_flight(void)
     GIVES(0, poly_loop_notify(loop, ME));
     GIVES(0, poly_loop_free(loop));
     free(bytes);
-    CHECK(close(client) == 0 && descriptors() == before);
+    CHECK(close(client) == 0);
+    while (descriptors() != before) /* a thread of the pool lets go of the last one a moment later */
+        sched_yield();
     close_both(ends);
     CHECK(close(server) == 0);
 }
@@ -961,7 +972,7 @@ static void misuse(void)
     nulls();
     operations_that_are_none();
     options_that_are_none();
-    GIVES(simulated ? -EINVAL : -EINVAL, poly_loop_answer(loop, 0, 1000, 0, NULL, 0, 0));
+    GIVES(-EINVAL, poly_loop_answer(loop, 0, 1000, 0, NULL, 0, 0));
     GIVES(-EINVAL, poly_loop_answer(loop, 0, POLY_OPERATION_READ, 0, NULL, 0, 2));
     if (!simulated)
         GIVES(-ENOTSUP, poly_loop_answer(loop, 0, POLY_OPERATION_READ, 0, NULL, 0, 0));
@@ -1061,19 +1072,28 @@ static void a_loop_in_each_thread(void)
 
 int main(int count, char **arguments)
 {
-    void (*tests[])(void) = { every_operation,   turns_come_in_order, who_always_yields_starves_nobody,
-                              timers,            waits,               cancellations_race,
-                              small_rings,       offloads,            cancellations_are_counted,
-                              other_threads,     in_another_loop,     handlers_of_signals,
-                              what_it_says,      misuse,              freed_with_all_in_flight,
-                              forks,             a_loop_in_each_thread };
+    void (*tests[])(void) = { freed_with_all_in_flight, /* first: nobody else opens and closes anything yet */
+                              every_operation,
+                              turns_come_in_order,
+                              who_always_yields_starves_nobody,
+                              timers,
+                              waits,
+                              cancellations_race,
+                              small_rings,
+                              offloads,
+                              cancellations_are_counted,
+                              other_threads,
+                              in_another_loop,
+                              handlers_of_signals,
+                              what_it_says,
+                              misuse,
+                              forks,
+                              a_loop_in_each_thread };
     size_t each;
     simulated = count > 1 && strcmp(arguments[1], "sim") == 0;
     for (each = 0; each < sizeof tests / sizeof *tests; each++) {
         alarm(60);
         tests[each]();
     }
-    UNUSED(runtime);
-    UNUSED(in_a_fiber);
     return 0;
 }

@@ -41,6 +41,11 @@ pub(crate) enum Language {
 /// Compiles a program with every warning an error, and says where it is. Another test may be running the same one: it
 /// is replaced, not written to.
 pub(crate) fn compile(source: &str, language: Language) -> PathBuf {
+    compile_with(source, language, &[])
+}
+
+/// [`compile`] with what another library needs.
+pub(crate) fn compile_with(source: &str, language: Language, flags: &[String]) -> PathBuf {
     let (compiler, standard, kind) = match language {
         Language::C => ("cc", "-std=c99", "c"),
         Language::Cplusplus => ("c++", "-std=c++11", "c++"),
@@ -54,6 +59,7 @@ pub(crate) fn compile(source: &str, language: Language) -> PathBuf {
         .arg(root().join(source))
         .args(["-x", "none"])
         .args(pkg_config())
+        .args(flags)
         .arg(format!("-Wl,-rpath,{}", installed().join("lib").display()))
         .arg("-o")
         .arg(&fresh)
@@ -73,6 +79,14 @@ pub(crate) fn pkg_config() -> Vec<String> {
         .expect("pkg-config");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("flags").split_whitespace().map(str::to_owned).collect()
+}
+
+/// What a compiler must be told to find Lua, where it is installed.
+pub(crate) fn lua() -> Option<Vec<String>> {
+    let output =
+        Command::new("pkg-config").args(["--cflags", "--libs", "lua5.4"]).output().expect("pkg-config");
+    let flags = String::from_utf8(output.stdout).expect("flags");
+    output.status.success().then(|| flags.split_whitespace().map(str::to_owned).collect())
 }
 
 /// The backends to run on.
