@@ -5,11 +5,12 @@ require "io/nonblock"
 module Polyphony
   module Extensions
     # What is installed once a library is there that the gem does not load by itself: OpenSSL, io/console,
-    # Readline where it is written in C, IRB and Pry.
+    # Readline where it is written in C, Logger, IRB and Pry.
     #
     # There is no hook in `require`. It is looked for when the gem is loaded, when a thread gets its
-    # scheduler, when somebody listens, when io/console defines its methods, and when OpenSSL wraps a descriptor,
-    # which it makes non-blocking first: whatever comes after that waits without holding the thread.
+    # scheduler, when somebody listens, when io/console defines its methods, when OpenSSL wraps a descriptor,
+    # which it makes non-blocking first, and when a Logger's device gets its monitor: whatever comes after that waits
+    # without holding the thread.
     module Late
       # Loads what has become possible. Cheap where there is nothing to do.
       #
@@ -19,6 +20,7 @@ module Polyphony
         require_relative "openssl/sockets" if new?(:OpenSSL) && defined?(::OpenSSL::SSL::SSLServer)
         require_relative "readline" if new?(:Readline)
         require_relative "console" if !ours?(:Console) && ::IO.method_defined?(:getpass)
+        require_relative "logger" if !ours?(:LogDevice) && there?(:Logger) && defined?(::Logger::LogDevice)
         return unless there?(:IRB) || there?(:Pry)
 
         require_relative "prompts" unless ours?(:Prompts)
@@ -28,11 +30,13 @@ module Polyphony
       # Whether a library is there and what we make of it is not.
       def self.new?(name) = !ours?(name) && there?(name)
 
+      # Whether it is installed.
+      # @api private
       def self.ours?(name) = Extensions.const_defined?(name, false)
 
       # What is only promised (net/http does) is not there, and to ask for it would load it.
       def self.there?(name) = ::Object.const_defined?(name) && !::Object.autoload?(name)
-      private_class_method :new?, :ours?, :there?
+      private_class_method :new?, :there?
 
       # OpenSSL says `nonblock=` to what it wraps.
       module Wrapped
@@ -50,6 +54,16 @@ module Polyphony
         def method_added(name)
           super
           Late.install if name == :getpass && equal?(::IO)
+        end
+      end
+
+      # A Logger's device has a monitor from the beginning.
+      module Monitored
+        private
+
+        def mon_initialize
+          Late.install unless Late.ours?(:LogDevice)
+          super
         end
       end
 
@@ -71,6 +85,11 @@ module Polyphony
         end
       end
 
+    end
+
+    # @see ::MonitorMixin
+    module MonitorMixin
+      include Late::Monitored
     end
 
     module IO
