@@ -5,12 +5,12 @@ require "io/nonblock"
 module Polyphony
   module Extensions
     # What is installed once a library is there that the gem does not load by itself: OpenSSL, io/console,
-    # Readline where it is written in C, Logger, IRB and Pry.
+    # Readline where it is written in C, Logger, DRb, IRB and Pry.
     #
     # There is no hook in `require`. It is looked for when the gem is loaded, when a thread gets its
-    # scheduler, when somebody listens, when io/console defines its methods, when OpenSSL wraps a descriptor,
-    # which it makes non-blocking first, and when a Logger's device gets its monitor: whatever comes after that waits
-    # without holding the thread.
+    # scheduler, when somebody listens, when io/console defines its methods, when an object gets a monitor, as
+    # Logger's and DRb's do, and when OpenSSL wraps a descriptor, which it makes non-blocking first: whatever comes
+    # after that waits without holding the thread.
     module Late
       # Loads what has become possible. Cheap where there is nothing to do.
       #
@@ -21,6 +21,7 @@ module Polyphony
         require_relative "readline" if new?(:Readline)
         require_relative "console" if !ours?(:Console) && ::IO.method_defined?(:getpass)
         require_relative "logger" if !ours?(:LogDevice) && there?(:Logger) && defined?(::Logger::LogDevice)
+        require_relative "drb" if !ours?(:ThreadObject) && there?(:DRb) && defined?(::DRb::ThreadObject)
         return unless there?(:IRB) || there?(:Pry)
 
         require_relative "prompts" unless ours?(:Prompts)
@@ -30,13 +31,11 @@ module Polyphony
       # Whether a library is there and what we make of it is not.
       def self.new?(name) = !ours?(name) && there?(name)
 
-      # Whether it is installed.
-      # @api private
       def self.ours?(name) = Extensions.const_defined?(name, false)
 
       # What is only promised (net/http does) is not there, and to ask for it would load it.
       def self.there?(name) = ::Object.const_defined?(name) && !::Object.autoload?(name)
-      private_class_method :new?, :there?
+      private_class_method :new?, :ours?, :there?
 
       # OpenSSL says `nonblock=` to what it wraps.
       module Wrapped
@@ -57,12 +56,12 @@ module Polyphony
         end
       end
 
-      # A Logger's device has a monitor from the beginning.
+      # What Logger and DRb make has a monitor from the beginning.
       module Monitored
         private
 
         def mon_initialize
-          Late.install unless Late.ours?(:LogDevice)
+          Late.install
           super
         end
       end

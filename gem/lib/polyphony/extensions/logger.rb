@@ -1,7 +1,5 @@
 # frozen_string_literal: true
 
-require "logger"
-
 module Polyphony
   module Extensions
     # What a Logger writes to. Where it rescues whatever is raised while it writes, as the versions do that come with
