@@ -68,6 +68,34 @@ RSpec.describe "the gem" do
       [ids.uniq.size, pushed.map { |text| JSON.parse(text)["args"] }.sort]
     RUBY
 
+    both_ways "pushes wait at the server or for a connection; one that is cancelled leaves the pool whole",
+              [:cancelled, [1, 2, 3]], sidekiq + <<~'RUBY'
+      require "socket"
+      Sidekiq.configure_client { |config| config.redis = OPTIONS.merge(size: 2) }
+      Sidekiq.redis { |redis| redis.call("FLUSHALL") }
+      admin = UNIXSocket.new(ARGV[0])
+      # The server keeps waiting who would write.
+      paused = ->(word) { admin.write("CLIENT #{word}\r\n"); admin.gets }
+      waiting = lambda do
+        admin.write("CLIENT LIST\r\n")
+        admin.read(Integer(admin.gets.delete_prefix("$")) + 2).scan(/ flags=\w*b/).size
+      end
+      paused["PAUSE 60000 WRITE"]
+      push = ->(number) { go { Sidekiq::Client.push("class" => "Work", "args" => [number]) } }
+      stuck = push[0]
+      ask_until { waiting.call == 1 }
+      others = [1, 2, 3].map(&push)
+      ask_until { waiting.call >= 2 }
+      ended = stuck.cancel
+      paused["UNPAUSE"]
+      others.each(&:value)
+      # What was cancelled may have reached the server or not; the others did.
+      pushed = Sidekiq.redis { |redis| redis.call("LRANGE", "queue:default", "0", "-1") }
+      [ended, pushed.map { |text| JSON.parse(text)["args"][0] }.sort - [0]]
+    ensure
+      admin.write("CLIENT UNPAUSE\r\n")
+    RUBY
+
     both_ways "a worker within the process: two jobs are in its threads at once, one fails and is kept, and it stops",
               [[[0, 6], [1, 6]], 1], sidekiq + <<~'RUBY'
       Sidekiq.redis { |redis| redis.call("FLUSHALL") } # another example's are there still
@@ -179,6 +207,32 @@ RSpec.describe "the gem" do
       require "net/http"
       ours = together(2) { |number| Net::HTTP.get(URI("#{root}/together/4/#{$$}/#{number + 2}")) }
       [other.value + ours, together(2) { |number| sleep 0.001; number }]
+    RUBY
+
+    both_ways "one of ours and one of Async's are cancelled, each by its own, and the others are answered", [:cancelled, true, %w[0 1]], <<~'RUBY'
+      require "net/http"
+      root = "http://127.0.0.1:#{ARGV[0]}"
+      ask = ->(path) { Net::HTTP.get(URI("#{root}/#{path}")) }
+      stop, stopped = Thread::Queue.new, Thread::Queue.new
+      other = Thread.new do
+        Async do |task|
+          internet = Async::HTTP::Internet.new
+          stuck = task.async { internet.get("#{root}/never").read }
+          answered = task.async { internet.get("#{root}/together/2/#{$$}/0").read }
+          stop.pop
+          stuck.stop
+          stopped << %i[stopped cancelled].include?(stuck.status)
+          answered.wait.tap { internet.close }
+        end.wait
+      end
+      stuck = go { ask["never"] }
+      ask_until { ask["held"] == "2" }
+      ended = stuck.cancel
+      ask_until { ask["held"] == "1" }
+      stop << nil
+      status = stopped.pop
+      last = ask["together/2/#{$$}/1"]
+      [ended, status, [other.value, last]]
     RUBY
   end
 end

@@ -76,4 +76,33 @@ RSpec.describe "Timeout, Monitor, ConditionVariable and Thread::Queue" do
     pushing.value
     [taken, most <= 2]
   RUBY
+
+  both_ways "a condition variable wakes fibers and threads, and not who was cancelled while waiting", [:cancelled, [0, 1, 2], :thread, false], <<~'RUBY'
+    lock, condition = Mutex.new, ConditionVariable.new
+    waiting = 0
+    free = false
+    wait = lambda do |name|
+      lock.synchronize do
+        waiting += 1
+        condition.wait(lock) until free
+        name
+      end
+    end
+    stuck = go { wait[:stuck] }
+    fibers = 3.times.map { |number| go { wait[number] } }
+    thread = Thread.new { wait[:thread] }
+    sleep 0.001 until waiting == 5
+    ended = cancelled_while_a_condition_waits(stuck)
+    lock.synchronize { free = true; condition.broadcast }
+    [ended, fibers.map(&:value), thread.value, lock.locked?]
+  RUBY
+
+  both_ways "a pusher that is cancelled leaves nothing in a sized queue, and its place in the line to the next", [:cancelled, [0, 1, 3], 0], <<~'RUBY'
+    queue = Thread::SizedQueue.new(1)
+    queue << 0
+    pushing = [1, 2, 3].map { |number| go { queue << number } }
+    ask_until { queue.num_waiting == 3 }
+    ended = pushing[1].cancel
+    [ended, 3.times.map { queue.pop }, queue.size]
+  RUBY
 end

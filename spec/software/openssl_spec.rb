@@ -146,4 +146,56 @@ RSpec.describe "openssl" do
     serving = go { server.accept.tap { |stream| stream.puts "served" } }
     [refused.class.name, client.gets]
   RUBY
+
+  both_ways "of three clients in the middle of their handshakes one is cancelled, and the others are served",
+            [:cancelled, %W[served\n served\n], "OpenSSL::SSL::SSLError"], tls + <<~'RUBY'
+    require "io/wait"
+    sockets = 3.times.map { connected }
+    handshakes = sockets.map { |socket| go { client(socket) } }
+    peers = 3.times.map { LISTENER.accept }
+    # Each has begun.
+    peers.each(&:wait_readable)
+    ended = handshakes[0].cancel
+    sockets[0].close
+    peers.drop(1).each { |peer| go { wrapped(peer, SERVER_CONTEXT).accept.puts "served" } }
+    [ended, handshakes.drop(1).map { |handshake| handshake.value.gets }, error_of { wrapped(peers[0], SERVER_CONTEXT).accept }.class.name]
+  RUBY
+
+  both_ways "what a cancelled write has left goes out before the next one, nothing lost or doubled", [false, :cancelled, true], tls + <<~'RUBY'
+    require "io/wait"
+    one, other = pair
+    [one, other].zip(%i[SNDBUF RCVBUF]) { |stream, buffer| stream.io.setsockopt(:SOCKET, buffer, 65_536) }
+    # What has been read before a close is no reason to reset the connection.
+    other.puts "ready"
+    one.gets
+    large = Array.new(200_000) { |number| "%09d\n" % number }.join
+    writing = go { one.write(large) }
+    ask_until { writing.over? || one.io.wait_writable(0).nil? }
+    over = writing.over?
+    ended = writing.cancel
+    go { one.write("tail"); one.close }
+    [over, ended, other.read == "#{large}tail"]
+  RUBY
+
+  both_ways "closing one side while the other fiber reads from it ends that one with an error, and the peer sees the end",
+            ["IOError", true, nil], tls + <<~'RUBY'
+    one, other = pair
+    reading = go { one.gets }
+    20.times { sleep 0 }
+    one.close
+    error = reading.error
+    [error.class.name, error.message.include?("closed"), other.gets]
+  RUBY
+
+  both_ways "who is told that the peer ends still has what came before, and what it writes then fails clearly",
+            ["answer\nmore\n", true], tls + <<~'RUBY'
+    one, other = pair
+    asking = go { one.puts "question"; one.read }
+    other.gets
+    other.puts "answer", "more"
+    other.close
+    answer = asking.value
+    failed = error_of { 1000.times { one.puts "late"; sleep 0.001 } }
+    [answer, [OpenSSL::SSL::SSLError, Errno::EPIPE, Errno::ECONNRESET].include?(failed.class)]
+  RUBY
 end

@@ -98,4 +98,31 @@ RSpec.describe "pg" do
     MAIN.exec("select pg_terminate_backend(#{pid})")
     [waiting.value.is_a?(PG::Error), MAIN.exec("select 1 as it")[0]["it"]]
   RUBY
+
+  both_ways "a connection that is cancelled while it is made leaves the others", [:cancelled, "1"], pg + <<~'RUBY'
+    require "socket"
+    require "tmpdir"
+    Dir.mktmpdir do |directory|
+      # A server that says nothing.
+      silent = UNIXServer.new("#{directory}/.s.PGSQL.5432")
+      stuck = go { PG.connect(host: directory, user: "postgres", dbname: "postgres") }
+      peer = silent.accept
+      other = go { connect.exec("select 1 as it")[0]["it"] }
+      peer.readpartial(1)
+      ended = stuck.cancel
+      [ended, other.value]
+    end
+  RUBY
+
+  both_ways "a COPY that is cancelled in the middle copies nothing, and its connection goes on", [:cancelled, "0", "1000"], pg + <<~'RUBY'
+    MAIN.exec("set client_min_messages = error; drop table if exists copied; create table copied (value int)")
+    connection = connect
+    begun = false
+    copying = go { connection.copy_data("copy copied from stdin") { 10.times { |value| connection.put_copy_data("#{value}\n") }; begun = true; sleep } }
+    ask_until { begun }
+    ended = copying.cancel
+    none = connection.exec("select count(*) from copied")[0]["count"]
+    connection.copy_data("copy copied from stdin") { 1000.times { |value| connection.put_copy_data("#{value}\n") } }
+    [ended, none, connection.exec("select count(*) from copied")[0]["count"]]
+  RUBY
 end

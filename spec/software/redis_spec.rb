@@ -71,4 +71,22 @@ RSpec.describe "redis" do
     own = error_of { client.call("BLPOP", "nothing", "0") } unless own.is_a?(Redis::BaseError)
     [late.class.name, own.class.name, MAIN.ping]
   RUBY
+
+  both_ways "of several that share a client one is cancelled, and each other gets its own answer", [:cancelled, (0...4).map { |number| "value#{number}" }], redis + <<~'RUBY'
+    client = connect
+    stuck = go { client.blpop("nothing", timeout: 0) }
+    ask_until { blocked(MAIN) == 1 }
+    others = 4.times.map { |number| go { client.echo("value#{number}") } }
+    20.times { sleep 0 }
+    [stuck.cancel, others.map(&:value)]
+  RUBY
+
+  both_ways "who has subscribed is cancelled: the server forgets it, and its client can be used again", [:cancelled, 0, "mine"], redis + <<~'RUBY'
+    client = connect
+    hearing = go { client.subscribe("news") { |on| on.message { |_, _| } } }
+    ask_until { MAIN.pubsub("numsub", "news").last == 1 }
+    ended = hearing.cancel
+    answer = client.echo("mine")
+    [ended, MAIN.pubsub("numsub", "news").last, answer]
+  RUBY
 end

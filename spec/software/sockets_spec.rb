@@ -75,6 +75,39 @@ RSpec.describe "socket" do
     [first, second, server.gets]
   RUBY
 
+  both_ways "recvfrom, recv_io and a large write are cancelled at once: what comes later is for the next", [[false] * 3, [:cancelled] * 3, "late", "from the file", true], <<~'RUBY'
+    udp = UDPSocket.new.tap { |it| it.bind("127.0.0.1", 0) }
+    one, other = UNIXSocket.pair
+    full, far = UNIXSocket.pair
+    large = "x" * 3_000_000
+    jobs = [go { udp.recvfrom(10) }, go { one.recv_io }, go { full.write(large) }]
+    50.times { sleep 0 }
+    waited = jobs.map(&:over?)
+    ended = jobs.map(&:cancel)
+    UDPSocket.new.send("late", 0, "127.0.0.1", udp.addr[1])
+    reader, writer = IO.pipe
+    writer << "from the file"
+    writer.close
+    other.send_io(reader)
+    full.close
+    [waited, ended, udp.recvfrom(10).first, one.recv_io.read, far.read.size < large.size]
+  RUBY
+
+  both_ways "a connection attempt that is cancelled leaves the others", [false, :cancelled, "hello\n"], <<~'RUBY'
+    listener = Socket.new(:INET, :STREAM).tap { |it| it.bind(Addrinfo.tcp("127.0.0.1", 0)); it.listen(0) }
+    address = listener.local_address
+    # No room in the line: who comes next waits.
+    filling = 3.times.map { Socket.new(:INET, :STREAM).tap { |it| it.connect_nonblock(address, exception: false) } }
+    stuck = go { TCPSocket.new("127.0.0.1", address.ip_port) }
+    50.times { sleep 0 }
+    waited = stuck.over?
+    ended = stuck.cancel
+    listener.close
+    another = TCPServer.new("127.0.0.1", 0)
+    serving = go { another.accept.puts "hello" }
+    [waited, ended, TCPSocket.new("127.0.0.1", another.addr[1]).gets]
+  RUBY
+
   both_ways "a socket closed by another fiber ends who reads from it, as stock has it", ["IOError", true], <<~'RUBY', **(RUBY_VERSION < "4.0" ? { only: "drop-in", because: "before 4.0 Ruby tells no scheduler of a close" } : {})
     one, other = UNIXSocket.pair
     reading = go { one.read(1) }

@@ -105,7 +105,8 @@ module Software
         block.call
       rescue Exception => e
         # The fibers that it leaves would be waited for.
-        warn e.full_message(highlight: false)
+        # Not `warn`, which says nothing under -W0.
+        $stderr.puts e.full_message(highlight: false)
         exit!(1)
       end
       Fiber.scheduler.run

@@ -29,7 +29,6 @@ RSpec.describe "The library's files" do
     "polyphony/core/timer" => "whole/contract_spec.rb",
     "polyphony/extensions" => "extensions/parity_spec.rb", # the table of all overrides
     "polyphony/extensions/console" => "extensions/console_spec.rb",
-    "polyphony/extensions/dir" => "whole/frozen_spec.rb", # with all else that must not hold the thread
     "polyphony/extensions/fiber/ending" => "polyphony/extensions/fiber_spec.rb", # a fiber is shown as a whole
     "polyphony/extensions/fiber/family" => "polyphony/extensions/fiber_spec.rb",
     "polyphony/extensions/fiber/life" => "polyphony/extensions/fiber_spec.rb",
@@ -38,9 +37,9 @@ RSpec.describe "The library's files" do
     "polyphony/extensions/openssl/handshakes" => "polyphony/extensions/openssl/sockets_spec.rb", # as a server shows them
     "polyphony/extensions/prompts" => "adapters/prompts_spec.rb",
     "polyphony/extensions/readline" => "adapters/prompts_spec.rb",
-    "polyphony/extensions/paths" => "whole/frozen_spec.rb",
+    "polyphony/extensions/paths" => "whole/frozen_spec.rb", # with all else that must not hold the thread
     "polyphony/extensions/ractor" => "whole/frozen_spec.rb",
-    "polyphony/extensions/zlib" => "whole/frozen_spec.rb", # with all else that must not hold the thread
+    "polyphony/extensions/zlib" => "whole/frozen_spec.rb",
     "polyphony/gathering" => "polyphony/extensions/fiber_spec.rb", # private: how fibers wait for many
     "polyphony/origin" => "polyphony/extensions/exception_spec.rb", # private: what backtraces are made of
     "polyphony/selecting" => "polyphony/fiber_scheduler_spec.rb", # private: what IO.select and its hook share

@@ -188,7 +188,9 @@ RSpec.describe "While something takes long, other fibers run:" do
 
     {
       "Dir.glob of a large directory" => ->(path) { Dir.glob("#{path}/*") }, "Dir.glob of some of a large directory" => ->(path) { Dir.glob("#{path}/f?le*9.*") },
-      "Dir.glob from a large base" => ->(path) { Dir.glob("*[12].*", base: path) }, "Dir.[] of a large directory" => ->(path) { Dir["#{path}/*1*"] }
+      "Dir.glob from a large base" => ->(path) { Dir.glob("*[12].*", base: path) }, "Dir.[] of a large directory" => ->(path) { Dir["#{path}/*1*"] },
+      "Dir.glob of a choice of words" => ->(path) { Dir.glob("#{path}/{file.{1,2*},*.39?.*,*.2*}") }, "Dir.glob with a flag" => ->(path) { Dir.glob("#{path}/*", File::FNM_DOTMATCH) },
+      "Dir.glob with an escape" => ->(path) { Dir.glob("#{path}/file\\.*") }, "Dir.glob of hidden names" => ->(path) { Dir.glob("#{path}/.*") }
     }.each do |name, call|
       it name do
         400.times { |number| File.symlink("nowhere", at_disk("file.#{number}.#{"long" * 10}")) }

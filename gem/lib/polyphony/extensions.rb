@@ -68,8 +68,8 @@ module Polyphony
       ::UDPSocket => Extensions::UDPSocket, ::IPSocket => Extensions::IPSocket,
       ::Thread::Queue => Extensions::Queue, ::Thread::SizedQueue => Extensions::SizedQueue,
       ::Thread::Mutex => Extensions::Mutex, ::Thread::ConditionVariable => Extensions::ConditionVariable,
-      ::Monitor => Extensions::Monitor, ::Thread => Extensions::Thread, ::Dir => Extensions::Dir,
-      ::Ractor => Extensions::Ractor,
+      ::Monitor => Extensions::Monitor, ::MonitorMixin => Extensions::MonitorMixin,
+      ::Thread => Extensions::Thread, ::Dir => Extensions::Dir, ::Ractor => Extensions::Ractor,
       **(defined?(::Zlib) ? { ::Zlib::Deflate => Extensions::Zlib::Deflate, ::Zlib::Inflate => Extensions::Zlib::Inflate,
                               ::Zlib::GzipWriter => Extensions::Zlib::GzipWriter,
                               ::Zlib::GzipReader => Extensions::Zlib::GzipReader } : {})

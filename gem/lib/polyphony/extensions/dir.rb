@@ -148,27 +148,57 @@ module Polyphony
         false # for the original to refuse
       end
 
-      # What a pattern finds in one directory, where that is large; nil where Ruby's own method is as good. What is not
-      # as simple as most patterns (choices of words, flags, escapes) is Ruby's, too.
+      # What a pattern finds in one directory, where that is large; nil where Ruby's own method is as good. Flags that are
+      # seldom used are Ruby's, too.
       # @api private
       def self.by_pieces(pattern, flags = 0, base: nil, sort: true, **more)
-        return unless ::String === pattern && flags == 0 && more.empty? && pattern.match?(SIMPLE) # rubocop:disable Style/NumericPredicate
+        return unless ::String === pattern && ::Integer === flags && flags.nobits?(~FLAGS) && more.empty? && pattern.match?(SIMPLE)
         return unless pattern.encoding == ::Encoding.default_external && (base.nil? || ::String === base && !base.empty?)
 
-        directory, last = pattern.match(%r{\A(.*/)?(.*)}).captures
+        directory, last = pattern.match(%r{\A(.*/)?(.*)}m).captures
+        choices = choices(last)
         listed = directory&.start_with?("/") ? directory : ::File.join(base || ".", directory || "")
-        return unless Native.look_through(listed)
+        return unless choices && Native.look_through(listed)
 
-        names = ::Dir.each_child(listed).select { |name| ::File.fnmatch?(last, name) }
-        names.sort! if sort
-        names.map! { |name| "#{directory}#{name}" }
+        found = matching(listed, choices, flags)
+        found.each(&:sort!) if sort
+        found.flatten.map! { |name| "#{directory}#{name}" }
       rescue ::SystemCallError, ::ArgumentError, ::EncodingError
         nil # for the original to say
       end
 
+      # For each choice the names in a directory that are meant. That of the directory itself may be one of them.
+      def self.matching(directory, choices, flags)
+        found = choices.map { [] }
+        take = ->(name) { choices.zip(found) { |choice, names| names << name if ::File.fnmatch?(choice, name, flags) } }
+        take.call(".")
+        ::Dir.each_child(directory, &take)
+        found
+      end
+
+      # The patterns that braces stand for, in the order in which Ruby looks for them; nil where that is better asked.
+      def self.choices(pattern)
+        before, braces, after = BRACES.match(pattern)&.captures
+        if braces
+          several = ",#{braces[1..-2]}".scan(CHOICE).flat_map { |choice,| choices("#{before}#{choice}#{after}") || return }
+          return several if several.size <= MOST
+        elsif !pattern.match?(/\A(?:\\?\.){0,2}\z/) && !pattern.match?(/(?<!\\)\{/)
+          [pattern]
+        end
+      end
+      private_class_method :matching, :choices
+
       # A choice of names in the last part, and nothing special before that.
-      SIMPLE = %r!\A(?:[^*?\[\]{}\\\0/]+/|\A/)*[^/{}\\\0]*[*?][^/{}\\\0]*\z!
-      private_constant :SIMPLE
+      SIMPLE = %r!\A(?:[^*?\[\]{}\\\0/]+/|\A/)*(?=[^/]*[*?\[])(?:\\[^/\0]|[^/\\\0])+\z!
+      # The outermost braces, which may have others within.
+      BRACES = /\A((?:\\.|[^\\{])*)(\{(?:\\.|[^\\{}]|\g<2>)*\})(.*)\z/m
+      # What stands after each comma, where one stands before the first.
+      CHOICE = /,((?:\\.|[^\\{},]|(\{(?:\\.|[^\\{}]|\g<2>)*\}))*)/m
+      # Choices that are looked for at once.
+      MOST = 64
+      # The flags that are understood here.
+      FLAGS = ::File::FNM_DOTMATCH | ::File::FNM_EXTGLOB
+      private_constant :SIMPLE, :BRACES, :CHOICE, :MOST, :FLAGS
     end
   end
 end

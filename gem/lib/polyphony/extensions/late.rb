@@ -5,11 +5,12 @@ require "io/nonblock"
 module Polyphony
   module Extensions
     # What is installed once a library is there that the gem does not load by itself: OpenSSL, io/console,
-    # Readline where it is written in C, IRB and Pry.
+    # Readline where it is written in C, Logger, DRb, IRB and Pry.
     #
     # There is no hook in `require`. It is looked for when the gem is loaded, when a thread gets its
-    # scheduler, when somebody listens, when io/console defines its methods, and when OpenSSL wraps a descriptor,
-    # which it makes non-blocking first: whatever comes after that waits without holding the thread.
+    # scheduler, when somebody listens, when io/console defines its methods, when an object gets a monitor, as
+    # Logger's and DRb's do, and when OpenSSL wraps a descriptor, which it makes non-blocking first: whatever comes
+    # after that waits without holding the thread.
     module Late
       # Loads what has become possible. Cheap where there is nothing to do.
       #
@@ -19,6 +20,8 @@ module Polyphony
         require_relative "openssl/sockets" if new?(:OpenSSL) && defined?(::OpenSSL::SSL::SSLServer)
         require_relative "readline" if new?(:Readline)
         require_relative "console" if !ours?(:Console) && ::IO.method_defined?(:getpass)
+        require_relative "logger" if !ours?(:LogDevice) && there?(:Logger) && defined?(::Logger::LogDevice)
+        require_relative "drb" if !ours?(:ThreadObject) && there?(:DRb) && defined?(::DRb::ThreadObject)
         return unless there?(:IRB) || there?(:Pry)
 
         require_relative "prompts" unless ours?(:Prompts)
@@ -53,6 +56,16 @@ module Polyphony
         end
       end
 
+      # What Logger and DRb make has a monitor from the beginning.
+      module Monitored
+        private
+
+        def mon_initialize
+          Late.install
+          super
+        end
+      end
+
       # A listener may be about to be wrapped.
       module Listener
         # @see ::TCPServer
@@ -71,6 +84,11 @@ module Polyphony
         end
       end
 
+    end
+
+    # @see ::MonitorMixin
+    module MonitorMixin
+      include Late::Monitored
     end
 
     module IO
