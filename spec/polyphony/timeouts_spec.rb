@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "timeout"
+
 RSpec.describe Polyphony::Timeouts do
   def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
@@ -108,5 +110,35 @@ RSpec.describe Polyphony::Timeouts do
         cancel_after(0.005) { |timeout| 1000.times { timeout.reset } && sleep }
       end.to raise_error Polyphony::Cancel
     end
+  end
+
+  def replace_raise(with)
+    Polyphony::Overdue.class_eval do
+      former = remove_const(:RAISE)
+      const_set(:RAISE, with)
+      private_constant :RAISE
+      former
+    end
+  end
+
+  # A timeout was heard in the block behind its own, or in another fiber.
+  it "are raised in their own block, though who raises one loses its turn in the middle of that" do
+    begun = ended = false
+    slow = Object.new
+    real = replace_raise(slow)
+    slow.define_singleton_method(:bind_call) do |thread, marker|
+      begun = true
+      100.times { Thread.pass }
+      real.bind_call(thread, marker)
+      ended = true
+    end
+    block = proc do
+      Thread.pass until begun
+      snooze
+    end
+    expect { Timeout.timeout(0.001, &block) }.to raise_error(Timeout::Error)
+    expect { Thread.pass until ended }.not_to raise_error
+  ensure
+    replace_raise(real)
   end
 end
