@@ -46,6 +46,12 @@ RSpec.describe Process do
     codes = 4.times.map { |code| spin { system("exit #{code}"); $?.exitstatus } }
     expect(Fiber.await(*codes)).to eq [0, 1, 2, 3]
   end
+
+  it "refuses numbers that are none of a process as the original does" do
+    calls = [2**40, -2**40, 2**80, "x", nil].flat_map { |pid| %i[wait wait2 detach].map { |name| [name, pid] } } + [[:wait, 1, 2**40]]
+    refused = -> { calls.map { |call| Process.public_send(*call) rescue "#{$!.class}: #{$!.message}" } }
+    expect(spin(&refused).await).to eq Thread.new(&refused).value
+  end
 end
 
 RSpec.describe "fork" do

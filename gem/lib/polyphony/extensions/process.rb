@@ -49,7 +49,7 @@ module Polyphony
       # @return [Fiber, Thread] whose `value` is the status, and which knows the `pid`. A fiber of the
       #   thread's main fiber; where no fibers run, a thread as ever.
       def detach(pid)
-        return super unless Polyphony.scheduler
+        return super unless Polyphony.scheduler && INTS === pid # rubocop:disable Style/CaseEquality
 
         # Not `wait2`: `$?` is the thread's, and of what others wait for.
         waiter = ::Thread.current.main_fiber.spin(:detach) do
@@ -83,11 +83,16 @@ module Polyphony
         end
       end
 
+      # What fits where waitpid(2) wants it.
+      INTS = (-2**31...2**31)
+      private_constant :INTS
+
       private
 
       def __wait__(pid, flags)
         flags = flags.to_i
-        return yield(flags) if Polyphony.scheduler.nil? || flags.anybits?(::Process::WNOHANG)
+        wrong = [pid, flags].any? { |number| number.nil? || (number.is_a?(::Integer) && !INTS.cover?(number)) }
+        return yield(flags) if Polyphony.scheduler.nil? || wrong || flags.anybits?(::Process::WNOHANG)
 
         loop do
           Polyphony::Native.await_process(pid, flags)
