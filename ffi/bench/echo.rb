@@ -26,6 +26,8 @@ PEERS = {
   "monoio" => %w[monoio], "smol" => %w[smol], "tokio" => %w[tokio current], "tokio, multi-thread" => %w[tokio multi],
   "tokio-uring" => %w[tokio_uring]
 }.freeze
+# How many pairs are allowed: for a look, not for a measurement.
+MOST = ENV.fetch("POLYPHONY_BENCH_PAIRS", 21).to_i
 BARE = "a bare io_uring loop"
 # Our server: kept on one core it has one worker; else one a core.
 ONE, TWO = :ours, :ours_on_two
@@ -122,10 +124,10 @@ def busiest(who)
 end
 
 # Few pairs, and more where they are close to each other.
-def compare(peer, connections, few: 5, most: 15)
+def compare(peer, connections, few: [5, MOST].min, most: [15, MOST].min)
   measure = ->(who) { cost(who == :ours ? ONE : peer, connections) }
   pairs = Pairs.take(few, &measure)
-  pairs.ratio.between?(1 / 1.2, 1.2) ? pairs + Pairs.take(most - few, &measure) : pairs
+  pairs.ratio.between?(1 / 1.2, 1.2) && most > few ? pairs + Pairs.take(most - few, &measure) : pairs
 end
 
 def echo_row(name, peer, connections, goal)
@@ -174,7 +176,7 @@ ROWS = [
      *PEERS.keys.map { |peer| ["#{name} (#{peer})", -> { echo_row("#{name} (#{peer})", peer, connections, 1) }] }]
   end,
   ["TCP echo from C, 64 connections, on two workers", lambda do
-    pairs = Pairs.take(9) { |who| busiest(who == :ours ? TWO : ONE) }
+    pairs = Pairs.take([9, MOST].min) { |who| busiest(who == :ours ? TWO : ONE) }
     puts pairs.row("TCP echo from C, 64 connections, on two workers", "ns", "on one", 0.667)
   end],
   ["turns from C", lambda do

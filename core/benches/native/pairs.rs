@@ -35,10 +35,11 @@ fn pin() {
 
 /// Measures a row; its line, tab-separated, as bin/bench wants it.
 pub(crate) fn line(row: &Row) -> String {
-    let few = FEW.min(row.most);
+    let most = row.most.min(allowed());
+    let few = FEW.min(most);
     let measured = pairs(row, few).and_then(|mut pairs| {
-        if row.most > few && is_close(row, &pairs) {
-            pairs.extend(self::pairs(row, row.most - few)?);
+        if most > few && is_close(row, &pairs) {
+            pairs.extend(self::pairs(row, most - few)?);
         }
         Ok(pairs)
     });
@@ -46,6 +47,12 @@ pub(crate) fn line(row: &Row) -> String {
         Ok(pairs) => described(row, &pairs),
         Err(why) => format!("row\t{}\t{}\t\tnot measured: {why}\t\t\t\t{}", row.name, row.unit, goal(row)),
     }
+}
+
+/// How many pairs `POLYPHONY_BENCH_PAIRS` allows: for a look, not for a measurement.
+fn allowed() -> usize {
+    let most = env::var("POLYPHONY_BENCH_PAIRS").ok().and_then(|most| most.parse().ok());
+    most.filter(|most| *most > 0).unwrap_or(usize::MAX)
 }
 
 /// A figure of ours and one of the reference's. Without a reference that is nothing.
@@ -74,8 +81,10 @@ fn command(row: &Row, which: &str, side: Side) -> Command {
         }
         Side::Nobody(why) => ("echo".into(), vec![why.into()]),
     };
+    // A peer that panics may do so a hundred thousand times.
+    let complaints = if matches!(side, Side::Peer(..)) { Stdio::null() } else { Stdio::inherit() };
     let mut command = Command::new("timeout");
-    command.arg("120").arg(program).args(arguments).stderr(Stdio::inherit());
+    command.arg("120").arg(program).args(arguments).stderr(complaints);
     if !row.on_all_cores {
         // SAFETY: it makes two system calls, and nothing else.
         unsafe {

@@ -474,11 +474,13 @@ impl FiberRef {
         exceptions::keep(|| unsafe { (*self.yielder.get()).suspend(()) });
     }
 
-    /// Whether it has been queued and has not begun. Asked by its worker.
+    /// Whether it stands in the line of its worker, which asks, and has not begun.
     #[inline]
     pub(crate) fn is_new(self) -> bool {
-        // SAFETY: a live fiber has a body, which its worker runs, and which does not run now.
-        matches!(self.parked.get(), Parked::Ready)
+        let stays = !self.exposed.load(Ordering::Relaxed);
+        // SAFETY: a live fiber has a body, which does not run while its worker asks.
+        stays
+            && matches!(self.parked.get(), Parked::Ready)
             && unsafe { !(*self.body.get()).assume_init_ref().started() }
     }
 
