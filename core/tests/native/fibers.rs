@@ -50,8 +50,7 @@ fn a_fiber_that_is_joined_before_it_began_runs_before_the_others_and_who_joined_
         let others = [spawn(notes("first")).unwrap(), spawn(notes("second")).unwrap()];
         spawn(notes("joined")).unwrap().join().unwrap();
         notes("joiner")();
-        others.map(|other| other.join().unwrap());
-        drop(notes);
+        others.into_iter().for_each(|other| other.join().unwrap());
         Arc::into_inner(order).unwrap().into_inner().unwrap()
     });
     assert_eq!(order, ["joined", "joiner", "first", "second"]);
@@ -61,19 +60,20 @@ fn a_fiber_that_is_joined_before_it_began_runs_before_the_others_and_who_joined_
 fn a_fiber_that_has_let_others_run_is_not_brought_forward_by_who_joins_it() {
     let order = in_a_fiber(|| {
         let order = Arc::new(Mutex::new(Vec::new()));
-        let notes = order.clone();
-        let yields = spawn(move || {
-            yield_now().unwrap();
-            notes.lock().unwrap().push("yielded");
+        let [first, second] = ["first", "second"].map(|name| {
+            let order = order.clone();
+            spawn(move || {
+                yield_now().unwrap();
+                order.lock().unwrap().push(name);
+            })
+            .unwrap()
         });
-        yield_now().unwrap(); // it has begun, and stands in the line
-        let notes = order.clone();
-        let other = spawn(move || notes.lock().unwrap().push("other")).unwrap();
-        other.join().unwrap();
-        yields.unwrap().join().unwrap();
+        yield_now().unwrap(); // both have begun
+        second.join().unwrap();
+        first.join().unwrap();
         Arc::into_inner(order).unwrap().into_inner().unwrap()
     });
-    assert_eq!(order, ["other", "yielded"]);
+    assert_eq!(order, ["first", "second"]);
 }
 
 #[test]
