@@ -88,6 +88,8 @@ pub struct Place<F> {
 
 /// No more than this is stolen at once.
 const ARMFUL: usize = 32;
+/// How many of the line, from its end, are looked at for a fiber that should overtake.
+const LATE: usize = 16;
 /// The watch looks again after this, then after twice as long, and so on.
 const SOON: Duration = Duration::from_micros(100);
 /// The watch looks again after this at the latest.
@@ -213,6 +215,31 @@ impl<F: Roaming> Lanes<F> {
     #[inline]
     pub fn peek(&self, others: usize) -> Option<F> {
         self.ready.get(others).copied().flatten()
+    }
+
+    /// Makes a fiber urgent that is among the last in the line; says whether it was there. One that may move is not.
+    #[inline]
+    pub fn overtake(&mut self, fiber: F) -> bool
+    where
+        F: PartialEq,
+    {
+        if self.ready.back() == Some(&Some(fiber)) {
+            self.ready.pop_back();
+        } else if !self.leave_line(fiber) {
+            return false;
+        }
+        self.stay -= 1;
+        self.urgent.push_back(fiber);
+        true
+    }
+
+    fn leave_line(&mut self, fiber: F) -> bool
+    where
+        F: PartialEq,
+    {
+        let count = self.ready.len();
+        let place = (count.saturating_sub(LATE)..count).rev().find(|&place| self.ready[place] == Some(fiber));
+        place.and_then(|place| self.ready.remove(place)).is_some()
     }
 
     #[inline(always)]

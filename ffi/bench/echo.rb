@@ -4,8 +4,11 @@
 # io_uring loop that does the same with its operations, and against other runtimes' servers. One load program
 # (core/examples/load.rs) drives them all; it reads the server's CPU clock. Server and load have a core each.
 #
-# The servers are processes of their own, in turns; where the goal is near 1 there are more turns. Two rows count
-# system calls, with strace.
+# The servers are processes of their own, in turns; where the goal is near 1, or the two near each other, there are more
+# turns. With two workers the figure is the CPU time of whichever thread has worked most, and server and load share all
+# cores. Two rows count system calls, with strace.
+#
+# core/benches/peers/build builds the others' servers; the row of one that is not there says so.
 #
 # usage: echo.rb [PATTERN]
 require "tempfile"
@@ -16,9 +19,18 @@ ROOT = File.expand_path("../..", __dir__)
 TARGET = ENV.fetch("CARGO_TARGET_DIR", "#{ROOT}/target")
 HERE = "#{ROOT}/target/bench/echo"
 LOAD = "#{TARGET}/release/examples/load"
-# How many requests a run has, by the number of connections: half a second to two.
-REQUESTS = { 1 => 10_000, 64 => 100_000, 1_000 => 100_000 }.freeze
-PEERS = { tokio: "tokio", monoio: "monoio", may: "may" }.freeze
+# How many requests a run has, by the number of connections: a few tenths of a second.
+REQUESTS = { 1 => 5_000, 64 => 30_000, 1_000 => 30_000 }.freeze
+PEERS = {
+  "compio" => %w[compio], "glommio" => %w[glommio], "Go" => %w[go], "libuv" => %w[libuv], "may" => %w[may],
+  "monoio" => %w[monoio], "smol" => %w[smol], "tokio" => %w[tokio current], "tokio, multi-thread" => %w[tokio multi],
+  "tokio-uring" => %w[tokio_uring]
+}.freeze
+# How many pairs are allowed: for a look, not for a measurement.
+MOST = ENV.fetch("POLYPHONY_BENCH_PAIRS", 21).to_i
+BARE = "a bare io_uring loop"
+# Our server: kept on one core it has one worker; else one a core.
+ONE, TWO = :ours, :ours_on_two
 
 def pinned(core, *command)
   return command unless system("command -v taskset >/dev/null") && File.exist?("/sys/devices/system/cpu/cpu1")
@@ -29,8 +41,7 @@ end
 def build
   FileUtils.mkdir_p(HERE)
   run("cargo", "build", "--quiet", "--release", "--locked", "-p", "polyphony-core", "--example", "load")
-  run("cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", "core/benches/peers/Cargo.toml",
-      "--target-dir", "#{TARGET}/peers", "--bins")
+  run("core/benches/peers/build", "#{TARGET}/peers")
   run("bin/install-c", "#{HERE}/prefix")
   flags = IO.popen({ "PKG_CONFIG_PATH" => "#{HERE}/prefix/lib/pkgconfig" }, %w[pkg-config --cflags --libs polyphony], &:read)
   run("cc", "-O2", "-o", "#{HERE}/ours", "ffi/examples/echo_server.c", *flags.split, "-Wl,-rpath,#{HERE}/prefix/lib")
@@ -38,13 +49,18 @@ end
 
 def run(*command) = system(*command, chdir: ROOT, exception: true)
 
-def program(who) = who == :ours ? ["#{HERE}/ours", "0"] : ["#{TARGET}/peers/release/echo_#{who}"]
+def program(who)
+  return ["#{HERE}/ours", "0"] if [ONE, TWO].include?(who)
+
+  name, *flavour = who == BARE ? ["bare_ring"] : PEERS.fetch(who)
+  ["#{TARGET}/peers/#{name}", *flavour, "echo"]
+end
 
 # A server that runs, and its output.
 class Server
   # Starts it, hands it to the block, and ends it.
-  def self.during(command)
-    server = new(command)
+  def self.during(command, core: 0)
+    server = new(core ? pinned(core, *command) : command)
     yield server
   ensure
     server&.stop
@@ -54,7 +70,7 @@ class Server
 
   def initialize(command)
     @log = Tempfile.new("server")
-    @pid = spawn(*pinned(0, *command), out: @log.path, err: @log.path)
+    @pid = spawn(*command, out: @log.path, err: @log.path)
   end
 
   # What the first line of its output says, once it is there.
@@ -80,9 +96,10 @@ class Server
 end
 
 # What the load program says of so many requests, by the name of the row.
-def drive(protocol, port, pid, connections, requests, *options)
+def drive(protocol, port, pid, connections, requests, *options, core: 1)
   command = [LOAD, protocol, port, "--connections", connections, "--requests", requests, "--server", pid, *options]
-  told = IO.popen(pinned(1, *command.map(&:to_s)), err: File::NULL, &:read)
+  command = command.map(&:to_s)
+  told = IO.popen(core ? pinned(core, *command) : command, err: File::NULL, &:read)
   $?.success? or abort "echo: the load program failed:\n#{told}"
   told.lines.to_h { |line| line.chomp.split("\t", 2) }
 end
@@ -95,8 +112,28 @@ def cost(who, connections)
   end
 end
 
-def compare(peer, connections, count)
-  Pairs.take(count) { |who| cost(who == :ours ? :ours : peer, connections) }
+# CPU nanoseconds for a request of 64 connections, of the server's thread that has worked most.
+def busiest(who)
+  core = who == TWO ? nil : 0
+  Server.during(program(who), core: core) do |server|
+    port = server.port
+    drive("echo", port, server.pid, 64, REQUESTS.fetch(64), "--size", 64, core: core && 1)
+    times = Dir["/proc/#{server.pid}/task/*/schedstat"].map { |file| File.read(file).to_i }
+    times.max.fdiv(REQUESTS.fetch(64))
+  end
+end
+
+# Few pairs, and more where they are close to each other.
+def compare(peer, connections, few: [5, MOST].min, most: [15, MOST].min)
+  measure = ->(who) { cost(who == :ours ? ONE : peer, connections) }
+  pairs = Pairs.take(few, &measure)
+  pairs.ratio.between?(1 / 1.2, 1.2) && most > few ? pairs + Pairs.take(most - few, &measure) : pairs
+end
+
+def echo_row(name, peer, connections, goal)
+  return puts(["row", name, "ns", "", "not measured: it is not there", "", "", "", goal].join("\t")) unless File.executable?(program(peer).first)
+
+  puts compare(peer, connections).row(name, "ns", peer, goal)
 end
 
 # How often a server made each system call for `requests` requests of 64 connections; nil where strace may not look.
@@ -135,9 +172,13 @@ end
 ROWS = [
   *REQUESTS.keys.flat_map do |connections|
     name = "TCP echo from C, #{connections} connection#{"s" if connections > 1}"
-    [[name, -> { puts compare(:bare_ring, connections, 21).row(name, "ns", "a bare io_uring loop", 1.05) }],
-     *PEERS.map { |peer, who| ["#{name}, #{who}", -> { puts compare(peer, connections, 5).row("#{name} (#{who})", "ns", who, 1) }] }]
+    [[name, -> { echo_row(name, BARE, connections, 1.03) }],
+     *PEERS.keys.map { |peer| ["#{name} (#{peer})", -> { echo_row("#{name} (#{peer})", peer, connections, 1) }] }]
   end,
+  ["TCP echo from C, 64 connections, on two workers", lambda do
+    pairs = Pairs.take([9, MOST].min) { |who| busiest(who == :ours ? TWO : ONE) }
+    puts pairs.row("TCP echo from C, 64 connections, on two workers", "ns", "on one", 0.667)
+  end],
   ["turns from C", lambda do
     counted, log = calls(program(:ours), "echo", 50_000, "--size", 64)
     counted and count_row("io_uring_enter a turn, C", "calls", counted["io_uring_enter"], "turns of the loop", log[/ turns (\d+)/, 1].to_i, 1.05)

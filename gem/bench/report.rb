@@ -4,7 +4,7 @@
 # from standard input and writes a page of docs/benchmarks and its picture. A line `measured` says with what, where it
 # was not this Ruby.
 #
-# usage: report.rb results|contract|schedulers
+# usage: report.rb native|results|contract|schedulers
 require "etc"
 require "cgi"
 
@@ -31,9 +31,27 @@ end
 Page = Struct.new(:file, :picture, :title, :about)
 
 PAGES = {
+  "native" => Page.new("native.md", "native.svg", "Benchmarks of the native runtime", <<~ABOUT),
+    Written by `bin/bench native`: fibers from Rust and C beside bare coroutines, bare rings and other runtimes, each on
+    one core unless the row is about two. What each row does stands in `core/benches/native`, and in
+    `core/benches/peers` what the others do for it, as one who knows them would write it; a runtime is left out of a row
+    that it has nothing for. Some of what the figures hide:
+
+    - A fiber has a stack, and touches a page or two of it; a task of an async runtime or a goroutine is a few words at
+      first. That shows where all leaves of a skynet are there at once, and in the memory of parked readers, whose rows
+      have no goal.
+    - A fiber that is joined before it began runs at once, and glommio runs a task when it is spawned, up to its first
+      wait: their skynets have a few at a time. With two workers ours has them all, because any may steal them.
+    - Timers of tokio, monoio and libuv are of milliseconds. They wake fewer times, later.
+    - Go's and may's schedulers and tokio's may keep both ends of a channel on one of two workers; the row across two
+      workers forces them apart, with a runtime a thread, or goroutines that are locked to theirs.
+    - libuv, smol and tokio read files in threads; in Go it is the goroutine's own thread that waits.
+    - What two workers do is measured by the thread that has worked most, since the load program or the neighbours need
+      a core too.
+  ABOUT
   "results" => Page.new("results.md", "ratios.svg", "Benchmarks", <<~ABOUT),
-    Written by `bin/bench`: bare fibers, bare rings and peers. What is asked of the Ruby API beside the original is in
-    [contract.md](contract.md).
+    Written by `bin/bench ruby`: bare fibers and a bare ring. What is asked of the Ruby API beside the original is in
+    [contract.md](contract.md); the native runtime is in [native.md](native.md).
   ABOUT
   "contract" => Page.new("contract.md", "contract.svg", "Benchmarks beside the original", <<~ABOUT),
     Written by `bin/bench contract`, which wants a machine that does nothing else for five minutes. The rows use what
@@ -78,6 +96,20 @@ def goals
   "Goals met: #{met.size} of #{met.size + missed.size}.#{" Missed: #{missed.join("; ")}." if missed.any?}"
 end
 
+# The figures of rows of the same name beside several peers, in one line: of the row that is called "name (peer)".
+def side_by_side
+  beside = LINES.select { |line| line.name.end_with?(" (#{line.reference})") }
+  return "" if beside.empty?
+
+  peers = beside.map(&:reference).uniq
+  rows = beside.group_by { |line| line.name.delete_suffix(" (#{line.reference})") }.map do |name, lines|
+    theirs = lines.to_h { |line| [line.reference, line.theirs] }.values_at(*peers)
+    ours = lines.map(&:ours).sort_by(&:to_f)[lines.size / 2]
+    "| #{["#{name}, #{lines.first.unit}", ours, *theirs].join(" | ")} |"
+  end
+  ["| row | ours | #{peers.join(" | ")} |", "|---|#{"---|" * (peers.size + 1)}", *rows, ""].join("\n")
+end
+
 def markdown
   rows = LINES.map do |line|
     ours = line.ours.empty? ? "" : "#{line.ours} #{line.unit}"
@@ -99,6 +131,7 @@ def markdown
 
     #{goals}
 
+    #{side_by_side}
     | row | ours | reference | ratio | interval | goal | |
     |---|---|---|---|---|---|---|
     #{rows.join("\n    ").gsub(/^ +/, "")}

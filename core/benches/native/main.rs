@@ -5,11 +5,14 @@
 //! Prints a line a row for gem/bench/report.rb. Every figure comes from a fresh process on one core: this
 //! program again, told to be one side of a row, or a program of core/benches/peers, which bin/bench builds.
 
+mod files;
 mod measure;
 mod memory;
 mod operations;
 mod pairs;
+mod peers;
 mod rows;
+mod sleepers;
 mod switches;
 mod syscalls;
 mod timers;
@@ -25,8 +28,8 @@ fn main() {
         ["--traced", program] => syscalls::run(program),
         _ => {
             let asked: Vec<&str> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
-            pairs::pin();
-            rows::ROWS
+            files::make();
+            rows::all()
                 .iter()
                 .filter(|row| asked.is_empty() || asked.iter().any(|part| row.name.contains(part)))
                 .for_each(|row| println!("{}", pairs::line(row)));

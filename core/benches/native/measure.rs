@@ -41,6 +41,22 @@ pub(crate) fn resident() -> usize {
     (field("VmRSS:") + field("VmPTE:")) * 1024
 }
 
+/// A sequence of numbers that look random, each run the same.
+pub(crate) struct Numbers(u64);
+
+impl Numbers {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Numbers(0x9e37_79b9_7f4a_7c15 ^ seed.wrapping_mul(0xd134_2543_de82_ef95))
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
 /// Says why there is no figure, in its place.
 pub(crate) fn missing(why: &str) -> ! {
     println!("{why}");

@@ -93,7 +93,8 @@ pub(crate) fn bare_reads<const IN_TIME: bool>() -> f64 {
 /// `IORING_ENTER_ABS_TIMER`, as ours passes it.
 const ABS_TIMER: u32 = 1 << 5;
 
-fn bare_ring() -> IoUring {
+/// A ring with what ours has.
+pub(crate) fn bare_ring() -> IoUring {
     let mut builder = IoUring::builder();
     builder.setup_single_issuer().setup_defer_taskrun().setup_cqsize(4096);
     builder.build(256).expect("a ring")

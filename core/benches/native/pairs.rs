@@ -7,8 +7,9 @@
 
 use std::{
     env,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use crate::rows::{Goal, Row, Side};
@@ -16,8 +17,8 @@ use crate::rows::{Goal, Row, Side};
 /// Pairs a row, at first.
 const FEW: usize = 7;
 
-/// Keeps this process, and with it those that it starts, on one core.
-pub(crate) fn pin() {
+/// Keeps this process on one core.
+fn pin() {
     // SAFETY: a set of processors may be all zeros.
     let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: room for a set.
@@ -34,10 +35,11 @@ pub(crate) fn pin() {
 
 /// Measures a row; its line, tab-separated, as bin/bench wants it.
 pub(crate) fn line(row: &Row) -> String {
-    let few = FEW.min(row.most);
+    let most = row.most.min(allowed());
+    let few = FEW.min(most);
     let measured = pairs(row, few).and_then(|mut pairs| {
-        if row.most > few && is_close(row, &pairs) {
-            pairs.extend(self::pairs(row, row.most - few)?);
+        if most > few && is_close(row, &pairs) {
+            pairs.extend(self::pairs(row, most - few)?);
         }
         Ok(pairs)
     });
@@ -45,6 +47,12 @@ pub(crate) fn line(row: &Row) -> String {
         Ok(pairs) => described(row, &pairs),
         Err(why) => format!("row\t{}\t{}\t\tnot measured: {why}\t\t\t\t{}", row.name, row.unit, goal(row)),
     }
+}
+
+/// How many pairs `POLYPHONY_BENCH_PAIRS` allows: for a look, not for a measurement.
+fn allowed() -> usize {
+    let most = env::var("POLYPHONY_BENCH_PAIRS").ok().and_then(|most| most.parse().ok());
+    most.filter(|most| *most > 0).unwrap_or(usize::MAX)
 }
 
 /// A figure of ours and one of the reference's. Without a reference that is nothing.
@@ -66,13 +74,26 @@ fn command(row: &Row, which: &str, side: Side) -> Command {
             let this = env::current_exe().expect("the path of this program");
             (this, vec!["--side".into(), format!("{which} {}", row.name)])
         }
-        Side::Peer(runtime, measurement) => {
+        Side::Peer(words, measurement) => {
             let peers = env::var_os("POLYPHONY_PEERS").map(PathBuf::from).unwrap_or_default();
-            (peers.join("micro"), vec![runtime.into(), measurement.into()])
+            let arguments = words[1..].iter().chain([&measurement]).map(|word| word.to_string());
+            (peers.join(words[0]), arguments.collect())
         }
+        Side::Nobody(why) => ("echo".into(), vec![why.into()]),
     };
+    // A peer that panics may do so a hundred thousand times.
+    let complaints = if matches!(side, Side::Peer(..)) { Stdio::null() } else { Stdio::inherit() };
     let mut command = Command::new("timeout");
-    command.arg("120").arg(program).args(arguments).stderr(Stdio::inherit());
+    command.arg("120").arg(program).args(arguments).stderr(complaints);
+    if !row.on_all_cores {
+        // SAFETY: it makes two system calls, and nothing else.
+        unsafe {
+            command.pre_exec(|| {
+                pin();
+                Ok(())
+            })
+        };
+    }
     command
 }
 
@@ -81,10 +102,21 @@ fn run(mut command: Command) -> Result<f64, String> {
     let output = command.output().map_err(|error| format!("timeout(1): {error}"))?;
     let printed = String::from_utf8_lossy(&output.stdout);
     let said = match printed.trim() {
-        "" => "the process printed no figure (bin/bench builds the peers)",
+        "" => ended(output.status),
         text => text,
     };
     said.parse().map_err(|_| said.to_owned())
+}
+
+/// Why a process has printed no figure, as timeout(1) tells it.
+fn ended(status: ExitStatus) -> &'static str {
+    match status.code().or(status.signal().map(|signal| 128 + signal)) {
+        Some(124) => "it takes more than two minutes",
+        Some(126 | 127) => "it is not there (core/benches/peers/build says why)",
+        Some(134) => "it aborts",
+        Some(139) => "it ends with a segmentation fault",
+        _ => "it fails",
+    }
 }
 
 /// Whether noise could decide: the sides are close to each other, or the row to its goal.
@@ -126,13 +158,13 @@ fn described(row: &Row, pairs: &[Pair]) -> String {
         Some(Goal::More(_)) => format!("{low:+.1} to {high:+.1}"),
         Some(Goal::Times(_)) | None => format!("{low:.2}-{high:.2}"),
     };
-    let (name, unit, ours, goal) = (row.name, row.unit, figure(ours), goal(row));
+    let (name, unit, ours, goal) = (&row.name, row.unit, figure(ours), goal(row));
     format!("row\t{name}\t{unit}\t{ours}\t{reference}\t{theirs}\t{ratio}\t{interval}\t{goal}")
 }
 
 fn goal(row: &Row) -> String {
     match row.goal {
-        Some(Goal::Times(times)) => times.to_string(),
+        Some(Goal::Times(times)) => ((times * 1000.0).round() / 1000.0).to_string(),
         Some(Goal::Figure(figure)) => format!("{figure} {}", row.unit),
         Some(Goal::More(more)) => format!("+{more} {}", row.unit),
         None => String::new(),

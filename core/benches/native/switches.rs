@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use polyphony_core::native::{
-    spawn,
+    Placement, spawn, spawn_placed,
     sync::{Channel, Mutex},
     yield_now,
 };
 
-use crate::measure::{in_a_fiber, in_a_fiber_of, per_unit};
+use crate::{
+    measure::{in_a_fiber, in_a_fiber_of, per_unit},
+    workers,
+};
 
 /// A coroutine resumed, and suspended: the least that any switch to a fiber and back costs.
 pub(crate) fn bare_pair() -> f64 {
@@ -62,6 +65,40 @@ pub(crate) fn channel(workers: usize) -> f64 {
         there.close().unwrap();
         other.unwrap().join().unwrap();
     })
+}
+
+/// There and back between a fiber on one worker and one on another.
+pub(crate) fn far_channel() -> f64 {
+    const ROUNDS: u64 = 50_000;
+    in_a_fiber_of(2, ROUNDS, || {
+        let (there, back) = (Arc::new(Channel::bounded(1)), Arc::new(Channel::bounded(1)));
+        let (inbound, outbound) = (there.clone(), back.clone());
+        let other = spawn_placed(
+            move || {
+                while let Ok(item) = inbound.recv() {
+                    outbound.send(item).unwrap();
+                }
+            },
+            Placement::on(1),
+        );
+        let here = spawn_placed(
+            move || {
+                for n in 0..ROUNDS {
+                    there.send(n).unwrap();
+                    assert_eq!(back.recv(), Ok(n));
+                }
+                there.close().unwrap();
+            },
+            Placement::on(0),
+        );
+        here.unwrap().join().unwrap();
+        other.unwrap().join().unwrap();
+    })
+}
+
+/// Ten children a fiber, down to so many leaves, each of which returns its number.
+pub(crate) fn skynet(leaves: u64) -> f64 {
+    in_a_fiber(leaves, move || assert_eq!(workers::branch(0, leaves), leaves * (leaves - 1) / 2))
 }
 
 /// A lock that is always asked for by another.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use polyphony_core::{
     backend::sim::Sim,
     host::{Host, Then},
-    native::sleep_until,
+    native::{sleep_until, within, yield_now},
     op::{OpKey, Outcome},
     run_queue::Fifo,
     shard::Shard,
@@ -13,20 +13,15 @@ use polyphony_core::{
     timers::TimerKey,
 };
 
-use crate::measure::{in_a_fiber, per_unit};
+use crate::measure::{Numbers, in_a_fiber, per_unit};
 
 const ARMED: u32 = 100_000;
 const TURNS: u64 = 5_000_000;
 
 /// The deadlines of timeouts: some time within the next minute, in no order.
 fn spans() -> impl Iterator<Item = Duration> {
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    std::iter::repeat_with(move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        Duration::from_nanos(seed % 60_000_000_000)
-    })
+    let mut numbers = Numbers::seeded(0);
+    std::iter::repeat_with(move || Duration::from_nanos(numbers.below(60_000_000_000)))
 }
 
 /// Arming and disarming in a shard's wheel.
@@ -67,6 +62,16 @@ pub(crate) fn sorted_map() -> f64 {
 pub(crate) fn sleeps() -> f64 {
     const SLEEPS: u64 = 1_000_000;
     in_a_fiber(SLEEPS, || (0..SLEEPS).for_each(|_| sleep_until(Time(1)).unwrap()))
+}
+
+/// Timeouts around something that is over sooner, and lets others run.
+pub(crate) fn timeouts() -> f64 {
+    const TIMEOUTS: u64 = 2_000_000;
+    in_a_fiber(TIMEOUTS, || {
+        for _ in 0..TIMEOUTS {
+            assert_eq!(within(Duration::from_secs(3600), yield_now), (Ok(()), false));
+        }
+    })
 }
 
 /// A host without fibers, for a shard that is asked for timers only.

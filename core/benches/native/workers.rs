@@ -21,12 +21,13 @@ fn crunch(seed: u64) -> u64 {
     (0..50_000u64).fold(seed, |sum, n| black_box(sum.rotate_left(5) ^ n))
 }
 
-/// Ten children a fiber, down to so many leaves, each of which returns its number.
+/// [`branch`]es of one tree.
 pub(crate) fn skynet(workers: usize, leaves: u64) -> f64 {
     busiest(workers, leaves, move || assert_eq!(branch(0, leaves), leaves * (leaves - 1) / 2))
 }
 
-fn branch(first: u64, leaves: u64) -> u64 {
+/// Ten children a fiber, down to so many leaves, each of which returns its number.
+pub(crate) fn branch(first: u64, leaves: u64) -> u64 {
     if leaves == 1 {
         return first;
     }
@@ -78,21 +79,12 @@ fn pair() -> (RawFd, RawFd) {
 
 /// Nanoseconds of CPU per unit of the worker that has used most.
 fn busiest(workers: usize, units: u64, work: impl FnOnce() + Send + 'static) -> f64 {
-    unpin();
     let runtime = Runtime::new(Options::with_workers(workers)).expect("a runtime");
     let before = times();
     runtime.run(work).expect("the bench neither panics nor is cancelled");
     let after = times();
     let spent = after.iter().zip(&before).map(|(after, before)| after - before);
     spent.max().expect("there are workers") as f64 / units as f64
-}
-
-/// Lets this process run on every core again.
-fn unpin() {
-    // SAFETY: a set of processors is a set of bits, and may be all ones.
-    let all: libc::cpu_set_t = unsafe { std::mem::transmute([u8::MAX; size_of::<libc::cpu_set_t>()]) };
-    // SAFETY: it reads a set. Where it is refused, the kernel goes on choosing.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&all), &all) };
 }
 
 /// Nanoseconds of CPU that each worker of this process has used.

@@ -175,15 +175,16 @@ impl Uring {
         taken
     }
 
-    /// Keeps the read of the eventfd in flight. Where the queue is full it is armed at the next turn:
+    /// Keeps the poll of the eventfd in flight. Where the queue is full it is armed at the next turn:
     /// that turn cannot sleep before it has submitted, so no wake is slept through.
     fn arm(&mut self) -> bool {
         if self.armed {
             return true;
         }
         let fd = types::Fd(self.eventfd.fd());
-        // A poll, not a read: the descriptor does not block, for the wakers' sake.
-        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE);
+        // A poll, not a read: the descriptor does not block, for the wakers' sake. It completes for each signal, and
+        // what was signalled is never taken: that would be a system call a wake, for a counter of 64 bits.
+        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build().user_data(WAKE);
         self.armed = self.push(entry) == Taken::Yes;
         self.armed
     }
@@ -338,7 +339,7 @@ impl Backend for Uring {
             bell.silence();
         }
         let Uring { ring, alarm, timespecs, polled, provided, outstanding, .. } = self;
-        let mut woken = false;
+        let mut disarmed = false;
         for cqe in ring.completion() {
             let (data, result, flags) = (cqe.user_data(), cqe.result(), cqe.flags());
             let key = OpKey::from_number(data & !TAG);
@@ -355,7 +356,7 @@ impl Backend for Uring {
                 *outstanding -= usize::from(!more);
                 each(key, Outcome { result, more, buffer });
             } else if data == WAKE {
-                woken = true;
+                disarmed |= !io_uring::cqueue::more(flags);
             } else if data == ALARM {
                 alarm.rang();
             } else if data & TAG == POLLED {
@@ -364,10 +365,7 @@ impl Backend for Uring {
             }
             // Else the answer to a cancellation, or to moving the alarm: their own completions say how it went.
         }
-        if woken {
-            self.armed = false;
-            self.eventfd.clear();
-        }
+        self.armed &= !disarmed;
         while let Some((key, outcome)) = self.ready.pop_front() {
             each(key, outcome);
         }

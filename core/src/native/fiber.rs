@@ -208,6 +208,8 @@ pub(crate) struct Fiber {
     moves: Cell<bool>,
     /// Whether it is exposed also once it has begun.
     migratable: Cell<bool>,
+    /// Whether it runs in the turn of who joins it, who goes on when it has ended.
+    pub(crate) lent: Cell<bool>,
     /// Whether the packet holds a value: the function has returned.
     returned: Cell<bool>,
     /// Why the operation in flight is being cancelled, where it is.
@@ -343,6 +345,7 @@ impl Fiber {
             overdue: AtomicBool::new(false),
             moves: Cell::new(false),
             migratable: Cell::new(false),
+            lent: Cell::new(false),
             end: Guarded::new(End { stage: StageCell::vacant(), joiners: Waiters::new() }),
             id: AtomicU64::new(id),
             packet: Cell::new(ptr::null_mut()),
@@ -469,6 +472,16 @@ impl FiberRef {
         self.ask.set(ask);
         // SAFETY: a running fiber has set its yielder, which lives as long as its stack.
         exceptions::keep(|| unsafe { (*self.yielder.get()).suspend(()) });
+    }
+
+    /// Whether it stands in the line of its worker, which asks, and has not begun.
+    #[inline]
+    pub(crate) fn is_new(self) -> bool {
+        let stays = !self.exposed.load(Ordering::Relaxed);
+        // SAFETY: a live fiber has a body, which does not run while its worker asks.
+        stays
+            && matches!(self.parked.get(), Parked::Ready)
+            && unsafe { !(*self.body.get()).assume_init_ref().started() }
     }
 
     /// The fiber has ended and is off its stack: tells the joiner, or keeps the value for one. Says

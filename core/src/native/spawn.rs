@@ -172,6 +172,9 @@ impl<T: 'static> Drop for JoinHandle<T> {
 /// A fiber can be joined once. `ESRCH` if it was joined or detached, `EBUSY` if somebody waits already,
 /// `EDEADLK` for oneself, `EINVAL` if its value is of another type, [`Errno::PANIC`] if it panicked.
 /// A wait that is cancelled leaves the fiber to be joined again.
+///
+/// A fiber that has not begun yet, and that no other worker may take, begins at once, and who joins it goes on as soon
+/// as it has ended, as if it had called a function; now and then both wait for their turns, so that others have theirs.
 // Always inlined, for the reason that `park::wait_as` is.
 #[inline(always)]
 pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
@@ -196,6 +199,9 @@ pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
                 return Err(Errno::new(libc::EBUSY));
             }
             me.map_or(Ok(()), cancel::point)?;
+            if let Some(me) = me {
+                current::worker_of(me).lend_turn(fiber);
+            }
             Errno::check(park::wait_as(
                 me,
                 What::Fiber(id),

@@ -23,6 +23,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
@@ -38,7 +39,7 @@ use super::{
     inquiry::describe,
     lock,
     lock::Lock,
-    park,
+    park::{self, Wake},
     plain::KeepErrno,
     scope::{self, Open},
     spawn::{Place, Placement},
@@ -54,6 +55,7 @@ use crate::{
     op::{OpKey, Outcome},
     shard::{Next, Shard},
     stats::Stats,
+    time::Time,
     timers::TimerKey,
 };
 
@@ -84,6 +86,9 @@ pub(crate) struct Worker {
     scopes: UnsafeCell<Vec<*mut Open>>,
     next_scope: Cell<u64>,
     turns: Cell<usize>,
+    /// How many turns have been lent, and when one was refused.
+    lent: Cell<u32>,
+    refused: Cell<Time>,
     running: Cell<*const Cell<*const Fiber>>,
     stopped: Cell<bool>,
     /// The last inquiry that it has answered.
@@ -105,6 +110,11 @@ const REFILL: usize = 32;
 /// Whose stack is fetched when a fiber is resumed: that of the one which runs after so many others; its record
 /// was, as many earlier.
 const AHEAD: usize = 3;
+/// After so many turns that were lent the worker looks at the clock, and every so often it refuses one anyway.
+const LENT_UNSEEN: u32 = 32;
+const MOST_LENT: u32 = 8192;
+/// For how long turns are lent before others have theirs.
+const LENT_FOR: Duration = Duration::from_micros(500);
 /// How many vacant slots a worker keeps; beyond that it gives half of them back.
 const PLENTY: usize = 4096;
 
@@ -136,6 +146,8 @@ impl Worker {
             scopes: UnsafeCell::default(),
             next_scope: Cell::new(scope::first_serial()),
             turns: Cell::new(0),
+            lent: Cell::new(0),
+            refused: Cell::new(Time(0)),
             running: Cell::new(ptr::null()),
             stopped: Cell::new(false),
             answered: Cell::new(0),
@@ -285,6 +297,34 @@ impl Worker {
         if vacant.len() > PLENTY {
             self.shared.slab.release(vacant.drain(..PLENTY / 2));
         }
+    }
+
+    /// A fiber is about to wait for the end of another: if that has not begun yet, it does so before all others, on a
+    /// stack that is still in the cache, and a tree of fibers that join their children is never there as a whole.
+    #[inline(always)]
+    pub(crate) fn lend_turn(&self, child: FiberRef) {
+        let is_ours = ptr::eq(child.home.load(Ordering::Relaxed), self);
+        if is_ours && child.is_new() && self.may_lend() && self.shard().queue_mut().overtake(child) {
+            child.lent.set(true);
+        }
+    }
+
+    /// Others wait meanwhile: not for long, and not for ever where the clock stands still.
+    #[inline]
+    fn may_lend(&self) -> bool {
+        let lent = self.lent.get().wrapping_add(1);
+        self.lent.set(lent);
+        !lent.is_multiple_of(LENT_UNSEEN) || !self.is_time_for_others(lent)
+    }
+
+    #[cold]
+    fn is_time_for_others(&self, lent: u32) -> bool {
+        let now = self.shard().now();
+        let is_time = now > self.refused.get() + LENT_FOR || lent.is_multiple_of(MOST_LENT);
+        if is_time {
+            self.refused.set(now);
+        }
+        is_time
     }
 
     /// Begins to end what a fiber waits for that stood there a moment ago.
@@ -463,9 +503,15 @@ impl Worker {
         if self.is_limited {
             self.shared.dismiss();
         }
+        let lent = fiber.lent.replace(false);
         let (vacant, wake) = fiber.finish(self);
-        if let Some(wake) = wake {
-            wake.now();
+        match wake {
+            Some(Wake::Here(joiner)) if lent => {
+                joiner.parked.set(Parked::Ready);
+                self.shard().ready_first(joiner);
+            }
+            Some(wake) => wake.now(),
+            None => {}
         }
         if vacant {
             self.vacate(fiber);

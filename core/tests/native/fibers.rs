@@ -40,6 +40,58 @@ fn fibers_that_yield_take_turns() {
 }
 
 #[test]
+fn a_fiber_that_is_joined_before_it_began_runs_before_the_others_and_who_joined_it_goes_on() {
+    let order = in_a_fiber(|| {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let notes = |name| {
+            let order = order.clone();
+            move || order.lock().unwrap().push(name)
+        };
+        let others = [spawn(notes("first")).unwrap(), spawn(notes("second")).unwrap()];
+        spawn(notes("joined")).unwrap().join().unwrap();
+        notes("joiner")();
+        others.into_iter().for_each(|other| other.join().unwrap());
+        Arc::into_inner(order).unwrap().into_inner().unwrap()
+    });
+    assert_eq!(order, ["joined", "joiner", "first", "second"]);
+}
+
+#[test]
+fn a_fiber_that_has_let_others_run_is_not_brought_forward_by_who_joins_it() {
+    let order = in_a_fiber(|| {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let [first, second] = ["first", "second"].map(|name| {
+            let order = order.clone();
+            spawn(move || {
+                yield_now().unwrap();
+                order.lock().unwrap().push(name);
+            })
+            .unwrap()
+        });
+        yield_now().unwrap(); // both have begun
+        second.join().unwrap();
+        first.join().unwrap();
+        Arc::into_inner(order).unwrap().into_inner().unwrap()
+    });
+    assert_eq!(order, ["first", "second"]);
+}
+
+#[test]
+fn who_spawns_and_joins_for_ever_lets_others_run() {
+    in_a_fiber(|| {
+        let done = Arc::new(AtomicUsize::new(0));
+        let count = done.clone();
+        let other = spawn(move || count.fetch_add(1, Ordering::Relaxed)).unwrap();
+        let joins = (0..1_000_000).position(|_| {
+            spawn(|| ()).unwrap().join().unwrap();
+            done.load(Ordering::Relaxed) > 0
+        });
+        assert!(joins.is_some(), "the other never ran");
+        other.join().unwrap();
+    });
+}
+
+#[test]
 fn a_fiber_that_sleeps_longer_wakes_later() {
     let order = in_a_fiber(|| {
         let order = Arc::new(Mutex::new(Vec::new()));

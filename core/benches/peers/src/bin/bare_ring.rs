@@ -1,6 +1,6 @@
 //! The barest TCP echo server over io_uring: one thread, one ring, a state a connection, nothing between.
 //!
-//!     echo_bare_ring [PORT]          the first line says which port the system chose
+//!     bare_ring echo               the first line says which port the system chose
 //!
 //! It does with its operations what Polyphony's echo server does: receive, send what came, receive again. One
 //! `io_uring_enter` a turn submits everybody's entries and waits. It ends when it is killed.
