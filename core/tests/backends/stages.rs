@@ -1,7 +1,7 @@
 //! Where the scenes are played: a shard driven by hand, before the real kernel or before one that has to
 //! be told; or fibers of the native host.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use polyphony_core::{
     backend::{
@@ -11,7 +11,7 @@ use polyphony_core::{
         sim::{Answer, Sim},
         uring::{Uring, UringOptions},
     },
-    native::{self, JoinHandle, Options, Placement, Runtime},
+    native::{self, JoinHandle, Options, Placement, Runtime, sync::Event},
     op::{Kind, Op, OpKey},
     time::Time,
 };
@@ -192,9 +192,17 @@ impl Fibers {
         self.fibers.len() - 1
     }
 
-    /// Has a worker do something, after all that it was given to do before.
+    /// Has a worker do something, after all that it was given to do before: who is joined would overtake that.
     fn on(&self, worker: usize, body: impl FnOnce() + Send + 'static) {
-        native::spawn_placed(body, Placement::on(worker)).unwrap().join().unwrap();
+        let done = Arc::new(Event::new());
+        let tells = done.clone();
+        let notes = move || {
+            body();
+            assert!(tells.set().is_ok());
+        };
+        let fiber = native::spawn_placed(notes, Placement::on(worker)).unwrap();
+        done.wait().unwrap();
+        fiber.join().unwrap();
     }
 }
 
