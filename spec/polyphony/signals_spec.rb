@@ -259,8 +259,8 @@ RSpec.describe "Signals" do
     expect(out).to eq "1212"
   end
 
-  # A handler that is not ours, in the middle of a write of the same stream: stock Ruby holds no lock there that the handler
-  # may want, and neither do we.
+  # A handler that is not ours, in the middle of a write of the same stream: stock Ruby 3.1 holds no lock there that the
+  # handler may want, and neither do we. Where the stock Ruby of today does, the scheduler alone may, too.
   describe "write, in a stock handler, to what the program is writing to" do
     WRITER = <<~'RUBY'
       require "pty"
@@ -314,10 +314,17 @@ RSpec.describe "Signals" do
       puts said, $?.exitstatus
     RUBY
 
-    { "stock Ruby" => nil, "the bare scheduler" => "polyphony/bare", "the drop-in" => "polyphony", "a fiber of the drop-in" => "polyphony" }.each do |way, loaded|
+    def written(way, loaded, kind, size)
+      Child.ruby!("Warning[:experimental] = false\nrequire 'io/console'\n#{WRITER}", way, kind, size.to_s, loaded: loaded)
+    end
+
+    { "the bare scheduler" => "polyphony/bare", "the drop-in" => "polyphony", "a fiber of the drop-in" => "polyphony" }.each do |way, loaded|
       { "a little to a pipe" => ["pipe", 1], "much to a pipe" => ["pipe", 20_000], "a little to a terminal" => ["terminal", 1] }.each do |name, (kind, size)|
         it "#{name}, with #{way}" do
-          expect(Child.ruby!("Warning[:experimental] = false\nrequire 'io/console'\n#{WRITER}", way, kind, size.to_s, loaded: loaded)).to eq "said\n0\n"
+          said = written(way, loaded, kind, size)
+          stock = -> { Array.new(5) { written("stock Ruby", nil, kind, size) } }
+          skip "stock Ruby itself cannot" if way == "the bare scheduler" && said != "said\n0\n" && stock.call.include?(said)
+          expect(said).to eq "said\n0\n"
         end
       end
     end
