@@ -98,6 +98,10 @@ fn hook_wait(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
         _ => return Err(wrong_number(ruby, args, "2..3")),
     };
     let limit = if limit.is_nil() { timeout_of(ruby, io)? } else { limit };
+    // Ruby 3.4's `IO.copy_stream` asks for its caller's scheduler, also in the thread that `blocking_operation_wait` gave it.
+    if Scheduler::current().is_none() && this.funcall("elsewhere?", ())? {
+        return io.funcall("wait", (events, limit));
+    }
     with_scheduler(this, |scheduler| ruby_api::poll_for(ruby, scheduler, io, events, limit))
 }
 

@@ -268,6 +268,10 @@ module Polyphony
       @scheduled = [@scheduled + more, 0].max
     end
 
+    # Whether a hook is called in a thread that runs no fibers, for a fiber of another's.
+    # @api private
+    def elsewhere? = !@scheduler.nil? && ::Fiber.scheduler.nil? && Polyphony.scheduler_of(::Thread.current).nil?
+
     # The thread's scheduler, made when a hook is first called. A trap handler has it, too, in the middle of a
     # fiber's wait.
     def here
