@@ -59,6 +59,8 @@ class Locks
       thread = @runner.native_thread_id or return # which has not begun
       call = File.read("/proc/self/task/#{thread}/syscall")[/\A\S+/]
       EVENTS.include?(call) || @runner.stop? && call != "running"
+    rescue Errno::ENOENT, Errno::ESRCH
+      nil # which has just ended
     end
 
     # epoll_wait and its kin, and io_uring_enter, of x86_64 and of aarch64.
