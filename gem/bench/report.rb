@@ -96,6 +96,13 @@ def goals
   "Goals met: #{met.size} of #{met.size + missed.size}.#{" Missed: #{missed.join("; ")}." if missed.any?}"
 end
 
+# What POLYPHONY_BENCH_PAIRS=1 gives has no intervals.
+def look
+  return "" if LINES.none? { |line| !line.ratio.empty? && line.interval.empty? }
+
+  "**A look, no measurement**: rows without an interval were measured once, and may be far off.\n\n"
+end
+
 # The figures of rows of the same name beside several peers, in one line: of the row that is called "name (peer)".
 def side_by_side
   beside = LINES.select { |line| line.name.end_with?(" (#{line.reference})") }
@@ -129,7 +136,7 @@ def markdown
 
     Linux #{Etc.uname[:release][/\A[\d.]+/]}, #{Etc.nprocessors} processors, #{MEASURED}, #{`rustc --version`.split[0, 2].join(" ")}.
 
-    #{goals}
+    #{look}#{goals}
 
     #{side_by_side}
     | row | ours | reference | ratio | interval | goal | |
