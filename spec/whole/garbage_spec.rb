@@ -81,7 +81,8 @@ RSpec.describe "Garbage collection" do
   RUBY
 
   it "comes early for the pieces of a stream" do
-    said = Child.ruby!("#{STREAM}#{QUICKEST}\nprint quickest > 200_000 ? :slow : stream > 3")
+    # A busy machine makes a collection slow now and then, and the next ones wait for more.
+    said = Child.ruby!("#{STREAM}#{QUICKEST}\nprint quickest > 200_000 ? :slow : Array.new(5) { stream }.max > 3")
     skip "where the collector is this slow it is not asked" if said == "slow"
     expect(said).to eq "true"
   end
