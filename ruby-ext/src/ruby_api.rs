@@ -57,7 +57,8 @@ pub(crate) fn define(ruby: &Ruby, polyphony: RModule) -> Result<(), Error> {
     class.define_method("fibers", method!(fibers, 0))?;
     class.define_method("kind", method!(kind, 0))?;
     class.define_method("describe", method!(describe, 0))?;
-    class.define_method("stuck?", method!(is_stuck, 0))?;
+    class.define_method("stuck_since", method!(stuck_since, 0))?;
+    class.define_method("called?", method!(is_called, 0))?;
     class.define_method("close", method!(close, 0))?;
     class.define_method("suspend", method!(park, 0))?;
     class.define_method("shield", method!(shield, 1))?;
@@ -140,8 +141,12 @@ fn describe(this: Obj<Scheduler>) -> String {
     this.describe().1
 }
 
-fn is_stuck(this: Obj<Scheduler>) -> bool {
-    this.is_stuck()
+fn stuck_since(this: Obj<Scheduler>) -> Option<u64> {
+    this.stuck_since()
+}
+
+fn is_called(this: Obj<Scheduler>) -> bool {
+    this.is_called()
 }
 
 /// Waits until somebody schedules the calling fiber, also if nothing seems to be able to.

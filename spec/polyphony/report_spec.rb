@@ -117,6 +117,10 @@ RSpec.describe "Polyphony::Deadlock" do
     "waits for another thread" => "#{asked}; r, w = IO.pipe; $asked = -> { w.syswrite('7') }; queue = Queue.new; " \
                                   "Thread.new { queue << r.read(1) }; exit!(spin { queue.pop }.await.to_i)",
     "has a signal handler" => "#{asked}; $asked = -> { Process.kill(:USR1, $$) }; trap(:USR1) { exit!(7) }; spin { suspend }.await",
+    "has two threads that answer each other" => "me = Fiber.current; Thread.new { me << Fiber.current; loop { receive << true } }; peer = receive; " \
+                                                "20_000.times { peer << me; receive }; exit!(7)",
+    "goes on while it is looked at" => "Polyphony::Deadlock.singleton_class.prepend(Module.new { private def went_on?(*) = $queue.push(7).then { super } }); " \
+                                       "$queue = Queue.new; Thread.new { exit!(spin { $queue.pop }.await) }; spin { suspend }.await",
     "waits for a descriptor" => "#{other}; r, w = IO.pipe; spin { r.gets }.await; w.close"
   }.each do |what, script|
     it "is not raised where the program #{what}" do

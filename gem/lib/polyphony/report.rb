@@ -90,8 +90,10 @@ module Polyphony
         others = ::Thread.list - [::Thread.current] - Elsewhere.idle.map(&:thread) - [Overdue.thread]
         return false if handled?
 
-        free = others.reject { |thread| stuck?(thread) }
+        since = others.to_h { |thread| [thread, stuck_since(thread)] }.compare_by_identity
+        free = others.reject { |thread| since[thread] }
         return free.any? { |thread| Polyphony.scheduler_of(thread).nil? } unless free.empty?
+        return true if went_on?(since)
 
         said = "no fiber can go on: nothing is in flight, and nothing is left that could wake one\n#{Report.text}#{without_fibers(others)}"
         main = ::Thread.main
@@ -111,15 +113,24 @@ module Polyphony
         threads.filter_map { |thread| "\n#{thread.inspect}: waiting, at #{Report.line(thread.backtrace)}\n" unless Polyphony.scheduler_of(thread) }.join
       end
 
+      # Threads take turns while they are looked at, one after another: one may have woken another that had been looked
+      # at, this one too. So who was stuck must be so still, and without a turn since: then there was a moment, when
+      # all had been looked at once and none a second time, in which all of them were.
+      def went_on?(since)
+        Polyphony.scheduler&.called? || since.any? { |thread, turn| stuck_since(thread) != turn }
+      end
+
       # What has been raised in a thread it has not heard of yet. Of a thread that waits for a lock, Ruby does not
       # tell whether that has been let go meanwhile.
-      def stuck?(thread)
-        return false if thread.pending_interrupt?
+      #
+      # @return [Integer, nil] since which of its turns; 0 for a thread that has none
+      def stuck_since(thread)
+        return if thread.pending_interrupt?
 
         scheduler = Polyphony.scheduler_of(thread)
-        return scheduler.stuck? if scheduler
+        return scheduler.stuck_since if scheduler
 
-        thread.inspect.include?(" sleep_forever") && WAITS.include?(thread.backtrace_locations(0, 1)&.first&.base_label)
+        0 if thread.inspect.include?(" sleep_forever") && WAITS.include?(thread.backtrace_locations(0, 1)&.first&.base_label)
       end
     end
   end

@@ -60,8 +60,11 @@ module Polyphony
   #   @return [Scheduler] self
   # @!method describe
   #   @return [String] the backend and how it was set up
-  # @!method stuck?
-  #   @return [Boolean] whether only another thread, or a signal, can let the thread go on
+  # @!method stuck_since
+  #   @return [Integer, nil] the turn since which only another thread, or a signal, can let the thread go on
+  #   @api private
+  # @!method called?
+  #   @return [Boolean] whether a fiber is to run, or was woken by another thread
   #   @api private
   # @!method suspend
   #   Waits until somebody schedules the calling fiber, also where nothing seems to be able to.

@@ -486,9 +486,14 @@ impl Scheduler {
         });
         let Some(wait) = wait else { return Ok(()) };
         self.idle.set(true);
+        let began = Time::monotonic();
         let waited = self.wait(wait, me);
         self.idle.set(false);
         waited?;
+        // Half of it: what wakes a thread may be a little early, but not for nothing again and again.
+        if patience.is_none_or(|patience| Time::monotonic().since(began) < patience / 2) {
+            return Ok(());
+        }
         let Some(asked) = self.looks_for_deadlock() else { return Ok(()) };
         self.aside(me, || {
             let again = report::raise_deadlock()?;
@@ -513,11 +518,24 @@ impl Scheduler {
         !self.asleep.get() && self.elsewhere.get() == 0
     }
 
-    /// Whether only another thread, or a signal, can let the thread go on, and none has done anything for that yet.
-    /// Any thread that has the GVL.
-    pub(crate) fn is_stuck(&self) -> bool {
-        let called = || self.with_open(true, |shard| shard.inbox().is_filled() || !shard.queue().is_empty());
-        self.idle.get() && self.blocked.get() && self.needs_others() && !self.signalled.get() && !called()
+    /// Since which of its turns only another thread, or a signal, can let the thread go on, where none has done anything
+    /// for that yet. Any thread that has the GVL.
+    pub(crate) fn stuck_since(&self) -> Option<u64> {
+        let waits = self.idle.get() && self.blocked.get() && self.needs_others() && !self.signalled.get();
+        waits.then(|| self.called_or_turns()).flatten()
+    }
+
+    /// How many turns there have been, where nobody is to run.
+    fn called_or_turns(&self) -> Option<u64> {
+        self.with_open(None, |shard| {
+            let called = shard.inbox().is_filled() || !shard.queue().is_empty();
+            (!called).then(|| shard.stats().turns)
+        })
+    }
+
+    /// Whether somebody is to run, or will as soon as the thread looks what others have left for it.
+    pub(crate) fn is_called(&self) -> bool {
+        self.called_or_turns().is_none()
     }
 
     /// Whether nothing has happened for so long: then what is to be remembered where the answer is not the last one.
