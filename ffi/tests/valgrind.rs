@@ -18,6 +18,7 @@ fn is_clean(test: &str, arguments: &[&str]) {
         .arg(compile(&format!("tests/c/{test}.c"), Language::C))
         .args(arguments)
         .env("POLYPHONY_BACKEND", "epoll")
+        .env("TEST_SLOWNESS", "20")
         .output()
         .expect("it starts");
     assert!(output.status.success(), "{test}: {}", String::from_utf8_lossy(&output.stderr));

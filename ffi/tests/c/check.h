@@ -46,6 +46,13 @@ enum { SENTINEL = 4711, MILLI = 1000000 };
 
 static poly_runtime *runtime;
 
+/* Ends a process that hangs after so many seconds, or so many times as many where TEST_SLOWNESS says so. */
+static inline void hangs_after(unsigned seconds)
+{
+    const char *slowness = getenv("TEST_SLOWNESS");
+    alarm(seconds * (slowness == NULL ? 1 : (unsigned)atoi(slowness)));
+}
+
 /* Runs a test's fiber to its end in a fresh runtime of one worker, where fibers take turns as they come; nothing
  * may be left behind. */
 static inline void in_a_fiber(poly_entry entry)
@@ -53,7 +60,7 @@ static inline void in_a_fiber(poly_entry entry)
     poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
     poly_counters counters = POLY_COUNTERS_INIT;
     int64_t result = -1;
-    alarm(60);
+    hangs_after(60);
     options.workers = 1;
     GIVES(0, poly_runtime_new(&options, &runtime));
     GIVES(0, poly_runtime_run(runtime, entry, NULL, &result));

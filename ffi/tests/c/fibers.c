@@ -147,7 +147,7 @@ static void spans_are_as_wide_as_deadlines(void)
 
 int main(void)
 {
-    alarm(60);
+    hangs_after(60);
     spans_are_as_wide_as_deadlines();
     nothing_works_without_objects();
     outside_a_fiber_calls_block_the_thread();

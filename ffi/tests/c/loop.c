@@ -1026,7 +1026,7 @@ static void forks(void)
     CHECK(poly_loop_wait(loop, 0) == 0);
     child = fork();
     if (child == 0) {
-        alarm(20);
+        hangs_after(20);
         in_the_child(ends[0]);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
@@ -1092,7 +1092,7 @@ int main(int count, char **arguments)
     size_t each;
     simulated = count > 1 && strcmp(arguments[1], "sim") == 0;
     for (each = 0; each < sizeof tests / sizeof *tests; each++) {
-        alarm(60);
+        hangs_after(60);
         tests[each]();
     }
     return 0;

@@ -207,7 +207,7 @@ static void play(uint64_t seed)
     struct dice dices[ROOTS], start;
     size_t each;
     start.seed = seed;
-    alarm(120);
+    hangs_after(120);
     options.workers = WORKERS;
     CHECK(poly_runtime_new(&options, &runtime) == 0);
     CHECK(poly_channel_new(8, &items) == 0);

@@ -299,7 +299,7 @@ static void threads_receive_too(void)
 {
     intptr_t expected = 1;
     void *item;
-    alarm(60);
+    hangs_after(60);
     GIVES(0, poly_runtime_new(NULL, &runtime));
     GIVES(0, poly_channel_new(0, &channel));
     GIVES(0, poly_spawn(runtime, answer, NULL, NULL));

@@ -270,7 +270,7 @@ int main(void)
     poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
     int64_t result = -1;
     useconds_t span = 0;
-    alarm(60);
+    hangs_after(60);
     options.workers = WORKERS;
     GIVES(0, poly_channel_new(3, &channel));
     GIVES(0, poly_runtime_new(&options, &several));
