@@ -1,18 +1,26 @@
 # frozen_string_literal: true
 
-# Ends the process, with a dump, when an example takes too long.
+# Ends the process, with a dump, when an example takes too long. Where it still computes it may take longer, for the
+# machine may be busy with others.
 #
 # A stock thread looks at the clock: it works as long as somebody lets go of the GVL.
 module Watchdog
   LIMIT = Integer(ENV.fetch("WATCHDOG", "30"))
 
+  # Seconds in which a process that computes nothing does not get on.
+  REST = 5
+  # What the watchdog itself does takes less of the processor, in seconds.
+  WORK = 0.002
+
   @example = nil
-  @deadline = nil
+  @began = @limit = @used = 0
 
   class << self
     def over(example)
       @thread ||= start
-      @deadline = now + (example.metadata[:limit] || LIMIT)
+      @limit = example.metadata[:limit] || LIMIT
+      @began = now
+      @used = used
       @example = example
       yield
     ensure
@@ -26,13 +34,23 @@ module Watchdog
 
     def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
+    # What the process has used of the processor.
+    def used = Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID)
+
     def start
       Thread.new do
+        worked = now
         loop do
+          before = used
           sleep 0.25
-          give_up(@example) if @example && now > @deadline
+          worked = now if used - before > WORK
+          give_up(@example) if @example && hangs?(now - @began, now - worked)
         end
       end
+    end
+
+    def hangs?(took, rested)
+      took > @limit && (rested > REST || used - @used > @limit || took > 4 * @limit)
     end
 
     def give_up(example)
