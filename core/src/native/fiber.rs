@@ -59,6 +59,11 @@ const INDEX_BITS: u32 = 24;
 const CLASS_BITS: u32 = 3;
 const GENERATION: u64 = 1 << (INDEX_BITS + CLASS_BITS);
 
+/// The number of a name.
+fn number(class: u8, index: u32, generation: u64) -> u64 {
+    generation | u64::from(class) << INDEX_BITS | u64::from(index)
+}
+
 impl FiberId {
     /// The name as a number; never 0.
     pub fn number(self) -> u64 {
@@ -329,7 +334,6 @@ impl fmt::Debug for FiberRef {
 impl Fiber {
     /// A record for a slot that has never been used.
     pub(crate) fn vacant(class: u8, index: u32) -> Fiber {
-        let id = GENERATION | u64::from(class) << INDEX_BITS | u64::from(index);
         Fiber {
             parked: Cell::new(Parked::Ended),
             ask: Cell::new(Ask::Yield),
@@ -347,7 +351,7 @@ impl Fiber {
             migratable: Cell::new(false),
             lent: Cell::new(false),
             end: Guarded::new(End { stage: StageCell::vacant(), joiners: Waiters::new() }),
-            id: AtomicU64::new(id),
+            id: AtomicU64::new(number(class, index, GENERATION)),
             packet: Cell::new(ptr::null_mut()),
             kind: Cell::new(Kind::NONE),
             returned: Cell::new(false),
@@ -371,6 +375,24 @@ impl FiberRef {
     #[inline]
     pub(crate) fn as_ptr(self) -> *mut Fiber {
         self.0.as_ptr()
+    }
+
+    /// Makes a vacant record of one that became zeros because the system has had its memory. Whoever has a name of old
+    /// may be looking at it, under its lock; it gets a generation that no such name has.
+    pub(crate) fn renew(self, class: u8, index: u32, generation: u64) -> Self {
+        let _end = self.end.lock();
+        let new = Fiber::vacant(class, index);
+        let old = self.as_ptr();
+        // SAFETY: the slot is vacant and the caller's alone, and nobody else reads these of a vacant one.
+        unsafe {
+            (&raw mut (*old).ask).write(new.ask);
+            (&raw mut (*old).interrupt).write(new.interrupt);
+            (&raw mut (*old).parked).write(new.parked);
+            (&raw mut (*old).kind).write(new.kind);
+        }
+        // Of everything else zeros are what a vacant record has.
+        self.id.store(number(class, index, generation), Ordering::Relaxed);
+        self
     }
 
     /// Makes a vacant record a fiber that will run `function` once it is [`live`](Self::live).
@@ -534,8 +556,13 @@ impl FiberRef {
         self.id().class()
     }
 
-    fn index(self) -> u32 {
+    pub(crate) fn index(self) -> u32 {
         self.id().index()
+    }
+
+    /// Which of the fibers that its slot has had it is: more than all before.
+    pub(crate) fn generation(self) -> u64 {
+        self.id().0 & !(GENERATION - 1)
     }
 
     /// Whether its value is of that type.

@@ -11,15 +11,17 @@
 //! costs one page. Slots are an odd number of pages apart and their records are shifted by a *colour*:
 //! without that all fibers would compete for the same few cache lines.
 //!
-//! The region is reserved once, made accessible as it fills, and never given back: the record of any
-//! slot can be read at any time, which is what lets a stale name be an error and not a crash. Guards
-//! cost no mapping where the kernel has MADV_GUARD_INSTALL (6.13); elsewhere each costs two, and the
+//! The region is reserved once, made accessible as it fills, and never unmapped: the record of any
+//! slot can be read at any time, which is what lets a stale name be an error and not a crash. The memory of stacks that
+//! nobody needs any more is the system's again after a while ([`surplus`]). Guards cost no mapping where the kernel has MADV_GUARD_INSTALL (6.13); elsewhere each costs two, and the
 //! system's limit of mappings (`vm.max_map_count`) is the limit of fibers.
+
+mod surplus;
 
 use std::{
     fmt, ptr,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicPtr, AtomicU32, Ordering},
     },
 };
@@ -41,6 +43,10 @@ const COLOURS: usize = 32;
 const COLOUR: usize = 64;
 /// How many slots become accessible at a time.
 const CHUNK: u32 = 64;
+/// How many bytes of vacant stacks a worker keeps for itself, and how many stacks at least and at most.
+const KEPT: usize = 32 << 20;
+const FEW: usize = 32;
+const MANY: usize = 4096;
 /// No region has more slots: a fiber's name has 24 bits for them.
 const MOST: usize = 1 << 24;
 const MADV_GUARD_INSTALL: libc::c_int = 102;
@@ -86,7 +92,16 @@ pub(crate) struct Slab {
 
 #[derive(Default)]
 struct Spare {
+    /// Vacant slots; those used last are at the end.
     fibers: Vec<FiberRef>,
+    /// The fewest that there have been since somebody looked for a surplus.
+    fewest: usize,
+    /// Whether somebody looks.
+    is_watched: bool,
+    /// Slots that have no memory, by their numbers.
+    bare: Vec<u32>,
+    /// A generation that no fiber of any bare slot has had.
+    generation: u64,
     accessible: u32,
     guards_are_pages: bool,
 }
@@ -188,18 +203,24 @@ impl Slab {
         Err(Errno::new(libc::ENOMEM))
     }
 
-    /// Takes vacant slots: the ones used last, else fresh ones.
+    /// Takes vacant slots: the ones used last, else bare ones, else fresh ones.
     #[cold]
     pub(crate) fn claim(&self, into: &mut Vec<FiberRef>, count: usize) -> Result<()> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = &mut *self.spare();
         let rest = spare.fibers.len().saturating_sub(count);
         into.extend(spare.fibers.drain(rest..));
+        spare.fewest = spare.fewest.min(rest);
+        if into.is_empty() {
+            let rest = spare.bare.len().saturating_sub(count);
+            let renewed = |index| self.fiber(index).renew(self.class, index, spare.generation);
+            into.extend(spare.bare.drain(rest..).map(renewed));
+        }
         if !into.is_empty() {
             return Ok(());
         }
         let used = self.used.load(Ordering::Relaxed);
         if used == spare.accessible {
-            self.make_accessible(&mut spare)?;
+            self.make_accessible(spare)?;
         }
         let until = spare.accessible.min(used.saturating_add(count as u32));
         // Backwards, so that the lowest is used first.
@@ -214,8 +235,19 @@ impl Slab {
     }
 
     /// Gives vacant slots back.
-    pub(crate) fn release(&self, fibers: impl Iterator<Item = FiberRef>) {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).fibers.extend(fibers);
+    pub(crate) fn release(&'static self, fibers: impl Iterator<Item = FiberRef>) {
+        let mut spare = self.spare();
+        spare.fibers.extend(fibers);
+        let is_unwatched = !spare.is_watched && surplus::is_much(spare.fibers.len(), self.stride);
+        spare.is_watched |= is_unwatched;
+        drop(spare);
+        if is_unwatched && !surplus::watch(self) {
+            self.spare().is_watched = false;
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The records of all slots that have ever been used.
@@ -244,6 +276,11 @@ impl Slab {
     #[inline]
     pub(crate) fn class(&self) -> usize {
         self.class as usize
+    }
+
+    /// How many vacant slots a worker keeps; beyond that it gives half of them back.
+    pub(crate) fn plenty(&self) -> usize {
+        (KEPT / self.stride).clamp(FEW, MANY)
     }
 
     /// How many bytes a fiber's closure and result may take.
@@ -332,6 +369,60 @@ mod tests {
             }
             // SAFETY: the region of a slab that nobody else knows; its vacant fibers own nothing.
             unsafe { libc::munmap(slab.start as *mut _, slab.capacity as usize * slab.stride) };
+        }
+    }
+
+    /// How many pages of a slab have memory.
+    fn pages(slab: &Slab, slots: u32) -> usize {
+        let size = slots as usize * slab.stride;
+        let mut pages = vec![0u8; size / PAGE];
+        // SAFETY: a byte for each page of a mapping that stays.
+        assert_eq!(unsafe { libc::mincore(slab.start as *mut _, size, pages.as_mut_ptr()) }, 0);
+        pages.iter().filter(|&&page| page & 1 == 1).count()
+    }
+
+    #[test]
+    fn the_memory_of_stacks_that_were_not_needed_since_the_last_look_is_given_back_and_no_name_is_used_twice()
+    {
+        for guards_are_pages in [false, true] {
+            let slab: &'static Slab = Box::leak(Box::new(Slab::reserve(0).unwrap()));
+            slab.spare().guards_are_pages = guards_are_pages;
+            let claim = |count: usize| {
+                let mut claimed = Vec::new();
+                while claimed.len() < count {
+                    let mut some = Vec::new();
+                    slab.claim(&mut some, count - claimed.len()).unwrap();
+                    claimed.append(&mut some);
+                }
+                claimed
+            };
+            let fibers = claim(3 * CHUNK as usize);
+            let mut names = std::collections::HashSet::new();
+            for (generations, fiber) in fibers.iter().enumerate() {
+                // SAFETY: the lowest page of a stack on which nothing runs.
+                unsafe { ((slab.limit(fiber.index()) + PAGE) as *mut u8).write(1) };
+                for _ in 0..generations {
+                    names.insert(fiber.id());
+                    fiber.vacate(&mut fiber.end.lock());
+                }
+            }
+            slab.release(fibers.into_iter());
+            slab.give_back_surplus();
+            assert_eq!(pages(slab, 3 * CHUNK), 2 * 3 * CHUNK as usize, "they have been needed");
+            slab.release(claim(CHUNK as usize).into_iter());
+            slab.give_back_surplus();
+            assert_eq!(pages(slab, 3 * CHUNK), 2 * CHUNK as usize, "two thirds of them have not");
+            slab.give_back_surplus();
+            assert_eq!(pages(slab, 3 * CHUNK), 0);
+
+            assert!(slab.fibers().all(|fiber| fiber.id().number() == 0), "nobody");
+            let fibers = claim(3 * CHUNK as usize);
+            assert_eq!(slab.used.load(Ordering::Relaxed), 3 * CHUNK, "the same slots");
+            for fiber in fibers {
+                assert!(names.insert(fiber.id()), "{fiber:?} has been another");
+                let limit = slab.limit(fiber.index());
+                assert_eq!([limit, limit + PAGE].map(is_readable), [false, true], "{fiber:?}");
+            }
         }
     }
 }

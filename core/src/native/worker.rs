@@ -82,6 +82,8 @@ pub(crate) struct Worker {
     /// On which descriptors operations of this worker wait, where others may ask. Everybody's.
     descriptors: Option<Descriptors>,
     vacant: UnsafeCell<Vec<FiberRef>>,
+    /// How many of those there are at most.
+    plenty: usize,
     /// Records for scopes.
     scopes: UnsafeCell<Vec<*mut Open>>,
     next_scope: Cell<u64>,
@@ -115,7 +117,7 @@ const LENT_UNSEEN: u32 = 32;
 const MOST_LENT: u32 = 8192;
 /// For how long turns are lent before others have theirs.
 const LENT_FOR: Duration = Duration::from_micros(500);
-/// How many vacant slots a worker keeps; beyond that it gives half of them back.
+/// How many records for scopes a worker keeps.
 const PLENTY: usize = 4096;
 
 impl Worker {
@@ -129,7 +131,7 @@ impl Worker {
         let describe = backend.describe();
         let fibers = Fibers { worker: ptr::null(), counts_descriptors: place.is_some(), cold: 0 };
         let shard = Shard::new(fibers, backend);
-        let is_limited = shared.most_fibers.is_some();
+        let (is_limited, plenty) = (shared.most_fibers.is_some(), shared.slab.plenty());
         let worker = Arc::new(Worker {
             is_limited,
             inbox: shard.inbox(),
@@ -143,6 +145,7 @@ impl Worker {
             loans: Loans::new(),
             descriptors: place.is_some().then(Descriptors::default),
             vacant: UnsafeCell::default(),
+            plenty,
             scopes: UnsafeCell::default(),
             next_scope: Cell::new(scope::first_serial()),
             turns: Cell::new(0),
@@ -294,8 +297,8 @@ impl Worker {
         // SAFETY: this thread's, and nothing below comes back here.
         let vacant = unsafe { &mut *self.vacant.get() };
         vacant.push(fiber);
-        if vacant.len() > PLENTY {
-            self.shared.slab.release(vacant.drain(..PLENTY / 2));
+        if vacant.len() > self.plenty {
+            self.shared.slab.release(vacant.drain(..self.plenty / 2));
         }
     }
 

@@ -4,6 +4,7 @@ mod cancellation;
 mod deadlines;
 mod fibers;
 mod io;
+mod memory;
 mod scopes;
 mod select;
 mod sync;

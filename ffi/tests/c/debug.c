@@ -32,10 +32,20 @@ static int64_t free_it(void *argument)
     return 0;
 }
 
+static void nothing(void *argument)
+{
+    UNUSED(argument);
+}
+
 static int64_t wrong_kinds(void *argument)
 {
     poly_mutex mutex = POLY_MUTEX_INIT, copy;
     poly_semaphore semaphore = POLY_SEMAPHORE_INIT;
+    poly_event event = POLY_EVENT_INIT;
+    poly_rwlock lock = POLY_RWLOCK_INIT;
+    poly_once once = POLY_ONCE_INIT;
+    poly_wait_group group = POLY_WAIT_GROUP_INIT;
+    poly_condition condition = POLY_CONDITION_INIT;
     poly_channel *channel;
     UNUSED(argument);
     GIVES(0, poly_channel_new(1, &channel));
@@ -57,6 +67,22 @@ static int64_t wrong_kinds(void *argument)
     GIVES(0, poly_semaphore_release(&semaphore, 2));
     expect("poly_event_set", &semaphore, "is a poly_semaphore");
     GIVES(-EINVAL, poly_event_set((poly_event *)&semaphore));
+    GIVES(0, poly_event_set(&event));
+    expect("poly_rwlock_read", &event, "is a poly_event");
+    GIVES(-EINVAL, poly_rwlock_read((poly_rwlock *)&event));
+    GIVES(0, poly_rwlock_read(&lock));
+    expect("poly_once_run", &lock, "is a poly_rwlock");
+    GIVES(-EINVAL, poly_once_run((poly_once *)&lock, nothing, NULL));
+    GIVES(0, poly_rwlock_unlock(&lock));
+    GIVES(0, poly_once_run(&once, nothing, NULL));
+    expect("poly_wait_group_done", &once, "is a poly_once");
+    GIVES(-EINVAL, poly_wait_group_done((poly_wait_group *)&once));
+    GIVES(0, poly_wait_group_add(&group, 1));
+    expect("poly_mutex_lock", &group, "is a poly_wait_group");
+    GIVES(-EINVAL, poly_mutex_lock((poly_mutex *)&group));
+    GIVES(0, poly_condition_signal(&condition));
+    expect("poly_mutex_try_lock", &condition, "is a poly_condition");
+    GIVES(-EINVAL, poly_mutex_try_lock((poly_mutex *)&condition));
     expect("poly_condition_wait", &semaphore, "is a poly_semaphore");
     GIVES(-EINVAL, poly_condition_wait((poly_condition *)&semaphore, &mutex));
     copy = mutex;

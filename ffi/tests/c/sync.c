@@ -65,9 +65,22 @@ static int64_t block_a_thread(void *event)
     return poly_wait_group_done(&group);
 }
 
+static int offloaded;
+
+static int64_t count_it(void *argument)
+{
+    UNUSED(argument);
+    return ++offloaded;
+}
+
+static int64_t offload_once(void *argument)
+{
+    return poly_offload(count_it, argument, NULL);
+}
+
 static int64_t once_and_all_together(void *argument)
 {
-    poly_fiber fibers[3];
+    poly_fiber fibers[3], waiting;
     int64_t result = 0;
     int count = 0, each, started = 0;
     poly_event release = POLY_EVENT_INIT;
@@ -93,6 +106,11 @@ static int64_t once_and_all_together(void *argument)
     } while (poly_try_offload(block_a_thread, &release) == 0);
     GIVES(0, poly_wait_group_done(&group));
     GIVES(-EAGAIN, poly_try_offload(block_a_thread, &release));
+    /* What waits for one of them can be taken back, and is never called. */
+    waiting = begun(offload_once, 3);
+    GIVES(0, poly_cancel(waiting));
+    GIVES(0, poly_join(waiting, &result));
+    CHECK(result == -ECANCELED && offloaded == 0);
     CHECK(started > 1 && poly_event_set(&release) >= 0);
     CHECK(poly_wait_group_wait(&group) == 0);
     return 0;

@@ -111,6 +111,75 @@ int64_t cancel_one(void *)
     return 0;
 }
 
+// As in the header: closes a scope wherever it is left.
+struct Scope {
+    poly_scope scope;
+    explicit Scope(uint64_t deadline) { CHECK(poly_scope_open(&scope, deadline) == 0); }
+    Scope(const Scope &) = delete;
+    Scope &operator=(const Scope &) = delete;
+    ~Scope() { poly_scope_close(&scope); }
+};
+
+// A child that stays until it is told to end.
+int64_t stays(void *)
+{
+    Counted guard(&alive);
+    return poly_sleep(POLY_FOREVER);
+}
+
+[[noreturn]] void leave_by_an_exception(bool guarded)
+{
+    poly_scope scope;
+    if (guarded) {
+        Scope guard(POLY_FOREVER);
+        CHECK(poly_scope_spawn(&guard.scope, 0, stays, nullptr, nullptr) == 0);
+        CHECK(poly_yield() == 0 && alive == 1);
+        CHECK(poly_scope_cancel(&guard.scope) == 0);
+        throw std::runtime_error("guarded");
+    }
+    CHECK(poly_scope_open(&scope, POLY_FOREVER) == 0);
+    CHECK(poly_scope_spawn(&scope, 0, stays, nullptr, nullptr) == 0);
+    CHECK(poly_yield() == 0 && alive == 1);
+    throw std::runtime_error("left open");
+}
+
+std::string what_is_thrown(bool guarded)
+{
+    try {
+        leave_by_an_exception(guarded);
+    } catch (const std::runtime_error &caught) {
+        return caught.what();
+    }
+}
+
+// An exception passes a scope: a guard closes it. One that nothing closes is caught by the scope around it, which says
+// so, or by the end of the fiber.
+int64_t scopes_and_exceptions(void *around)
+{
+    poly_scope outer;
+    CHECK(poly_scope_open(&outer, POLY_FOREVER) == 0);
+    CHECK(what_is_thrown(true) == "guarded" && alive == 0);
+    CHECK(poly_yield() == 0);
+    CHECK(what_is_thrown(false) == "left open" && alive == 1);
+    if (around) {
+        CHECK(poly_scope_close(&outer) == -ENOTEMPTY && alive == 0);
+        CHECK(poly_yield() == 0);
+    }
+    return 0;
+}
+
+int64_t leave_scopes(void *)
+{
+    static char closed;
+    CHECK(scopes_and_exceptions(&closed) == 0);
+    poly_fiber fiber;
+    int64_t result = -1;
+    CHECK(poly_spawn(nullptr, scopes_and_exceptions, nullptr, &fiber) == 0);
+    CHECK(poly_join(fiber, &result) == 0 && result == 0);
+    CHECK(alive == 0);
+    return 0;
+}
+
 int64_t add_up(void *channel)
 {
     int64_t sum = 0;
@@ -161,6 +230,7 @@ int main()
 {
     in_a_fiber(throw_in_many);
     in_a_fiber(cancel_one);
+    in_a_fiber(leave_scopes);
     other_threads();
     return 0;
 }
