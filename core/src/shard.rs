@@ -438,7 +438,10 @@ impl<H: Host, B: Backend> Shard<H, B> {
     fn expire(&mut self, earliest: Time) {
         let now = self.backend.now();
         let mut expired = std::mem::take(&mut self.expired);
-        self.timers.expire(now, |fiber, timer| expired.push((fiber, timer)));
+        self.timers.expire(now, |fiber, timer| {
+            self.host.foreseen(fiber);
+            expired.push((fiber, timer));
+        });
         if !expired.is_empty() {
             self.stats.lag = u64::try_from(now.since(earliest).as_nanos()).unwrap_or(u64::MAX);
             self.stats.lag_peak = self.stats.lag_peak.max(self.stats.lag);
