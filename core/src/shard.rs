@@ -254,7 +254,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
 
     /// A wait that `deadline` ends too, for hosts that are told how long to wait.
     pub fn wait_until(&mut self, deadline: Option<Time>) -> B::Wait {
-        let deadline = self.timers.earliest().into_iter().chain(deadline).min();
+        let deadline = self.timers.worth_waiting_for().into_iter().chain(deadline).min();
         self.wait_for_inbox(deadline)
     }
 
@@ -265,7 +265,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
         if !self.queue.is_empty() || !self.inbox.fall_asleep() {
             return Some(Time(0));
         }
-        let deadline = self.timers.earliest().into_iter().chain(self.backend.until()).min();
+        let deadline = self.timers.worth_waiting_for().into_iter().chain(self.backend.until()).min();
         self.soon_if_full(deadline)
     }
 
