@@ -35,6 +35,12 @@ pub trait Host {
     /// Another thread put `fiber` into the inbox.
     fn notified(&mut self, fiber: Self::Fiber) -> Then;
 
+    /// The shard will tell something of `fiber` in a moment: its record may be fetched meanwhile.
+    #[inline]
+    fn foreseen(&self, fiber: Self::Fiber) {
+        let _ = fiber;
+    }
+
     /// Whether [`traced`](Self::traced) wants to hear of events. Asked before each is made.
     #[inline]
     fn tracing(&self) -> bool {

@@ -254,7 +254,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
 
     /// A wait that `deadline` ends too, for hosts that are told how long to wait.
     pub fn wait_until(&mut self, deadline: Option<Time>) -> B::Wait {
-        let deadline = self.timers.earliest().into_iter().chain(deadline).min();
+        let deadline = self.timers.worth_waiting_for().into_iter().chain(deadline).min();
         self.wait_for_inbox(deadline)
     }
 
@@ -265,7 +265,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
         if !self.queue.is_empty() || !self.inbox.fall_asleep() {
             return Some(Time(0));
         }
-        let deadline = self.timers.earliest().into_iter().chain(self.backend.until()).min();
+        let deadline = self.timers.worth_waiting_for().into_iter().chain(self.backend.until()).min();
         self.soon_if_full(deadline)
     }
 
@@ -438,7 +438,10 @@ impl<H: Host, B: Backend> Shard<H, B> {
     fn expire(&mut self, earliest: Time) {
         let now = self.backend.now();
         let mut expired = std::mem::take(&mut self.expired);
-        self.timers.expire(now, |fiber, timer| expired.push((fiber, timer)));
+        self.timers.expire(now, |fiber, timer| {
+            self.host.foreseen(fiber);
+            expired.push((fiber, timer));
+        });
         if !expired.is_empty() {
             self.stats.lag = u64::try_from(now.since(earliest).as_nanos()).unwrap_or(u64::MAX);
             self.stats.lag_peak = self.stats.lag_peak.max(self.stats.lag);

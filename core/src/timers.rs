@@ -5,7 +5,7 @@
 //! Arming, disarming and re-arming unlink and link a list node: no allocation, no search.
 //!
 //! A tick is 2^14 ns (16 us). A timer never fires early, and timers that fire together do so in the
-//! order of their deadlines.
+//! order of their deadlines. Who waits for a timer waits for those that follow closely as well.
 
 use crate::time::Time;
 
@@ -160,6 +160,27 @@ impl<F: Copy> Timers<F> {
         self.earliest
     }
 
+    /// Until when to wait for timers: the earliest deadline, or where others follow closely, a moment later, so that
+    /// they need no turns of their own.
+    pub(crate) fn worth_waiting_for(&mut self) -> Option<Time> {
+        let earliest = self.earliest()?;
+        let first = (earliest.0 >> TICK_BITS).max(self.tick);
+        Some(self.end_of_crowd(first).unwrap_or(earliest))
+    }
+
+    /// The end of the last tick that timers are due in, of those few that begin with `first`; nothing where one timer
+    /// is all that there is, or where they are too far away to tell.
+    fn end_of_crowd(&self, first: u64) -> Option<Time> {
+        let (level, slot) = self.place(first);
+        let ahead = self.occupied[0] >> slot & CROWD;
+        if level > 0 || ahead & 1 == 0 {
+            return None;
+        }
+        let alone = ahead == 1 && self.nodes[self.heads[0][slot] as usize].next == NIL;
+        let last = first + u64::from(ahead.ilog2());
+        (!alone).then(|| Time((last + 1) << TICK_BITS))
+    }
+
     fn find_earliest(&self) -> Option<Time> {
         let (level, slot, starts) = self.first_slot()?;
         let mut index = self.heads[level][slot];
@@ -312,6 +333,8 @@ impl<F: Copy> Timers<F> {
 
 /// How many nodes of a slot `earliest` looks at before it settles for the slot's start.
 const LONG_WALK: usize = 64;
+/// The ticks that one wait may be for, as bits: 49 us, as long as the kernel lets sleepers wait for each other.
+const CROWD: u64 = 0b111;
 
 #[cfg(test)]
 mod tests {
@@ -362,6 +385,20 @@ mod tests {
         assert!(!timers.disarm(key), "a key survived its timer");
         assert!(timers.disarm(other));
         assert!(fired(&mut timers, 1 << 50).is_empty());
+    }
+
+    #[test]
+    fn timers_that_follow_closely_are_waited_for_together_and_one_alone_to_the_nanosecond() {
+        let mut timers = Timers::new(Time(0));
+        timers.arm(Time(100_001), 1);
+        assert_eq!(timers.worth_waiting_for(), Some(Time(100_001)));
+        timers.arm(Time(200_000), 2);
+        assert_eq!(timers.worth_waiting_for(), Some(Time(100_001)), "the other is too far behind");
+        let third = timers.arm(Time(130_000), 3);
+        let together = timers.worth_waiting_for().unwrap();
+        assert!((130_000..150_000).contains(&together.0), "{together:?}");
+        assert!(timers.disarm(third));
+        assert_eq!(timers.worth_waiting_for(), Some(Time(100_001)));
     }
 
     #[test]
@@ -436,7 +473,10 @@ mod tests {
                 let earliest = model.keys().next().map(|&(at, _)| at);
                 assert_eq!(timers.len(), model.len());
                 match (timers.earliest(), earliest) {
-                    (Some(hint), Some(exact)) => assert!(hint.0 <= exact),
+                    (Some(hint), Some(exact)) => {
+                        assert!(hint.0 <= exact);
+                        assert!(timers.worth_waiting_for().unwrap() <= Time(exact.max(now) + 50_000));
+                    }
                     (hint, exact) => assert_eq!(hint.is_some(), exact.is_some()),
                 }
             }

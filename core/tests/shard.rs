@@ -366,6 +366,19 @@ fn timers_fire_in_order_and_never_early() {
 }
 
 #[test]
+fn timers_that_follow_closely_share_a_turn() {
+    let mut bench = sim();
+    let start = bench.shard.now();
+    for fiber in 1..=3 {
+        bench.shard.at(start + Duration::from_micros(10 * u64::from(fiber)), fiber);
+    }
+    while bench.shard.host().expired.is_empty() {
+        bench.turn();
+    }
+    assert_eq!(bench.shard.host().expired, [1, 2, 3]);
+}
+
+#[test]
 fn a_disarmed_timer_does_not_fire_and_a_moved_one_fires_once() {
     let mut bench = sim();
     let start = bench.shard.now();

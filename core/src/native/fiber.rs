@@ -101,7 +101,7 @@ pub(crate) enum Ask {
     /// Let go of these; one of several will wake me.
     ReleaseAll(*const Vec<&'static Lock>),
     /// Nothing: this timer will wake me.
-    Sleep(TimerKey),
+    Sleep(*const TimerKey),
 }
 
 /// What a fiber waits for.

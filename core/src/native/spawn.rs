@@ -285,7 +285,7 @@ pub fn sleep_until(deadline: Time) -> Result<()> {
     };
     cancel::point(fiber)?;
     let timer = Armed::new(fiber, deadline);
-    fiber.suspend(Ask::Sleep(timer.key()));
+    fiber.suspend(Ask::Sleep(&timer.key()));
     let outcome = fiber.outcome.get();
     if outcome < 0 {
         // Something else ended the sleep: its timer is still armed.

@@ -474,7 +474,8 @@ impl Worker {
             Ask::Release(lock) => unsafe { (**lock).unlock() },
             // SAFETY: as above; the locks stand on the fiber's stack, which stays while this thread is here.
             Ask::ReleaseAll(locks) => release_all(unsafe { &**locks }),
-            Ask::Sleep(timer) => fiber.parked.set(Parked::Asleep(*timer)),
+            // SAFETY: the key stands on the fiber's stack, which stays while this thread is here.
+            Ask::Sleep(timer) => fiber.parked.set(Parked::Asleep(unsafe { **timer })),
         }
     }
 
@@ -487,10 +488,11 @@ impl Worker {
         if let Some(fiber) = shard.queue().peek(2 * AHEAD) {
             foresight::fetch_record(fiber.as_ptr().cast());
         }
-        if let Some(fiber) = shard.queue().peek(AHEAD)
-            && let Ask::Perform(op) = fiber.ask.get()
-        {
-            foresight::fetch_frames(op.cast());
+        let Some(fiber) = shard.queue().peek(AHEAD) else { return };
+        match fiber.ask.get() {
+            Ask::Perform(op) => foresight::fetch_frames(op.cast()),
+            Ask::Sleep(timer) => foresight::fetch_frames(timer.cast()),
+            Ask::Yield | Ask::Release(_) | Ask::ReleaseAll(_) => {}
         }
     }
 
@@ -611,7 +613,7 @@ fn count_one(count: &AtomicU64) {
 pub(crate) struct Fibers {
     worker: *const Worker,
     counts_descriptors: bool,
-    /// How many resumes look ahead yet: one for each completion.
+    /// How many resumes look ahead yet: one for each completion, and for each sleep that is over.
     cold: usize,
 }
 
@@ -638,6 +640,11 @@ impl Host for Fibers {
         Then::Ready
     }
 
+    #[inline]
+    fn foreseen(&self, fiber: FiberRef) {
+        foresight::fetch_record(fiber.as_ptr().cast());
+    }
+
     fn expired(&mut self, fiber: FiberRef, timer: TimerKey) -> Then {
         if fiber.stands(self.worker) != Some(Standing::Here) {
             // It is ready, and looks by itself at its next blocking call; where it has left for good it has
@@ -649,6 +656,7 @@ impl Host for Fibers {
             Parked::Asleep(asleep) if asleep == timer => {
                 fiber.outcome.set(0);
                 fiber.parked.set(Parked::Ready);
+                self.cold += 1;
                 Then::Ready
             }
             _ if scope::expired(fiber, self.worker, timer) => interrupt(fiber, Errno::TIMED_OUT),
