@@ -1,12 +1,12 @@
 //! Workers that share their work: what each may take from the others, and whom to wake for it.
 //!
 //! A worker's queue is [`Lanes`]: one line, in which fibers run in the order in which they came. Those that
-//! may move stand in a deque besides, from which others steal; the line has a mark in their place:
+//! may move stand on a shelf besides, from which others steal; the line has a mark in their place:
 //!
 //! ```text
-//! line    a ─ ● ─ b ─ ● ─ ●        a, b: fibers that stay; ●: the next of the deque
+//! line    a ─ ● ─ b ─ ● ─ ●        a, b: fibers that stay; ●: the next of the shelf
 //!             │       │   │
-//! deque       c ───── d ─ e ─▶ pushed here        thieves take c first, too
+//! shelf       c ───── d ─ e ─▶ pushed here        thieves take c first, too
 //! ```
 //!
 //! A mark whose fiber was stolen is skipped. So a fiber that is queued runs after those that were queued
@@ -20,8 +20,9 @@
 //! sleeps (`rest` says how nobody is forgotten); nobody spins.
 
 pub(crate) mod rest;
+pub(crate) mod shelf;
 pub(crate) mod sync {
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
 
 use std::{
@@ -34,9 +35,9 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_deque::{Injector, Steal, Stealer};
+use crossbeam_deque::{Injector, Steal};
 
-use self::rest::Rest;
+use self::{rest::Rest, shelf::Shelf};
 use crate::{
     inbox::Inbox,
     run_queue::{RunQueue, Stock},
@@ -48,6 +49,12 @@ pub use self::rest::MOST;
 pub trait Roaming: Copy + fmt::Debug {
     /// Names a worker.
     type Worker: Copy;
+
+    /// What it is while others may take it: not 0.
+    fn into_word(self) -> usize;
+
+    /// Whose word that is.
+    fn from_word(word: usize) -> Self;
 
     /// Whether others may take it. Asked when it is queued, by its worker.
     fn may_move(self) -> bool;
@@ -66,11 +73,11 @@ pub struct Crew<F> {
     rest: Rest,
 }
 
-/// What the others see of a worker. Written by the worker alone, but for the deque's own care.
+/// What the others see of a worker. Written by the worker alone, but for what thieves take.
 #[repr(align(128))]
 struct Seat<F> {
-    stealer: Stealer<F>,
-    /// How many fibers the worker has taken out of its own deque.
+    shelf: Shelf,
+    /// How many fibers the worker has taken from its own shelf.
     taken: AtomicU64,
     /// `taken`, when it last called somebody.
     cried: AtomicU64,
@@ -83,11 +90,14 @@ struct Seat<F> {
 pub struct Place<F> {
     crew: Arc<Crew<F>>,
     index: usize,
-    deque: crossbeam_deque::Worker<F>,
 }
 
 /// No more than this is stolen at once.
-const ARMFUL: usize = 32;
+const ARMFUL: usize = 256;
+/// For how many there is room on a shelf to begin with.
+const ROOM: usize = 256;
+/// No more than this is taken at once of what came from outside.
+const FEW: usize = 32;
 /// How many of the line, from its end, are looked at for a fiber that should overtake.
 const LATE: usize = 16;
 /// The watch looks again after this, then after twice as long, and so on.
@@ -100,14 +110,12 @@ const NEVER: u64 = u64::MAX;
 impl<F: Roaming> Crew<F> {
     /// A crew of so many workers, [`MOST`] at most, and their places.
     pub fn new(workers: usize) -> (Arc<Self>, Vec<Place<F>>) {
-        let deques: Vec<_> = (0..workers).map(|_| crossbeam_deque::Worker::new_fifo()).collect();
         let crew = Arc::new(Crew {
             injector: Injector::new(),
-            seats: deques.iter().map(Seat::new).collect(),
+            seats: (0..workers).map(|_| Seat::new()).collect(),
             rest: Rest::new(workers),
         });
-        let place = |(index, deque)| Place { crew: crew.clone(), index, deque };
-        let places = deques.into_iter().enumerate().map(place).collect();
+        let places = (0..workers).map(|index| Place { crew: crew.clone(), index }).collect();
         (crew, places)
     }
 
@@ -140,9 +148,9 @@ impl<F: Roaming> Crew<F> {
 }
 
 impl<F> Seat<F> {
-    fn new(deque: &crossbeam_deque::Worker<F>) -> Self {
+    fn new() -> Self {
         Seat {
-            stealer: deque.stealer(),
+            shelf: Shelf::new(ROOM),
             taken: AtomicU64::new(0),
             cried: AtomicU64::new(NEVER),
             naps: AtomicU64::new(0),
@@ -154,7 +162,7 @@ impl<F> Seat<F> {
 /// The queue of a worker, which may be one of a crew or alone.
 pub struct Lanes<F: Roaming> {
     urgent: VecDeque<F>,
-    /// The line. Nothing stands for the next of the deque.
+    /// The line. Nothing stands for the next of the shelf.
     ready: VecDeque<Option<F>>,
     /// How many in the line are fibers.
     stay: usize,
@@ -166,7 +174,6 @@ struct Member<F: Roaming> {
     crew: Arc<Crew<F>>,
     index: usize,
     me: F::Worker,
-    deque: crossbeam_deque::Worker<F>,
     /// It has registered as asleep.
     lies: bool,
     /// It keeps watch, or did when it slept last.
@@ -192,13 +199,12 @@ impl<F: Roaming> Default for Lanes<F> {
 impl<F: Roaming> Lanes<F> {
     /// Takes a place in a crew. `inbox` is the one of the worker's shard, to wake it by.
     pub fn join(&mut self, place: Place<F>, me: F::Worker, inbox: Arc<Inbox<F>>) {
-        let Place { crew, index, deque } = place;
+        let Place { crew, index } = place;
         let known = crew.seats[index].inbox.set(inbox);
         debug_assert!(known.is_ok(), "a place is taken once");
         self.crew = Some(Box::new(Member {
             index,
             me,
-            deque,
             lies: false,
             watches: false,
             searches: false,
@@ -217,7 +223,7 @@ impl<F: Roaming> Lanes<F> {
         self.ready.get(others).copied().flatten()
     }
 
-    /// Makes a fiber urgent that is among the last in the line; says whether it was there. One that may move is not.
+    /// Makes a fiber urgent that stays and is among the last in the line; says whether it was there.
     #[inline]
     pub fn overtake(&mut self, fiber: F) -> bool
     where
@@ -229,6 +235,21 @@ impl<F: Roaming> Lanes<F> {
             return false;
         }
         self.stay -= 1;
+        self.urgent.push_back(fiber);
+        true
+    }
+
+    /// [`overtake`](Self::overtake) of a fiber that others may take: whether nobody has.
+    #[inline]
+    pub fn overtake_exposed(&mut self, fiber: F) -> bool {
+        let Some(member) = &self.crew else { return false };
+        if !member.take_back(fiber) {
+            return false;
+        }
+        // Its mark, if it is the last. Else there is one too many, which is skipped.
+        if matches!(self.ready.back(), Some(None)) {
+            self.ready.pop_back();
+        }
         self.urgent.push_back(fiber);
         true
     }
@@ -254,7 +275,7 @@ impl<F: Roaming> Lanes<F> {
         let alone = self.is_empty();
         let member = self.crew.as_ref().expect("only fibers of a crew may move");
         fiber.exposed();
-        member.deque.push(fiber);
+        member.shelf().push(fiber.into_word());
         self.ready.push_back(None);
         (member, alone)
     }
@@ -276,7 +297,7 @@ impl<F: Roaming> Lanes<F> {
         }
     }
 
-    /// The next fiber is the deque's.
+    /// The next fiber is the shelf's.
     #[inline(never)]
     fn pop_exposed(&mut self) -> Option<F> {
         let member = self.crew.as_ref()?;
@@ -295,13 +316,11 @@ impl<F: Roaming> Lanes<F> {
         }
     }
 
-    /// Marks in the line what has come into the deque from elsewhere.
-    fn mark(&mut self, before: usize) {
+    /// Marks in the line what has come onto the shelf from elsewhere.
+    fn mark(&mut self, count: usize) {
+        // Others may have stolen some of it already: then there are marks too many, which are skipped.
+        self.ready.extend(std::iter::repeat_n(None, count));
         let member = self.crew.as_mut().expect("only a crew has an elsewhere");
-        // Others may have stolen some of it already: then there are marks too few, and `pop` does without.
-        for _ in before..member.deque.len() {
-            self.ready.push_back(None);
-        }
         member.go_to_work();
     }
 }
@@ -313,12 +332,31 @@ impl<F: Roaming> Member<F> {
     }
 
     #[inline]
+    fn shelf(&self) -> &Shelf {
+        &self.seat().shelf
+    }
+
+    #[inline]
     fn take_own(&self) -> Option<F> {
-        let fiber = self.deque.pop()?;
+        let fiber = F::from_word(self.shelf().pop()?);
+        self.has_taken(fiber);
+        Some(fiber)
+    }
+
+    #[inline]
+    fn take_back(&self, fiber: F) -> bool {
+        let took = self.shelf().take_back(fiber.into_word(), LATE);
+        if took {
+            self.has_taken(fiber);
+        }
+        took
+    }
+
+    #[inline]
+    fn has_taken(&self, fiber: F) {
         let taken = &self.seat().taken;
         taken.store(taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         fiber.taken(self.me);
-        Some(fiber)
     }
 
     /// Wakes who was called. What waits here now is his, also if it is a single fiber, until we take one.
@@ -338,48 +376,52 @@ impl<F: Roaming> Member<F> {
         if std::mem::take(&mut self.searches) && !rest.found() {
             return;
         }
-        let spare = |seat: &Seat<F>| seat.stealer.len() > 1;
+        let spare = |seat: &Seat<F>| seat.shelf.count(2) > 1;
         let more = !self.crew.injector.is_empty() || self.crew.seats.iter().any(spare);
         self.crew.wake(if more { rest.call() } else { rest.call_unless_watched() });
     }
 
-    /// Takes some of what came from outside.
-    fn take_injected(&mut self) -> bool {
-        let crew = &self.crew;
-        !crew.injector.is_empty() && until_sure(|| crew.injector.steal_batch_with_limit(&self.deque, ARMFUL))
+    /// Takes some of what came from outside; says how many.
+    fn take_injected(&mut self) -> usize {
+        let injector = &self.crew.injector;
+        if injector.is_empty() {
+            return 0;
+        }
+        let share = injector.len().div_ceil(2).min(FEW);
+        let taken = (0..share).map_while(|_| until_sure(|| injector.steal()));
+        taken.map(|fiber| self.shelf().push(fiber.into_word())).count()
     }
 
-    /// Takes half of what somebody else can spare.
-    fn steal(&mut self) -> bool {
+    /// Takes half of what somebody else can spare; says how many.
+    fn steal(&mut self) -> usize {
         let count = self.crew.seats.len();
         let first = self.random() as usize % count;
-        (0..count).map(|step| (first + step) % count).any(|victim| self.steal_from(victim))
+        let others = (0..count).map(|step| (first + step) % count);
+        others.map(|victim| self.steal_from(victim)).find(|&stolen| stolen > 0).unwrap_or(0)
     }
 
-    fn steal_from(&mut self, victim: usize) -> bool {
+    fn steal_from(&mut self, victim: usize) -> usize {
         if victim == self.index || !self.sees_spare(victim) {
-            return false;
+            return 0;
         }
-        let stealer = &self.crew.seats[victim].stealer;
-        let had = self.deque.len();
-        let stole = until_sure(|| stealer.steal_batch_with_limit(&self.deque, ARMFUL));
-        self.stolen += (self.deque.len().saturating_sub(had)) as u64;
-        stole
+        let stolen = self.crew.seats[victim].shelf.steal(ARMFUL, |word| self.shelf().push(word));
+        self.stolen += stolen as u64;
+        stolen
     }
 
     /// Whether a worker has more waiting than it will run in a moment; remembers what was seen.
     fn sees_spare(&mut self, victim: usize) -> bool {
         let seat = &self.crew.seats[victim];
-        let (waiting, taken) = (seat.stealer.len(), seat.taken.load(Ordering::Relaxed));
+        let (waiting, taken) = (seat.shelf.count(2), seat.taken.load(Ordering::Relaxed));
         let before = std::mem::replace(&mut self.seen[victim], if waiting > 0 { taken } else { NEVER });
         waiting > 1 || waiting == 1 && (before == taken || seat.cried.load(Ordering::Acquire) == taken)
     }
 
     /// Whether [`steal`](Self::steal) or [`take_injected`](Self::take_injected) would find something.
-    fn anything_left(&mut self) -> bool {
+    fn anything_left(&self) -> bool {
         !self.crew.injector.is_empty()
             || (0..self.crew.seats.len())
-                .any(|victim| victim != self.index && self.crew.seats[victim].stealer.len() > 1)
+                .any(|victim| victim != self.index && self.crew.seats[victim].shelf.count(2) > 1)
     }
 
     /// Registers as asleep. Says after which time to look again, if at all.
@@ -416,7 +458,7 @@ impl<F: Roaming> Member<F> {
 
     /// There is something to run, so somebody else has to keep watch, if we did and somebody relied on it.
     fn hand_over_the_watch(&mut self) {
-        let waits = |seat: &Seat<F>| !seat.stealer.is_empty();
+        let waits = |seat: &Seat<F>| seat.shelf.count(1) > 0;
         if std::mem::take(&mut self.watches) && self.crew.seats.iter().any(waits) {
             self.crew.wake(self.crew.rest.call());
         }
@@ -431,11 +473,11 @@ impl<F: Roaming> Member<F> {
 }
 
 /// Repeats what others were faster at, until it is clear whether there was something.
-fn until_sure(mut steal: impl FnMut() -> Steal<()>) -> bool {
+fn until_sure<F>(mut steal: impl FnMut() -> Steal<F>) -> Option<F> {
     loop {
         match steal() {
-            Steal::Success(()) => return true,
-            Steal::Empty => return false,
+            Steal::Success(fiber) => return Some(fiber),
+            Steal::Empty => return None,
             Steal::Retry => {}
         }
     }
@@ -473,14 +515,16 @@ impl<F: Roaming> RunQueue<F> for Lanes<F> {
 
     #[inline]
     fn len(&self) -> usize {
-        self.urgent.len() + self.stay + self.crew.as_ref().map_or(0, |member| member.deque.len())
+        self.urgent.len()
+            + self.stay
+            + self.crew.as_ref().map_or(0, |member| member.shelf().count(usize::MAX))
     }
 
     #[inline(always)]
     fn is_empty(&self) -> bool {
         self.stay == 0
             && self.urgent.is_empty()
-            && self.crew.as_ref().is_none_or(|member| member.deque.is_empty())
+            && self.crew.as_ref().is_none_or(|member| member.shelf().is_empty())
     }
 
     fn replenish(&mut self) -> Stock {
@@ -488,9 +532,9 @@ impl<F: Roaming> RunQueue<F> for Lanes<F> {
         let Some(member) = &mut self.crew else {
             return if was_empty { Stock::Empty(None) } else { Stock::Ready };
         };
-        let before = member.deque.len();
-        if member.take_injected() {
-            self.mark(before);
+        let injected = member.take_injected();
+        if injected > 0 {
+            self.mark(injected);
             return Stock::Ready;
         }
         if !was_empty {
@@ -501,9 +545,13 @@ impl<F: Roaming> RunQueue<F> for Lanes<F> {
             return Stock::Ready;
         }
         loop {
-            if member.take_injected() || member.steal() {
+            let mut found = member.take_injected();
+            if found == 0 {
+                found = member.steal();
+            }
+            if found > 0 {
                 (member.patience, member.watches) = (SOON, false);
-                self.mark(0);
+                self.mark(found);
                 return Stock::Ready;
             }
             let look_again = member.lie_down();

@@ -32,6 +32,14 @@ static ALONE: Mutex<()> = Mutex::new(());
 impl Roaming for Number {
     type Worker = usize;
 
+    fn into_word(self) -> usize {
+        self.0 + 1
+    }
+
+    fn from_word(word: usize) -> Self {
+        Number(word - 1)
+    }
+
     fn may_move(self) -> bool {
         self.0.is_multiple_of(2)
     }
@@ -112,6 +120,46 @@ fn fibers_run_in_the_order_in_which_they_came_whether_they_may_move_or_not() {
     (0..40).for_each(|number| shards[0].ready(Number(number)));
     let order: Vec<_> = (0..40).map(|_| next(&mut shards[0]).unwrap().0).collect();
     assert_eq!(order, (0..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_fiber_that_others_may_take_overtakes_the_rest_unless_somebody_has_taken_it() {
+    let _alone = ALONE.lock();
+    let (_, mut shards) = crew(2);
+    (0..10).for_each(|number| shards[0].ready(Number(number)));
+    assert!(shards[0].queue_mut().overtake_exposed(Number(8)));
+    assert!(!shards[0].queue_mut().overtake_exposed(Number(8)), "it is urgent already");
+    let stolen = next(&mut shards[1]).unwrap();
+    assert!(!shards[0].queue_mut().overtake_exposed(stolen), "it is the other's");
+    // The other has taken half of what may move; their marks are the next ones' now.
+    let order: Vec<_> = (0..8).map_while(|_| next(&mut shards[0])).map(|number| number.0).collect();
+    assert_eq!((stolen.0, order), (0, vec![8, 4, 1, 6, 3, 5, 7, 9]));
+}
+
+/// As a tree of fibers does that join their children: nothing is left behind of those that overtake.
+#[test]
+fn what_overtakes_leaves_no_place_behind() {
+    let _alone = ALONE.lock();
+    let (_, mut shards) = crew(2);
+    shards[0].ready(Number(0));
+    for round in 1..100_000 {
+        shards[0].ready(Number(2 * round));
+        assert!(shards[0].queue_mut().overtake_exposed(Number(2 * round)));
+        assert_eq!(next(&mut shards[0]), Some(Number(2 * round)));
+    }
+    assert_eq!(next(&mut shards[0]), Some(Number(0)));
+    assert_eq!(next(&mut shards[0]), None);
+}
+
+#[test]
+fn more_fibers_wait_on_a_shelf_than_it_had_room_for() {
+    let _alone = ALONE.lock();
+    let (_, mut shards) = crew(2);
+    (0..5_000).for_each(|number| shards[0].ready(Number(2 * number)));
+    let ran = (0..20_000).filter_map(|turn| next(&mut shards[turn % 2]));
+    let mut ran: Vec<_> = ran.map(|number| number.0).collect();
+    ran.sort_unstable();
+    assert!(ran.iter().copied().eq((0..5_000).map(|number| 2 * number)), "{} ran", ran.len());
 }
 
 #[test]

@@ -202,8 +202,8 @@ pub unsafe extern "C" fn poly_try_offload(entry: poly_entry, argument: *mut c_vo
 
 /// Waits until a fiber has ended. `*result` becomes what its function returned; `result` may be NULL.
 ///
-/// A fiber is joined once: then its name names nobody. One that has not begun, and that no other worker may take, begins
-/// at once. Suspends a fiber, blocks a plain thread.
+/// A fiber is joined once: then its name names nobody. One that has not begun, and that no other worker has taken,
+/// begins at once. Suspends a fiber, blocks a plain thread.
 /// Any thread.
 /// Returns 0; -ESRCH if there is no such fiber (any more) or it was detached; -EBUSY if somebody else
 /// waits for it; -EDEADLK for oneself; -ECANCELED or -ETIMEDOUT, and then it can be joined later.

@@ -41,7 +41,7 @@ PAGES = {
       first. That shows where all leaves of a skynet are there at once, and in the memory of parked readers, whose rows
       have no goal.
     - A fiber that is joined before it began runs at once, and glommio runs a task when it is spawned, up to its first
-      wait: their skynets have a few at a time. With two workers ours has them all, because any may steal them.
+      wait: their skynets have a few at a time.
     - Timers of tokio, monoio and libuv are of milliseconds. They wake fewer times, later.
     - Ten thousand sleepers touch as many stacks for the first time. That is a fifth of what a sleep costs in the row of
       20 each; a timer of libuv's is a few words.

@@ -9,6 +9,10 @@ mod inbox;
 mod inboxes;
 mod native;
 mod parking;
+#[allow(dead_code, unreachable_pub, reason = "what is modelled is part of something larger")]
+#[path = "../../src/crew/shelf.rs"]
+mod shelf;
+mod shelves;
 
 #[allow(dead_code, unreachable_pub, reason = "what is modelled is part of something larger")]
 #[path = "../../src/crew/rest.rs"]
@@ -16,7 +20,7 @@ mod rest;
 mod sync {
     pub(crate) use loom::sync::{
         Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     };
 
     /// A flag. Of sequential consistency loom knows fences only: so each such access has one on the side where

@@ -496,14 +496,18 @@ impl FiberRef {
         exceptions::keep(|| unsafe { (*self.yielder.get()).suspend(()) });
     }
 
-    /// Whether it stands in the line of its worker, which asks, and has not begun.
+    /// Whether it is ready and has not begun. Its worker asks, and nobody else may take it.
     #[inline]
     pub(crate) fn is_new(self) -> bool {
-        let stays = !self.exposed.load(Ordering::Relaxed);
         // SAFETY: a live fiber has a body, which does not run while its worker asks.
-        stays
-            && matches!(self.parked.get(), Parked::Ready)
+        matches!(self.parked.get(), Parked::Ready)
             && unsafe { !(*self.body.get()).assume_init_ref().started() }
+    }
+
+    /// Whether it is exposed only until it begins. Anybody may ask while it is live.
+    #[inline]
+    pub(crate) fn settles(self) -> bool {
+        !self.migratable.get()
     }
 
     /// The fiber has ended and is off its stack: tells the joiner, or keeps the value for one. Says
@@ -603,6 +607,16 @@ impl FiberRef {
 
 impl Roaming for FiberRef {
     type Worker = *const Worker;
+
+    #[inline]
+    fn into_word(self) -> usize {
+        self.as_ptr() as usize
+    }
+
+    #[inline]
+    fn from_word(word: usize) -> Self {
+        FiberRef::at(word)
+    }
 
     /// A fiber that waits while it unwinds stays: how many panics there are is counted a thread.
     #[inline]

@@ -173,7 +173,7 @@ impl<T: 'static> Drop for JoinHandle<T> {
 /// `EDEADLK` for oneself, `EINVAL` if its value is of another type, [`Errno::PANIC`] if it panicked.
 /// A wait that is cancelled leaves the fiber to be joined again.
 ///
-/// A fiber that has not begun yet, and that no other worker may take, begins at once, and who joins it goes on as soon
+/// A fiber that has not begun yet, and that no other worker has taken, begins at once, and who joins it goes on as soon
 /// as it has ended, as if it had called a function; now and then both wait for their turns, so that others have theirs.
 // Always inlined, for the reason that `park::wait_as` is.
 #[inline(always)]

@@ -302,12 +302,20 @@ impl Worker {
         }
     }
 
-    /// A fiber is about to wait for the end of another: if that has not begun yet, it does so before all others, on a
-    /// stack that is still in the cache, and a tree of fibers that join their children is never there as a whole.
+    /// A fiber is about to wait for the end of another, whose lock it has: if that has not begun yet, it does so before
+    /// all others, on a stack that is still in the cache, and a tree of fibers that join their children is never there
+    /// as a whole.
     #[inline(always)]
     pub(crate) fn lend_turn(&self, child: FiberRef) {
-        let is_ours = ptr::eq(child.home.load(Ordering::Relaxed), self);
-        if is_ours && child.is_new() && self.may_lend() && self.shard().queue_mut().overtake(child) {
+        let overtakes = match child.standing(self) {
+            Standing::Here => child.is_new() && self.may_lend() && self.shard().queue_mut().overtake(child),
+            // It has not begun; whoever else takes it from here begins it there.
+            Standing::Exposed if child.settles() => {
+                self.may_lend() && self.shard().queue_mut().overtake_exposed(child)
+            }
+            Standing::Exposed | Standing::Elsewhere => false,
+        };
+        if overtakes {
             child.lent.set(true);
         }
     }

@@ -82,6 +82,34 @@ fn a_fiber_that_has_not_started_is_stolen_from_a_worker_that_computes() {
 }
 
 #[test]
+fn a_fiber_that_nobody_has_stolen_begins_at_once_when_it_is_joined() {
+    let order = in_a_fiber_of(WORKERS, || {
+        let go = Arc::new(AtomicBool::new(false));
+        let (told, seen) = (Arc::new(AtomicBool::new(false)), go.clone());
+        let tell = told.clone();
+        let elsewhere = 1 - worker().unwrap();
+        let busy = on_worker(elsewhere, move || {
+            tell.store(true, SeqCst);
+            spin_until(|| seen.load(SeqCst));
+        });
+        spin_until(|| told.load(SeqCst));
+        let order = Arc::new(StdMutex::new(Vec::new()));
+        let notes = |name: &'static str| {
+            let order = order.clone();
+            move || order.lock().unwrap().push(name)
+        };
+        let others = [spawn(notes("first")).unwrap(), spawn(notes("second")).unwrap()];
+        spawn(notes("joined")).unwrap().join().unwrap();
+        notes("joiner")();
+        others.into_iter().for_each(|other| other.join().unwrap());
+        go.store(true, SeqCst);
+        busy.join().unwrap();
+        std::mem::take(&mut *order.lock().unwrap())
+    });
+    assert_eq!(order, ["joined", "joiner", "first", "second"]);
+}
+
+#[test]
 fn each_of_many_fibers_that_wait_for_each_other_gets_a_worker_while_there_are_any() {
     in_a_fiber_of(4, || {
         for _ in 0..50 {
