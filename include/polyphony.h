@@ -1395,8 +1395,8 @@ int poly_scope_open(poly_scope *scope,
  * With `fiber` not NULL, `*fiber` becomes its name. It can be joined for its result until the scope is closed, and
  * need not be.
  * Never suspends. The scope's owner, and its children.
- * Returns 0; -ECANCELED if the scope is cancelled; -EINVAL if it is none of the caller's; -EPERM outside a fiber;
- * what `poly_spawn` returns. Since 2.0.
+ * Returns 0; -ECANCELED, each time, if the scope is cancelled, or one that the caller is in, unless it has raised a
+ * shield; -EINVAL if it is none of the caller's; -EPERM outside a fiber; what `poly_spawn` returns. Since 2.0.
  */
 int poly_scope_spawn(poly_scope *scope,
                      uint32_t flags,
@@ -2236,7 +2236,7 @@ int poly_rwlock_read(poly_rwlock *lock);
 int poly_rwlock_write(poly_rwlock *lock);
 
 /**
- * Takes a lock to read if nobody has it to write.
+ * Takes a lock to read if nobody has it to write or waits for it.
  *
  * Never suspends. Any thread.
  * Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
@@ -2244,7 +2244,7 @@ int poly_rwlock_write(poly_rwlock *lock);
 int poly_rwlock_try_read(poly_rwlock *lock);
 
 /**
- * Takes a lock to write if nobody has it.
+ * Takes a lock to write if nobody has it or waits for it.
  *
  * Never suspends. Any thread.
  * Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
@@ -2261,9 +2261,11 @@ int poly_rwlock_unlock(poly_rwlock *lock);
 
 /**
  * Has `callback(argument)` called if that has not happened yet, and waits until it has returned, whoever calls it.
+ * Once it has returned it has happened, whatever became of the calls in it: what must not be left half done is done
+ * under a shield. Who has been cancelled before does not begin.
  *
  * Suspends, or blocks a plain thread, while another calls it. Any thread.
- * Returns 0; -EDEADLK in the callback itself; -ECANCELED or -ETIMEDOUT if the wait was ended;
+ * Returns 0; -EDEADLK in the callback itself; -ECANCELED or -ETIMEDOUT if it was refused or the wait ended;
  * -EINVAL, -POLY_EFORKED. Since 2.0.
  */
 int poly_once_run(poly_once *once,

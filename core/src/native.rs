@@ -725,11 +725,19 @@ pub unsafe fn perform(op: &Op) -> i32 {
 pub fn close(fd: i32) -> Result<()> {
     let op = Op::Close { fd };
     if let Some(fiber) = current::fiber() {
-        cancel_elsewhere(fiber, fd);
-        current::worker_of(fiber).shard().cancel_fd(fd);
+        cancel_elsewhere(fiber, fd, cancel_here);
+        cancel_here(fd);
     }
     // SAFETY: the operation points to nothing.
     let result = shielded(|| unsafe { perform(&op) });
+    if let Some(fiber) = current::fiber()
+        && is_waited_on(fiber, fd)
+        && !is_open(fd)
+    {
+        // What was begun after the others were asked would wait for a file that nobody can name any more.
+        cancel_elsewhere(fiber, fd, cancel_late);
+        cancel_late(fd);
+    }
     Errno::check(result).map(drop)
 }
 
@@ -737,13 +745,36 @@ pub fn close(fd: i32) -> Result<()> {
 /// answer `EBADF`, as if it were closed. Says how many there were. `EPERM` outside a fiber.
 pub fn cancel_fd(fd: i32) -> Result<usize> {
     let fiber = current::fiber().ok_or(Errno::new(libc::EPERM))?;
-    let elsewhere = cancel_elsewhere(fiber, fd);
-    Ok(elsewhere + current::worker_of(fiber).shard().cancel_fd(fd))
+    Ok(cancel_elsewhere(fiber, fd, cancel_here) + cancel_here(fd))
+}
+
+/// Ends the operations of the calling fiber's worker on a descriptor, and says how many there were.
+fn cancel_here(fd: i32) -> usize {
+    current::fiber().map_or(0, |fiber| current::worker_of(fiber).shard().cancel_fd(fd))
+}
+
+/// The same once it has been closed. Where the number is another file's by now nothing is ended: nobody can tell
+/// whose operations those are.
+fn cancel_late(fd: i32) -> usize {
+    if is_open(fd) { 0 } else { cancel_here(fd) }
+}
+
+fn is_open(fd: i32) -> bool {
+    // SAFETY: it reads a flag of a number, whatever that is.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// Whether an operation of a runtime's may be waiting on a descriptor.
+fn is_waited_on(fiber: FiberRef, fd: i32) -> bool {
+    let here = current::worker_of(fiber);
+    // SAFETY: a worker outlives the fibers of its runtime, one of which calls.
+    let elsewhere = || here.shared().workers().iter().any(|worker| unsafe { &*worker.0 }.waits_on(fd));
+    here.shard().has_on_fd(fd) || elsewhere()
 }
 
 /// Ends the operations of other workers on a descriptor: each does so itself, before this returns. Says how
 /// many there were.
-fn cancel_elsewhere(fiber: FiberRef, fd: i32) -> usize {
+fn cancel_elsewhere(fiber: FiberRef, fd: i32, cancel: fn(i32) -> usize) -> usize {
     let here = current::worker_of(fiber);
     let others = here.shared().workers().iter().filter(|worker| !ptr::eq(worker.0, here));
     // SAFETY: a worker outlives the fibers of its runtime, one of which calls.
@@ -751,10 +782,9 @@ fn cancel_elsewhere(fiber: FiberRef, fd: i32) -> usize {
     let indices: Vec<usize> = waiting.map(Worker::index).collect();
     let mut count = 0;
     for index in indices {
-        let cancel = move || current::fiber().map(|fiber| current::worker_of(fiber).shard().cancel_fd(fd));
         // Refused only when the runtime shuts down, which ends them all.
-        if let Ok(canceller) = spawn::spawn_on_own_account(cancel, index) {
-            count += shielded(|| canceller.join()).ok().flatten().unwrap_or(0);
+        if let Ok(canceller) = spawn::spawn_on_own_account(move || cancel(fd), index) {
+            count += shielded(|| canceller.join()).unwrap_or(0);
         }
     }
     count

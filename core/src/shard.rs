@@ -178,9 +178,14 @@ impl<H: Host, B: Backend> Shard<H, B> {
         self.cancel(key);
     }
 
+    /// Whether any operation is on a descriptor.
+    pub fn has_on_fd(&self, fd: i32) -> bool {
+        self.ops.on_fd(fd) > 0
+    }
+
     /// Cancels every operation on a descriptor; says how many there are. Their fibers are told as usual.
     pub fn cancel_fd(&mut self, fd: i32) -> usize {
-        if self.ops.on_fd(fd) == 0 {
+        if !self.has_on_fd(fd) {
             return 0;
         }
         let on_fd = self.ops.keys().filter(|(_, entry)| entry.op.fd() == Some(fd));

@@ -72,8 +72,8 @@ pub unsafe extern "C" fn poly_scope_open(scope: *mut poly_scope, deadline: u64) 
 /// With `fiber` not NULL, `*fiber` becomes its name. It can be joined for its result until the scope is closed, and
 /// need not be.
 /// Never suspends. The scope's owner, and its children.
-/// Returns 0; -ECANCELED if the scope is cancelled; -EINVAL if it is none of the caller's; -EPERM outside a fiber;
-/// what `poly_spawn` returns. Since 2.0.
+/// Returns 0; -ECANCELED, each time, if the scope is cancelled, or one that the caller is in, unless it has raised a
+/// shield; -EINVAL if it is none of the caller's; -EPERM outside a fiber; what `poly_spawn` returns. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_scope_spawn(
     scope: *mut poly_scope,

@@ -234,7 +234,7 @@ pub unsafe extern "C" fn poly_rwlock_write(lock: *mut poly_rwlock) -> c_int {
     done(|| unsafe { embedded::<_, RwLock>(lock) }?.write())
 }
 
-/// Takes a lock to read if nobody has it to write.
+/// Takes a lock to read if nobody has it to write or waits for it.
 ///
 /// Never suspends. Any thread.
 /// Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
@@ -244,7 +244,7 @@ pub unsafe extern "C" fn poly_rwlock_try_read(lock: *mut poly_rwlock) -> c_int {
     done(|| unsafe { embedded::<_, RwLock>(lock) }?.try_read())
 }
 
-/// Takes a lock to write if nobody has it.
+/// Takes a lock to write if nobody has it or waits for it.
 ///
 /// Never suspends. Any thread.
 /// Returns 0, -EBUSY, -POLY_EFORKED. Since 2.0.
@@ -265,9 +265,11 @@ pub unsafe extern "C" fn poly_rwlock_unlock(lock: *mut poly_rwlock) -> c_int {
 }
 
 /// Has `callback(argument)` called if that has not happened yet, and waits until it has returned, whoever calls it.
+/// Once it has returned it has happened, whatever became of the calls in it: what must not be left half done is done
+/// under a shield. Who has been cancelled before does not begin.
 ///
 /// Suspends, or blocks a plain thread, while another calls it. Any thread.
-/// Returns 0; -EDEADLK in the callback itself; -ECANCELED or -ETIMEDOUT if the wait was ended;
+/// Returns 0; -EDEADLK in the callback itself; -ECANCELED or -ETIMEDOUT if it was refused or the wait ended;
 /// -EINVAL, -POLY_EFORKED. Since 2.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_once_run(

@@ -64,14 +64,17 @@ impl FiberId {
     }
 }
 
-/// Where a blocking call begins: whether it may.
+/// Whether nothing can end or refuse a call of the fiber's, which runs.
+#[inline]
+pub(crate) fn is_calm(fiber: FiberRef) -> bool {
+    // Sequentially consistent for the sake of fibers that move: see `Roaming::taken`.
+    fiber.latch.load(Ordering::SeqCst) == CALM && fiber.scope.get().is_null()
+}
+
+/// Where a blocking call begins: whether it may. With no lock held: it may cancel children, which takes theirs.
 #[inline]
 pub(crate) fn point(fiber: FiberRef) -> Result<()> {
-    // Sequentially consistent for the sake of fibers that move: see `Roaming::taken`.
-    if fiber.latch.load(Ordering::SeqCst) == CALM && fiber.scope.get().is_null() {
-        return Ok(());
-    }
-    point_within(fiber)
+    if is_calm(fiber) { Ok(()) } else { point_within(fiber) }
 }
 
 fn point_within(fiber: FiberRef) -> Result<()> {

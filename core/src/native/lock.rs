@@ -173,11 +173,6 @@ impl<'a, T> Held<'a, T> {
         let held = ManuallyDrop::new(self);
         &held.guarded.lock
     }
-
-    /// What the lock is part of.
-    pub(crate) fn guarded(&self) -> &'a Guarded<T> {
-        self.guarded
-    }
 }
 
 impl<T> Deref for Held<'_, T> {

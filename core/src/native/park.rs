@@ -244,14 +244,6 @@ impl Waiters {
         self.first.get().is_null()
     }
 
-    /// How many wait.
-    pub(crate) fn len(&self) -> usize {
-        // SAFETY: linked waiters are alive: their calls wait.
-        let next = |&waiter: &*const Waiter| unsafe { (*waiter).next.get() };
-        let linked = |waiter: &*const Waiter| !waiter.is_null();
-        std::iter::successors(self.first(), |waiter| Some(next(waiter)).filter(linked)).count()
-    }
-
     /// The waiter that came first.
     #[inline]
     pub(crate) fn first(&self) -> Option<*const Waiter> {
@@ -469,18 +461,38 @@ pub(crate) fn wake_first<T>(held: Held<'_, T>, list: impl FnOnce(&T) -> &Waiters
 }
 
 /// Lets all go on who wait now in one of the lists of a held object, and says how many; who comes meanwhile waits on.
-pub(crate) fn wake_all<T>(mut held: Held<'_, T>, list: impl Fn(&T) -> &Waiters) -> Result<usize> {
-    let (object, waiting) = (held.guarded(), list(&held).len());
-    let mut woken = 0;
-    while wake_first(held, &list) {
-        woken += 1;
-        // Whoever is woken last may take the object away.
-        if woken == waiting {
-            break;
-        }
-        held = object.enter()?;
+pub(crate) fn wake_all<T>(held: Held<'_, T>, list: impl Fn(&T) -> &Waiters) -> usize {
+    let mut wakes = Wakes::default();
+    while let Some(waiter) = list(&held).pop() {
+        // SAFETY: popped under the lock, which is held.
+        wakes.push(unsafe { grant(waiter, 0) });
     }
-    Ok(woken)
+    drop(held);
+    wakes.now()
+}
+
+/// Those who are to be woken once a lock is let go of. The lock is not taken again for the next of them: whoever has
+/// been woken may take the object away. One alone costs no memory.
+#[derive(Default)]
+pub(crate) struct Wakes {
+    first: Option<Wake>,
+    others: Vec<Wake>,
+}
+
+impl Wakes {
+    pub(crate) fn push(&mut self, wake: Wake) {
+        match self.first {
+            None => self.first = Some(wake),
+            Some(_) => self.others.push(wake),
+        }
+    }
+
+    /// Wakes them, with no lock held, and says how many they were.
+    pub(crate) fn now(self) -> usize {
+        let count = usize::from(self.first.is_some()) + self.others.len();
+        self.first.into_iter().chain(self.others).for_each(Wake::now);
+        count
+    }
 }
 
 impl Wake {

@@ -118,7 +118,8 @@ impl Scope {
 
     /// Spawns a fiber that ends before the scope does. If it returns a negative number other than `-ECANCELED`,
     /// or panics, it has failed, and the scope is cancelled. For the scope's owner and its children; `EINVAL` for
-    /// others, [`Errno::CANCELED`] once the scope is cancelled.
+    /// others, [`Errno::CANCELED`] once the scope is cancelled, each time; so is a scope within one that is, unless
+    /// a shield is raised.
     ///
     /// Unless `detached` the child can be joined until the scope is closed; it need not be.
     pub fn spawn<F>(self, function: F, detached: bool, placement: Placement) -> Result<FiberId>
@@ -138,6 +139,9 @@ impl Scope {
             value
         };
         super::spawn::fits_value(worker.slab(), &child)?;
+        if fiber.shields.get() == 0 && is_to_end(fiber) {
+            return Err(Errno::CANCELED);
+        }
         let kin = family.admit()?;
         let spawned = worker.spawn(child, detached, placement, kin);
         match spawned {
@@ -348,6 +352,14 @@ pub(crate) fn point(fiber: FiberRef) -> Result<()> {
         nearest.watch(fiber);
     }
     Ok(())
+}
+
+/// Whether it runs within a scope that has been cancelled: one of its own, or the one that it is a child of. Such a
+/// fiber starts no others, also once it has been told: nobody would tell those.
+fn is_to_end(fiber: FiberRef) -> bool {
+    // SAFETY: a child's place and family stay until the child has ended, and it runs.
+    let parents = unsafe { fiber.kin.get().as_ref() }.map(|kin| kin.family());
+    parents.is_some_and(Family::is_struck) || is_struck(fiber)
 }
 
 fn is_struck(fiber: FiberRef) -> bool {

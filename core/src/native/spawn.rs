@@ -181,41 +181,45 @@ pub fn join<T: Send + 'static>(id: FiberId) -> Result<T> {
     let fiber = id.find()?;
     let mut value = MaybeUninit::<T>::uninit();
     let mut delivery = Delivery { arrived: false, into: value.as_mut_ptr().cast() };
+    let me = current::fiber();
+    let mut may_wait = me.is_none_or(cancel::is_calm);
     let mut end = fiber.end.lock();
-    if fiber.id() != id {
-        return Err(Errno::NO_SUCH_FIBER);
-    }
-    match end.stage.get() {
-        Stage::Vacant | Stage::Live { detached: true } => return Err(Errno::NO_SUCH_FIBER),
-        Stage::Live { detached: false } | Stage::Done if !fiber.yields::<T>() => {
-            return Err(Errno::new(libc::EINVAL));
+    loop {
+        if fiber.id() != id {
+            return Err(Errno::NO_SUCH_FIBER);
         }
-        Stage::Live { detached: false } => {
-            let me = current::fiber();
-            if me == Some(fiber) {
-                return Err(Errno::new(libc::EDEADLK));
+        match end.stage.get() {
+            Stage::Vacant | Stage::Live { detached: true } => return Err(Errno::NO_SUCH_FIBER),
+            Stage::Live { detached: false } | Stage::Done if !fiber.yields::<T>() => {
+                return Err(Errno::new(libc::EINVAL));
             }
-            if !end.joiners.is_empty() {
+            Stage::Done => {
+                // SAFETY: the fiber is done, and `value` has room for what it is, as was asked above.
+                unsafe { fiber.deliver(&mut delivery) };
+                fiber.vacate(&mut end);
+                drop(end);
+                give_back(fiber);
+                break;
+            }
+            Stage::Live { detached: false } if me == Some(fiber) => return Err(Errno::new(libc::EDEADLK)),
+            Stage::Live { detached: false } if !end.joiners.is_empty() => {
                 return Err(Errno::new(libc::EBUSY));
             }
-            me.map_or(Ok(()), cancel::point)?;
-            if let Some(me) = me {
-                current::worker_of(me).lend_turn(fiber);
+            Stage::Live { detached: false } if !may_wait => {
+                // Not under the lock: who is refused cancels its scopes' children, of whom this may be one.
+                drop(end);
+                park::may_wait()?;
+                may_wait = true;
+                end = fiber.end.lock();
             }
-            Errno::check(park::wait_as(
-                me,
-                What::Fiber(id),
-                end,
-                |end| &end.joiners,
-                (&raw mut delivery).cast(),
-            ))?;
-        }
-        Stage::Done => {
-            // SAFETY: the fiber is done, and `value` has room for what it is, as was asked above.
-            unsafe { fiber.deliver(&mut delivery) };
-            fiber.vacate(&mut end);
-            drop(end);
-            give_back(fiber);
+            Stage::Live { detached: false } => {
+                if let Some(me) = me {
+                    current::worker_of(me).lend_turn(fiber);
+                }
+                let item = (&raw mut delivery).cast();
+                Errno::check(park::wait_as(me, What::Fiber(id), end, |end| &end.joiners, item))?;
+                break;
+            }
         }
     }
     if !delivery.arrived {

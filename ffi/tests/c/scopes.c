@@ -99,6 +99,66 @@ static int64_t the_first_failure_cancels_the_others(void *argument)
     return 0;
 }
 
+/* Joining a child is refused as any other call is: who is refused cancels the children, also the one that it joins. */
+static int64_t a_child_is_not_joined_after_the_deadline(void *argument)
+{
+    poly_scope scope;
+    poly_fiber child, joiner;
+    UNUSED(argument);
+    ended = 0;
+    GIVES(0, poly_scope_open(&scope, 0));
+    GIVES(0, poly_scope_spawn(&scope, 0, sleep_long, NULL, &child));
+    GIVES(-ETIMEDOUT, poly_join(child, NULL));
+    GIVES(-ETIMEDOUT, poly_scope_close(&scope));
+    GIVES(0, poly_scope_open(&scope, POLY_FOREVER));
+    GIVES(0, poly_scope_spawn(&scope, 0, sleep_long, NULL, &child));
+    GIVES(0, poly_self(&joiner));
+    GIVES(0, poly_cancel(joiner));
+    GIVES(-ECANCELED, poly_join(child, NULL));
+    GIVES(-ECANCELED, poly_scope_close(&scope));
+    CHECK(ended == 2);
+    return 0;
+}
+
+/* A child that has been told to end, and heeds that once only, starts no more fibers, wherever. */
+static int64_t spawns_stubbornly(void *argument)
+{
+    poly_scope *scope = (poly_scope *)argument, within;
+    int each;
+    GIVES(-ECANCELED, poly_sleep(HOUR));
+    for (each = 0; each < 3; each++) {
+        GIVES(-ECANCELED, poly_scope_spawn(scope, 0, give, NULL, NULL));
+        GIVES(0, poly_scope_open(&within, POLY_FOREVER));
+        GIVES(-ECANCELED, poly_scope_spawn(&within, 0, give, NULL, NULL));
+        GIVES(0, poly_scope_close(&within));
+        GIVES(0, poly_yield());
+    }
+    /* Cleaning up may take several. */
+    GIVES(0, poly_shield_raise());
+    GIVES(0, poly_scope_open(&within, POLY_FOREVER));
+    GIVES(0, poly_scope_spawn(&within, 0, give, NULL, NULL));
+    GIVES(0, poly_scope_close(&within));
+    return poly_shield_lower();
+}
+
+static int64_t nothing_is_spawned_in_a_cancelled_scope(void *argument)
+{
+    poly_scope scope, within;
+    UNUSED(argument);
+    ended = 0;
+    GIVES(0, poly_scope_open(&scope, POLY_FOREVER));
+    GIVES(0, poly_scope_spawn(&scope, 0, spawns_stubbornly, &scope, NULL));
+    GIVES(0, poly_yield());
+    GIVES(0, poly_scope_open(&within, POLY_FOREVER));
+    GIVES(0, poly_scope_cancel(&scope));
+    GIVES(-ECANCELED, poly_scope_spawn(&within, 0, give, NULL, NULL));
+    GIVES(-ECANCELED, poly_scope_spawn(&within, 0, give, NULL, NULL));
+    GIVES(0, poly_scope_close(&within));
+    GIVES(-ECANCELED, poly_scope_close(&scope));
+    CHECK(ended == 1);
+    return 0;
+}
+
 static int64_t deadlines_and_cancellations_end_children(void *argument)
 {
     poly_scope outer, scope, within;
@@ -400,6 +460,8 @@ int main(void)
     GIVES(-EPERM, poly_on_exit(append, NULL));
     in_a_fiber(a_scope_waits_for_its_children);
     in_a_fiber(the_first_failure_cancels_the_others);
+    in_a_fiber(a_child_is_not_joined_after_the_deadline);
+    in_a_fiber(nothing_is_spawned_in_a_cancelled_scope);
     in_a_fiber(deadlines_and_cancellations_end_children);
     in_a_fiber(a_scope_that_was_left_is_closed_all_the_same);
     in_a_fiber(a_scope_belongs_to_its_owner);

@@ -27,6 +27,7 @@ static int64_t readers_and_writers(void *argument)
     GIVES(-EBUSY, poly_rwlock_try_write(&rwlock));
     GIVES(0, poly_spawn(NULL, write_alone, NULL, &writer));
     GIVES(0, poly_yield());
+    GIVES(-EBUSY, poly_rwlock_try_read(&rwlock)); /* else who only tries would keep the writer waiting for ever */
     GIVES(0, poly_rwlock_unlock(&rwlock));
     GIVES(0, poly_rwlock_unlock(&rwlock));
     GIVES(0, poly_join(writer, &result));
@@ -50,6 +51,19 @@ static int64_t do_it_once(void *count)
 {
     GIVES(0, poly_once_run(&once, count_up, count));
     return *(int *)count;
+}
+
+static int64_t does_nothing_once_cancelled(void *argument)
+{
+    poly_fiber self;
+    int count = 0;
+    UNUSED(argument);
+    memset(&once, 0, sizeof once);
+    GIVES(0, poly_self(&self));
+    GIVES(0, poly_cancel(self));
+    GIVES(-ECANCELED, poly_once_run(&once, count_up, &count));
+    CHECK(count == 0);
+    return do_it_once(&count) - 1;
 }
 
 static int64_t work_of_a_group(void *argument)
@@ -334,6 +348,7 @@ int main(void)
     in_a_fiber(selects);
     in_a_fiber(readers_and_writers);
     in_a_fiber(once_and_all_together);
+    in_a_fiber(does_nothing_once_cancelled);
     in_a_fiber(mutexes_and_conditions);
     in_a_fiber(semaphores_and_events);
     threads_receive_too();

@@ -265,6 +265,37 @@ static void a_shutdown_names_who_has_not_ended(void)
     GIVES(0, poly_join(busy, &result));
 }
 
+/* Begins anew as soon as the descriptor is closed under it, and perhaps a little before. */
+static int64_t reads_twice(void *argument)
+{
+    int fd = *(int *)argument;
+    char byte;
+    CHECK(poly_read(fd, &byte, 1) == -EBADF);
+    CHECK(poly_read(fd, &byte, 1) == -EBADF);
+    return 0;
+}
+
+static int64_t closes_under_others(void *argument)
+{
+    poly_fiber readers[WORKERS];
+    int round, ends[2], worker;
+    UNUSED(argument);
+    for (round = 0; round < 300; round++) {
+        poly_scope scope;
+        CHECK(pipe(ends) == 0);
+        CHECK(poly_scope_open(&scope, poly_now() + (uint64_t)20 * 1000 * MILLI) == 0);
+        for (worker = 0; worker < WORKERS; worker++)
+            CHECK(poly_spawn_on(NULL, (uint32_t)worker, reads_twice, &ends[0], &readers[worker]) == 0);
+        CHECK(poly_sleep(MILLI / 10) == 0);
+        CHECK(poly_close(ends[0]) == 0);
+        for (worker = 0; worker < WORKERS; worker++)
+            CHECK(poly_join(readers[worker], NULL) == 0);
+        CHECK(poly_scope_close(&scope) == 0);
+        CHECK(poly_close(ends[1]) == 0);
+    }
+    return 0;
+}
+
 int main(void)
 {
     poly_runtime_options options = POLY_RUNTIME_OPTIONS_INIT;
@@ -282,6 +313,7 @@ int main(void)
     CHECK(poly_offload(blocks, &span, &result) == 0 && result == 42);
     GIVES(0, poly_runtime_run(several, body, NULL, &result));
     CHECK(result == 0);
+    GIVES(0, poly_runtime_run(several, closes_under_others, NULL, NULL));
     everybody_says_what_it_waits_for();
     a_shutdown_names_who_has_not_ended();
     GIVES(0, poly_runtime_free(several));

@@ -53,7 +53,7 @@ impl Condvar {
 
     /// Wakes everybody who waits now; says how many.
     pub fn notify_all(&self) -> Result<usize> {
-        park::wake_all(self.0.enter()?, |state| &state.waiters)
+        Ok(park::wake_all(self.0.enter()?, |state| &state.waiters))
     }
 
     /// Whether nobody waits.

@@ -43,7 +43,7 @@ impl Event {
     pub fn set(&self) -> Result<usize> {
         let mut state = self.0.enter()?;
         state.is_set = 1;
-        park::wake_all(state, |state| &state.waiters)
+        Ok(park::wake_all(state, |state| &state.waiters))
     }
 
     /// Makes it an event that is not set.

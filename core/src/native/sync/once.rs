@@ -35,7 +35,7 @@ impl Once {
     }
 
     /// Has it done if it has not been, and waits until it is. `EDEADLK` in who does it. A function that panics has
-    /// not done it: the next does.
+    /// not done it: the next does; so it is with one that has been cancelled before it came, which is refused.
     pub fn run(&self, function: impl FnOnce()) -> Result<()> {
         let me = caller();
         if !self.begin(me)? {
@@ -54,23 +54,26 @@ impl Once {
 
     /// Waits until it is done, or the caller is to do it: true.
     fn begin(&self, me: u64) -> Result<bool> {
+        let mut asked = false;
         loop {
             let mut state = self.0.enter()?;
             match state.doer {
                 DONE => return Ok(false),
+                doer if doer == me => return Err(Errno::new(libc::EDEADLK)),
+                // Who has been cancelled does not begin either: what it does would be half done, and count as done.
+                _ if !asked => {
+                    drop(state);
+                    park::may_wait()?;
+                    asked = true;
+                }
                 0 => {
                     state.doer = me;
                     return Ok(true);
                 }
-                doer if doer == me => return Err(Errno::new(libc::EDEADLK)),
-                _ => {}
-            }
-            drop(state);
-            park::may_wait()?;
-            let state = self.0.enter()?;
-            if state.doer != DONE && state.doer != 0 {
-                let item = std::ptr::null_mut();
-                Errno::check(park::wait(What::Once, state, |state| &state.waiters, item))?;
+                _ => {
+                    let item = std::ptr::null_mut();
+                    Errno::check(park::wait(What::Once, state, |state| &state.waiters, item))?;
+                }
             }
         }
     }
@@ -79,7 +82,8 @@ impl Once {
         let mut state = self.0.enter()?;
         state.doer = doer;
         // Who waits for another that begins anew is woken by that one.
-        park::wake_all(state, |state| &state.waiters).map(drop)
+        park::wake_all(state, |state| &state.waiters);
+        Ok(())
     }
 }
 

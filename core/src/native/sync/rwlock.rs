@@ -7,7 +7,7 @@ use super::mutex::caller;
 use crate::native::{
     errno::{Errno, Result},
     lock::{Guarded, Held},
-    park::{self, Waiters, What},
+    park::{self, Waiters, Wakes, What},
 };
 
 /// A lock for one writer or many readers. All zeros is unlocked.
@@ -50,14 +50,12 @@ impl RwLock {
 
     /// Takes the lock to read if that needs no waiting, else `EBUSY`.
     pub fn try_read(&self) -> Result<()> {
-        let taken = self.0.enter()?.grant(&Wish(0));
-        taken.then_some(()).ok_or(Errno::new(libc::EBUSY))
+        self.try_take(Wish(0))
     }
 
     /// Takes the lock to write if that needs no waiting, else `EBUSY`.
     pub fn try_write(&self) -> Result<()> {
-        let taken = self.0.enter()?.grant(&Wish(caller()));
-        taken.then_some(()).ok_or(Errno::new(libc::EBUSY))
+        self.try_take(Wish(caller()))
     }
 
     /// Gives the lock back, whichever way the caller has it. `EPERM` if nobody reads and the caller does not write.
@@ -68,12 +66,19 @@ impl RwLock {
         } else {
             state.readers = state.readers.checked_sub(1).ok_or(Errno::new(libc::EPERM))?;
         }
-        self.serve(state)
+        self.serve(state);
+        Ok(())
     }
 
     /// Whether nobody has it.
     pub fn is_free(&self) -> bool {
         self.0.enter().is_ok_and(|state| state.writer == 0 && state.readers == 0)
+    }
+
+    fn try_take(&self, wish: Wish) -> Result<()> {
+        let mut state = self.0.enter()?;
+        let taken = state.waiters.is_empty() && state.grant(&wish);
+        taken.then_some(()).ok_or(Errno::new(libc::EBUSY))
     }
 
     fn take(&self, mut wish: Wish) -> Result<()> {
@@ -89,27 +94,26 @@ impl RwLock {
         let waited = Errno::check(park::wait(What::RwLock, state, |state| &state.waiters, item));
         if waited.is_err() {
             // Readers may have stood behind a writer that gives up.
-            self.serve(self.0.enter()?)?;
+            self.serve(self.0.enter()?);
         }
         waited.map(drop)
     }
 
     /// Lets in who has waited longest, and whoever may go with them.
-    fn serve<'a>(&'a self, mut state: Held<'a, State>) -> Result<()> {
-        loop {
-            let Some(first) = state.waiters.first() else { return Ok(()) };
+    fn serve(&self, mut state: Held<'_, State>) {
+        let mut wakes = Wakes::default();
+        while let Some(first) = state.waiters.first() {
             // SAFETY: a linked waiter waits, and its item is its wish.
             let wish = unsafe { &*(*first).item().cast::<Wish>() };
             if !state.grant(wish) {
-                return Ok(());
+                break;
             }
             state.waiters.pop();
             // SAFETY: popped under the lock, which is held.
-            let wake = unsafe { park::grant(first, 0) };
-            drop(state);
-            wake.now();
-            state = self.0.enter()?;
+            wakes.push(unsafe { park::grant(first, 0) });
         }
+        drop(state);
+        wakes.now();
     }
 }
 

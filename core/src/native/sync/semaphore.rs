@@ -3,7 +3,7 @@
 use crate::native::{
     errno::{Errno, Result},
     lock::Guarded,
-    park::{self, Waiters, What},
+    park::{self, Waiters, Wakes, What},
 };
 
 /// A counting semaphore. All zeros is one without permits.
@@ -65,19 +65,19 @@ impl Semaphore {
     pub fn release(&self, permits: u64) -> Result<()> {
         let mut state = self.0.enter()?;
         state.permits = state.permits.checked_add(permits).ok_or(Errno::new(libc::EOVERFLOW))?;
-        loop {
-            let Some(first) = state.waiters.first() else { return Ok(()) };
+        let mut wakes = Wakes::default();
+        while let Some(first) = state.waiters.first() {
             // SAFETY: a linked waiter waits, and its item is how many permits it wants.
             let wanted: u64 = unsafe { *(*first).item().cast() };
-            let Some(left) = state.permits.checked_sub(wanted) else { return Ok(()) };
+            let Some(left) = state.permits.checked_sub(wanted) else { break };
             state.permits = left;
             state.waiters.pop();
             // SAFETY: popped under the lock, which is held.
-            let wake = unsafe { park::grant(first, 0) };
-            drop(state);
-            wake.now();
-            state = self.0.enter()?;
+            wakes.push(unsafe { park::grant(first, 0) });
         }
+        drop(state);
+        wakes.now();
+        Ok(())
     }
 
     /// How many permits are there.

@@ -38,7 +38,8 @@ impl WaitGroup {
         if state.count > 0 {
             return Ok(());
         }
-        park::wake_all(state, |state| &state.waiters).map(drop)
+        park::wake_all(state, |state| &state.waiters);
+        Ok(())
     }
 
     /// One thing is done.
