@@ -53,6 +53,7 @@ impl Sent {
 #[derive(Clone, Copy)]
 pub(super) struct Stretch {
     timer: TimerKey,
+    since: Time,
     /// How many switches there had been, and transfers without one.
     switches: u64,
     straight: u32,
@@ -62,6 +63,10 @@ pub(super) struct Stretch {
 
 /// What a thread uses of the processor before its fiber is taken to compute: more than a wait's result takes on its way.
 const ENOUGH: Duration = Duration::from_millis(1);
+
+/// How long a thread is seen in a call without Ruby's lock before it is taken to wait there: one that has got what it
+/// called for, and no processor or no lock since, looks the same.
+const STAYS: Duration = Duration::from_millis(50);
 
 /// How late such a timeout may be: the timer is nearly always faster, and needs no exception between threads.
 const GRACE: Duration = Duration::from_millis(5);
@@ -119,8 +124,9 @@ pub(crate) fn interrupt_overdue(raise: Value, may_end: bool) -> Result<Option<f6
         for (timer, watched, marker, depth) in watched {
             let look = watched.due + GRACE;
             if watched.due <= now && scheduler.has_thread(watched.fiber, depth) {
-                let (stretch, used) = scheduler.stretch(timer, &seen);
-                if look <= now && (stops || used >= ENOUGH) {
+                let (stretch, used) = scheduler.stretch(timer, now, &seen);
+                let stays = stops && now >= stretch.since + STAYS;
+                if look <= now && (stays || used >= ENOUGH) {
                     scheduler.send(timer, Sent { fiber: watched.fiber, marker, depth }, raise)?;
                     continue;
                 }
@@ -157,10 +163,10 @@ impl Scheduler {
     }
 
     /// Since when the fiber has done nothing but compute, as far as that was seen, and how much since.
-    fn stretch(&self, timer: TimerKey, seen: &[Stretch]) -> (Stretch, Duration) {
+    fn stretch(&self, timer: TimerKey, since: Time, seen: &[Stretch]) -> (Stretch, Duration) {
         let switches = self.with_open(0, |shard| shard.stats().switches);
         let used = native_thread::used(self.clock.get());
-        let now = Stretch { timer, switches, straight: self.straight.get(), used };
+        let now = Stretch { timer, since, switches, straight: self.straight.get(), used };
         let is_same = |earlier: &&Stretch| {
             (earlier.timer, earlier.switches, earlier.straight) == (timer, switches, now.straight)
         };
