@@ -12,9 +12,9 @@
 use std::{ffi::c_void, time::Duration};
 
 use magnus::{
-    Error, Integer, RArray, RModule, Ruby, Thread, Value, function, method,
+    Error, Integer, RArray, RModule, RString, Ruby, Thread, Value, function, method,
     prelude::*,
-    rb_sys::{AsRawValue, protect},
+    rb_sys::{AsRawValue, FromRawValue, protect},
     typed_data::Obj,
 };
 use polyphony_core::op::{Op, POSITION};
@@ -237,6 +237,21 @@ fn hear_unlocked(io: Value, base: *const u8, written: i64) -> Result<i64, Error>
     Ok(answer)
 }
 
+/// Whether the hook is called by `IO#sysread`, which asks once. All others that want what is there ask again, or tell
+/// their caller.
+fn is_sysread() -> bool {
+    // The hook's own frame, one of a class that overrides it, and its caller's.
+    let (mut frames, mut lines) = ([NIL; 3], [0; 3]);
+    // SAFETY: called with the GVL; there is room for so many.
+    let found = unsafe { rb_sys::rb_profile_frames(0, 3, frames.as_mut_ptr(), lines.as_mut_ptr()) };
+    frames.iter().take(found.unsigned_abs() as usize).any(|&frame| {
+        // SAFETY: a frame that Ruby has just told.
+        let name = unsafe { Value::from_raw(rb_sys::rb_profile_frame_method_name(frame)) };
+        // SAFETY: nothing changes the string, or frees it, while it is compared.
+        RString::from_value(name).is_some_and(|name| unsafe { name.as_slice() } == b"sysread")
+    })
+}
+
 /// The most that one operation moves.
 const MOST: usize = 1 << 30;
 
@@ -272,7 +287,7 @@ impl Transfer<'_> {
             let moved = match (attempt, Scheduler::current()) {
                 (Attempt::Done(moved), _) => moved as i64,
                 (Attempt::Slow, Some(scheduler)) => slowly(scheduler, fd, done, at)?,
-                (Attempt::Early, Some(scheduler)) if self.least > done && !self.is_locked() => {
+                (Attempt::Early, Some(scheduler)) if self.waits(done) && !self.is_locked() => {
                     self.wait(scheduler, fd)?;
                     continue;
                 }
@@ -286,6 +301,11 @@ impl Transfer<'_> {
                 return Ok(done as i64);
             }
         }
+    }
+
+    /// Whether a call that has moved so many bytes waits for more.
+    fn waits(&self, done: usize) -> bool {
+        self.least > done || (self.least == 0 && self.events == libc::POLLIN && is_sysread())
     }
 
     /// Whether Ruby holds its lock of the IO for this call: it waits for room itself then, without the lock.

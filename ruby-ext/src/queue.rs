@@ -140,6 +140,10 @@ impl End {
     #[cold]
     fn make_line<'a>(self, ruby: &Ruby, queue: Value) -> Result<&'a Line, Error> {
         let line = ruby.obj_wrap(Line::new(queue.funcall("closed?", ())?));
+        // Ruby was called: another thread may have made one meanwhile, and stand in it.
+        if let Some(made) = self.line(queue) {
+            return Ok(made);
+        }
         // SAFETY: live objects, and the queue is not frozen.
         unsafe { rb_sys::rb_ivar_set(queue.as_raw(), self.id(), line.as_raw()) };
         Ok(self.line(queue).expect("set just now"))

@@ -134,6 +134,10 @@ pub(crate) struct Scheduler {
     /// The thread is in the kernel, or about to be.
     blocked: Cell<bool>,
     sent: Cell<Option<overdue::Sent>>,
+    /// What was seen of fibers that seem to compute though their time is up.
+    stretches: RefCell<Vec<overdue::Stretch>>,
+    /// What the thread has used of the processor.
+    clock: Cell<libc::clockid_t>,
     options: UringOptions,
     choice: Choice,
 }
@@ -239,6 +243,8 @@ impl Scheduler {
             idle: Cell::default(),
             blocked: Cell::default(),
             sent: Cell::default(),
+            stretches: RefCell::default(),
+            clock: Cell::new(native_thread::clock()),
             options,
             choice,
         };
@@ -332,6 +338,7 @@ impl Scheduler {
         fresh.host_mut().listen(self.is_traced());
         self.shard.replace(Some(fresh)).into_iter().for_each(RubyShard::disown);
         self.running.set(Name::MAIN);
+        self.clock.set(native_thread::clock());
         self.interrupted.set(false);
         self.deaf.take();
         self.turns.take();

@@ -138,6 +138,12 @@ RSpec.describe "Polyphony::FiberScheduler" do
       expect(hook("Fiber.schedule { r.readpartial(99_999) }; [w.syswrite('x' * 65_536), w.syswrite('y' * 9)]")).to eq "[65536, 9]"
     end
 
+    # Ruby's `sysread` does not ask again, and raised EAGAIN.
+    it "let sysread wait, and read_nonblock not" do
+      expect(hook("Fiber.schedule { s.kernel_sleep(0); w.syswrite('late') }; [r.sysread(9), (r.read_nonblock(9) rescue $!.class), r.read_nonblock(9, exception: false)]"))
+        .to eq '["late", IO::EAGAINWaitReadable, :wait_readable]'
+    end
+
     it "read and write files at a place" do
       body = "f = File.new(Tempfile.new.path, 'w+'); f.syswrite('0123456789'); [s.io_pread(f, b, 3, 4, 0), b.get_string(0, 4), f.pos]"
       expect(hook(body)).to eq '[7, "3456", 10]'

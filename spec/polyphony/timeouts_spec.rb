@@ -141,4 +141,45 @@ RSpec.describe Polyphony::Timeouts do
   ensure
     replace_raise(real)
   end
+
+  # Items and bytes were lost on busy machines: the timeout was raised behind the wait that had brought them.
+  it "leave a fiber what its wait has brought, where its thread is kept from running right then" do
+    looks = 0
+    counted = Module.new { define_method(:interrupt) { |may_end| super(may_end).tap { looks += 1 } } }
+    Polyphony::Overdue.singleton_class.prepend(counted)
+    begun = stop = false
+    busy = Thread.new { begun = true until stop }
+    Thread.pass until begun
+    queue = Queue.new << :item
+    got = nil
+    Timeout.timeout(0.05) do
+      taken = queue.pop
+      looks = 0
+      Thread.pass until looks > 3 # each pass lets the other thread have a time slice
+      got = taken
+    end
+    expect(got).to eq :item
+  ensure
+    counted.remove_method(:interrupt)
+    stop = true
+    busy.join
+  end
+
+  # There was a NoMethodError where two threads had their first timeouts at once.
+  it "are armed while another thread arms the first" do
+    expect(Child.ruby!(<<~RUBY)).to eq "fine"
+      begun, goes_on = Queue.new, Queue.new
+      other = Thread.new do
+        Thread.current.setup
+        begun.pop
+        Timeout.timeout(1) { "fine" }
+      ensure
+        goes_on << true
+      end
+      Thread.singleton_class.prepend(Module.new { define_method(:new) { |*all, &block| super(*all, &block).tap { begun << true; goes_on.pop } } })
+      snooze
+      Timeout.timeout(2) { nil }
+      print other.value
+    RUBY
+  end
 end

@@ -33,7 +33,8 @@ module Polyphony
   #   @return [Integer, false] the events that are ready, false when the time is up
   # @!method io_read(io, buffer, length, offset = 0)
   #   @param length [Integer] how many bytes are wanted at least; 0 for what there is
-  #   @return [Integer] how many were read, 0 at the end, or a negative errno (`-EAGAIN` where none is there)
+  #   @return [Integer] how many were read, 0 at the end, or a negative errno (`-EAGAIN` where none is there and 0 are
+  #     wanted, but for `sysread`, which does not ask again: there it waits)
   # @!method io_write(io, buffer, length, offset = 0)
   #   @param length [Integer] how many bytes are to be written at least. With 0 it waits for room for some, too:
   #     `syswrite` does not ask again, and `write_nonblock` never comes here.

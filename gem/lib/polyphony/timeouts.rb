@@ -85,13 +85,13 @@ module Polyphony
       # @return [Thread, nil]
       attr_reader :thread
 
-      # Looks earlier than it would have.
+      # Looks earlier than it would have. A thread that has yet to begin looks as soon as it does.
       # @param anew [Boolean] whether the thread has ended
       # @return [Boolean] false in a Ractor that is not the main one, where nobody looks
       def look(anew)
         return false unless ::Ractor.current == ::Ractor.main
 
-        anew ? @thread = ::Thread.new { watch } : @thread.wakeup
+        anew ? ::Thread.new { watch } : @thread&.wakeup
         true
       rescue ::ThreadError
         true # it was killed, which is noticed when it should have looked
@@ -111,7 +111,8 @@ module Polyphony
 
       # It ends a while after the last timeout: who has one after the other needs no new thread for each.
       def watch
-        ::Thread.current.name = "polyphony timeouts"
+        @thread = ::Thread.current
+        @thread.name = "polyphony timeouts"
         pause = nil
         sleep(pause) while (pause = interrupt(pause == REST))
       end

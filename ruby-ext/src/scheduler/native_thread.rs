@@ -4,7 +4,7 @@
 //! system is free. Its own switch from fiber to fiber may keep the address of a thread-local meanwhile: compiled by
 //! newer compilers, it crashes when a fiber goes on elsewhere than where it stopped.
 
-use std::{ffi::CStr, mem};
+use std::{ffi::CStr, mem, time::Duration};
 
 /// Has the calling Ruby thread run on the system's thread that it is on, and no other Ruby thread there.
 pub(super) fn keep() {
@@ -16,6 +16,22 @@ pub(super) fn keep() {
     // SAFETY: ruby/thread.h declares it so.
     let lock: extern "C" fn() -> bool = unsafe { mem::transmute(found) };
     lock();
+}
+
+/// The clock that tells what the calling thread uses of the processor.
+pub(super) fn clock() -> libc::clockid_t {
+    let mut clock = libc::CLOCK_MONOTONIC;
+    // SAFETY: the running thread, and a place for the answer; where there is none the clock stays the other one.
+    unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+    clock
+}
+
+/// What a thread has used of the processor; nothing where it has ended.
+pub(super) fn used(clock: libc::clockid_t) -> Duration {
+    let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the answer, which is left as it is where there is none.
+    unsafe { libc::clock_gettime(clock, &raw mut used) };
+    Duration::new(used.tv_sec.unsigned_abs(), used.tv_nsec as u32)
 }
 
 const NAME: &CStr = c"rb_thread_lock_native_thread";

@@ -162,14 +162,15 @@ impl Scheduler {
     }
 
     /// Whether a transfer may be tried before it is left to the ring. Not where others wait on the descriptor, for
-    /// they came first; not where something was scheduled for the fiber, for that ends its next wait; and not too
-    /// often in a row, for others want a turn.
+    /// they came first; not where something was scheduled for the fiber, for that ends its next wait, or a timeout is on
+    /// its way there; and not too often in a row, for others want a turn.
     pub(crate) fn goes_straight(&self, fd: i32) -> bool {
         let before = self.straight.get();
         let running = self.running.get();
         // SAFETY: called with the GVL, from a fiber.
         let fiber = unsafe { rb_sys::rb_fiber_current() };
         let may = before < STRAIGHT
+            && self.sent.get().is_none()
             && self.with(|shard| {
                 let record = shard.host_mut().record(running);
                 let undisturbed =

@@ -22,7 +22,7 @@ use magnus::{
 use polyphony_core::{time::Time, timers::TimerKey};
 use rb_sys::VALUE;
 
-use super::{Scheduler, all, ruby};
+use super::{Scheduler, all, native_thread, ruby};
 use crate::{
     fork,
     roots::{Depth, Name, Scheduled},
@@ -48,6 +48,25 @@ impl Sent {
         self.marker
     }
 }
+
+/// Where a fiber was that had its thread although its time was up, when that was seen first.
+#[derive(Clone, Copy)]
+pub(super) struct Stretch {
+    timer: TimerKey,
+    since: Time,
+    /// How many switches there had been, and transfers without one.
+    switches: u64,
+    straight: u32,
+    /// What the thread had used of the processor.
+    used: Duration,
+}
+
+/// What a thread uses of the processor before its fiber is taken to compute: more than a wait's result takes on its way.
+const ENOUGH: Duration = Duration::from_millis(1);
+
+/// How long a thread is seen in a call without Ruby's lock before it is taken to wait there: one that has got what it
+/// called for, and no processor or no lock since, looks the same.
+const STAYS: Duration = Duration::from_millis(50);
 
 /// How late such a timeout may be: the timer is nearly always faster, and needs no exception between threads.
 const GRACE: Duration = Duration::from_millis(5);
@@ -78,10 +97,10 @@ pub(super) fn look_at(due: Time, now: Time) -> Result<(), Error> {
 fn call_for(due: Time, anew: bool) -> Result<(), Error> {
     // First: should the thread get its turn now, what it says itself is newer.
     let before = LOOKS_AT.swap(due.0, Ordering::Relaxed);
-    if overdue()?.funcall("look", (anew,))? {
-        PROCESS.store(fork::generation(), Ordering::Relaxed);
-    } else {
+    let process = PROCESS.swap(fork::generation(), Ordering::Relaxed);
+    if !overdue()?.funcall("look", (anew,))? {
         LOOKS_AT.store(before, Ordering::Relaxed);
+        PROCESS.store(process, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -99,12 +118,19 @@ pub(crate) fn interrupt_overdue(raise: Value, may_end: bool) -> Result<Option<f6
     let now = Time::monotonic();
     let mut next = None;
     for scheduler in all() {
+        let stops = scheduler.stops()?;
+        let seen = scheduler.stretches.take();
         let watched = scheduler.with_open(Vec::new(), |shard| shard.host().watched().collect());
         for (timer, watched, marker, depth) in watched {
             let look = watched.due + GRACE;
-            if look <= now && scheduler.computes(watched.fiber, depth) {
-                scheduler.send(timer, Sent { fiber: watched.fiber, marker, depth }, raise)?;
-                continue;
+            if watched.due <= now && scheduler.has_thread(watched.fiber, depth) {
+                let (stretch, used) = scheduler.stretch(timer, now, &seen);
+                let stays = stops && now >= stretch.since + STAYS;
+                if look <= now && (stays || used >= ENOUGH) {
+                    scheduler.send(timer, Sent { fiber: watched.fiber, marker, depth }, raise)?;
+                    continue;
+                }
+                scheduler.stretches.borrow_mut().push(stretch);
             }
             // In the kernel, or not its turn: its timer is about to be looked at.
             let look = look.max(now + GRACE);
@@ -119,12 +145,33 @@ pub(crate) fn interrupt_overdue(raise: Value, may_end: bool) -> Result<Option<f6
 
 impl Scheduler {
     /// Whether the fiber has its thread, and no shield keeps off what is raised in it.
-    fn computes(&self, fiber: Name, depth: Depth) -> bool {
+    fn has_thread(&self, fiber: Name, depth: Depth) -> bool {
         self.running.get() == fiber
             && !self.interrupted.get()
             && !self.blocked.get()
             && self.sent.get().is_none()
             && self.with_open(false, |shard| shard.host_mut().depth(fiber) <= depth)
+    }
+
+    /// Whether the thread is in a call that waits without Ruby's lock, and is no wait of ours.
+    fn stops(&self) -> Result<bool, Error> {
+        if self.closed.get() || self.blocked.get() {
+            return Ok(false);
+        }
+        // SAFETY: marked by the scheduler, which is alive.
+        unsafe { Value::from_raw(self.thread) }.funcall("stop?", ())
+    }
+
+    /// Since when the fiber has done nothing but compute, as far as that was seen, and how much since.
+    fn stretch(&self, timer: TimerKey, since: Time, seen: &[Stretch]) -> (Stretch, Duration) {
+        let switches = self.with_open(0, |shard| shard.stats().switches);
+        let used = native_thread::used(self.clock.get());
+        let now = Stretch { timer, since, switches, straight: self.straight.get(), used };
+        let is_same = |earlier: &&Stretch| {
+            (earlier.timer, earlier.switches, earlier.straight) == (timer, switches, now.straight)
+        };
+        let first = seen.iter().find(is_same).copied().unwrap_or(now);
+        (first, used.saturating_sub(first.used))
     }
 
     fn send(&self, timer: TimerKey, sent: Sent, raise: Value) -> Result<(), Error> {
