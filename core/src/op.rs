@@ -229,6 +229,12 @@ impl Op {
         )
     }
 
+    /// Whether it is made again where the kernel's thread that did it was interrupted: nothing has happened then, but
+    /// for a close, which has closed, and a connect, which goes on.
+    pub(crate) fn begins_again(&self) -> bool {
+        !matches!(self, Op::Close { .. } | Op::Connect { .. } | Op::Offload { .. })
+    }
+
     /// Whether a result >= 0 is a descriptor that somebody must take or close.
     pub(crate) fn makes_fd(&self) -> bool {
         matches!(self, Op::Accept { .. } | Op::AcceptMany { .. } | Op::OpenAt { .. } | Op::Socket { .. })

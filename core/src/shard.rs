@@ -505,7 +505,16 @@ impl<H: Host, B: Backend> Shard<H, B> {
                     return self.poll_first(key, Op::Poll { fd, events }, Phase::Polling);
                 }
             }
+            // The kernel's own signals to its threads are nobody's business.
+            Phase::InFlight
+                if outcome.result == -libc::EINTR && !entry.cancelled && entry.op.begins_again() =>
+            {
+                return self.go_on(key);
+            }
             Phase::InFlight | Phase::Queued | Phase::Ended => {}
+        }
+        if matches!(entry.op, Op::Close { .. }) && outcome.result == -libc::EINTR {
+            outcome.result = 0; // Linux closes all the same.
         }
         if entry.cancelled && matches!(-outcome.result, libc::EINTR | libc::EAGAIN) {
             // How an operation ends whose thread in the kernel was interrupted, or that would wait again.

@@ -3,6 +3,8 @@
 //! Every result is >= 0 or a negative errno. A call that a signal interrupted is made again. Nothing
 //! here changes the flags of a user's descriptor, but [`connect`] for as long as its call takes.
 
+mod turns;
+
 use std::{
     mem,
     os::fd::RawFd,
@@ -162,14 +164,8 @@ pub(crate) fn readv(fd: RawFd, nature: Nature, iov: *const libc::iovec, count: u
             return read;
         }
     }
-    // What cannot be told not to wait is asked first whether it would. Another process that reads the
-    // same pipe in between can still make us wait for its next bytes.
-    match poll(fd, libc::POLLIN as u32, 0) {
-        0 => -libc::EAGAIN,
-        failed if failed < 0 => failed,
-        // SAFETY: as in the call above.
-        _ => retry(|| unsafe { libc::readv(fd, iov, count as i32) }),
-    }
+    // SAFETY: as in the call above.
+    where_ready(fd, libc::POLLIN as u32, || retry(|| unsafe { libc::readv(fd, iov, count as i32) }))
 }
 
 /// writev(2) without waiting.
@@ -184,11 +180,7 @@ pub(crate) fn writev(fd: RawFd, nature: Nature, iov: *const libc::iovec, count: 
             return written;
         }
     }
-    match poll(fd, libc::POLLOUT as u32, 0) {
-        0 => -libc::EAGAIN,
-        failed if failed < 0 => failed,
-        _ => write_first_bytes(fd, iov, count),
-    }
+    where_ready(fd, libc::POLLOUT as u32, || write_first_bytes(fd, iov, count))
 }
 
 /// Writes no more than a descriptor that says it is writable takes without waiting: a terminal has room
@@ -237,16 +229,44 @@ pub(crate) fn send_message(fd: RawFd, msg: *const libc::msghdr, flags: i32) -> i
     retry(|| unsafe { libc::sendmsg(fd, msg, flags) })
 }
 
-/// accept4(2) without waiting. A listener that blocks is asked first; only another process that accepts
-/// from the same listener in between can make us wait.
+/// accept4(2) without waiting.
 pub(crate) fn accept(fd: RawFd, addr: *mut libc::sockaddr, len: *mut libc::socklen_t, flags: i32) -> i32 {
-    match poll(fd, libc::POLLIN as u32, 0) {
+    // SAFETY: both pointers are null, or alive for the call.
+    let accept = || retry(|| unsafe { libc::accept4(fd, addr, len, flags) as isize });
+    match where_ready(fd, libc::POLLIN as u32, accept) {
         // Of what does not listen nothing would ever come; the call says so at once.
-        0 if option(fd, libc::SO_ACCEPTCONN) == 1 => -libc::EAGAIN,
-        failed if failed < 0 => failed,
-        // SAFETY: both pointers are null, or alive for the call.
-        _ => retry(|| unsafe { libc::accept4(fd, addr, len, flags) as isize }),
+        early if early == -libc::EAGAIN && option(fd, libc::SO_ACCEPTCONN) != 1 => accept(),
+        result => result,
     }
+}
+
+/// A call that cannot be told not to wait, made where the file says that it would not: else `-EAGAIN`. Nobody else in
+/// this process takes in between what there is; another process that does so can still make us wait for the next.
+fn where_ready(fd: RawFd, events: u32, call: impl FnOnce() -> i32) -> i32 {
+    let asked = || match poll(fd, events, 0) {
+        0 => -libc::EAGAIN,
+        failed if failed < 0 => failed,
+        _ => 0,
+    };
+    // Who would have to wait anyway does not wait for a turn.
+    let early = asked();
+    if early < 0 {
+        return early;
+    }
+    let _turn = turns::at(file_number(fd));
+    match asked() {
+        0 => call(),
+        early => early,
+    }
+}
+
+/// What a file is known by, whatever descriptors it has.
+fn file_number(fd: RawFd) -> u64 {
+    // SAFETY: `stat` is plain data, for fstat to fill.
+    let mut stat: libc::stat = unsafe { mem::zeroed() };
+    // SAFETY: `stat` is alive for the call. A bad descriptor leaves the zeroes.
+    unsafe { libc::fstat(fd, &mut stat) };
+    stat.st_ino
 }
 
 /// Starts a connect(2) without waiting: `-EINPROGRESS` where readiness will tell the end of it.

@@ -308,6 +308,25 @@ fn a_cancelled_operation_that_would_wait_again_ends_as_cancelled() {
 }
 
 #[test]
+fn an_operation_that_a_signal_interrupts_is_made_again() {
+    let mut bench = sim();
+    kernel(&mut bench).script(5, Kind::Read, Answer::result(-libc::EINTR));
+    kernel(&mut bench).script(5, Kind::Read, Answer::result(-libc::EINTR).after(Duration::from_millis(1)));
+    kernel(&mut bench).script(5, Kind::Read, Answer::bytes(b"hello"));
+    let op = bench.submit(read(5));
+    assert_eq!(bench.result(op), 5);
+}
+
+#[test]
+fn a_close_that_a_signal_interrupts_has_closed() {
+    let mut bench = sim();
+    kernel(&mut bench).script(5, Kind::Close, Answer::result(-libc::EINTR));
+    kernel(&mut bench).script(5, Kind::Close, Answer::result(-libc::EBADF));
+    let op = bench.submit(Op::Close { fd: 5 });
+    assert_eq!(bench.result(op), 0);
+}
+
+#[test]
 fn an_operation_for_ever_tells_every_outcome_and_ends_once() {
     let mut bench = sim();
     for fd in 70..73 {

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    os::fd::RawFd,
+    net::{TcpListener, TcpStream},
+    os::fd::{AsRawFd, IntoRawFd, RawFd},
     sync::{
         Arc, Mutex as StdMutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -729,4 +730,27 @@ fn late_news_of_a_fiber_does_not_start_the_one_that_has_its_place_now() {
         assert_eq!(second.join(), Ok(round));
     }
     assert_eq!(runs.load(SeqCst), ROUNDS);
+}
+
+#[test]
+fn workers_that_accept_from_one_listener_do_not_get_stuck_where_another_was_faster() {
+    const WORKERS: usize = 4;
+    in_a_fiber_of(WORKERS, || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, server) = (listener.local_addr().unwrap(), listener.as_raw_fd());
+        let accept_all = move || {
+            let next = || io::accept(server, libc::SOCK_CLOEXEC);
+            std::iter::repeat_with(next)
+                .map_while(Result::ok)
+                .for_each(|socket| native::close(socket).unwrap());
+        };
+        let acceptors = [0, 1, 2, 3].map(|index| on_worker(index, accept_all));
+        for _ in 0..1000 {
+            drop(TcpStream::connect(address).unwrap());
+            // Whose thread the kernel keeps does not answer.
+            (0..WORKERS).for_each(|index| on_worker(index, || ()).join().unwrap());
+        }
+        native::close(listener.into_raw_fd()).unwrap();
+        acceptors.into_iter().for_each(|acceptor| acceptor.join().unwrap());
+    });
 }
