@@ -760,6 +760,7 @@ fn cancel_late(fd: i32) -> usize {
 }
 
 fn is_open(fd: i32) -> bool {
+    let _keep = KeepErrno::new();
     // SAFETY: it reads a flag of a number, whatever that is.
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }

@@ -69,8 +69,10 @@ unsafe fn mailbox(fiber: VALUE) -> VALUE {
             return mailbox;
         }
         let queue = rb_sys::rb_const_get(rb_sys::rb_cThread, ids().queue);
-        let mailbox = rb_sys::rb_class_new_instance(0, std::ptr::null(), queue);
-        rb_sys::rb_ivar_set(fiber, ids().mailbox, mailbox)
+        let made = rb_sys::rb_class_new_instance(0, std::ptr::null(), queue);
+        // Ruby was called: another thread may have made it meanwhile, and left something there.
+        let mailbox = rb_sys::rb_ivar_get(fiber, ids().mailbox);
+        if mailbox == NIL { rb_sys::rb_ivar_set(fiber, ids().mailbox, made) } else { mailbox }
     }
 }
 

@@ -91,7 +91,7 @@ module Polyphony
       def look(anew)
         return false unless ::Ractor.current == ::Ractor.main
 
-        anew ? ::Thread.new { watch } : @thread&.wakeup
+        anew ? @thread = ::Thread.new { watch } : @thread&.wakeup
         true
       rescue ::ThreadError
         true # it was killed, which is noticed when it should have looked
@@ -111,8 +111,7 @@ module Polyphony
 
       # It ends a while after the last timeout: who has one after the other needs no new thread for each.
       def watch
-        @thread = ::Thread.current
-        @thread.name = "polyphony timeouts"
+        ::Thread.current.name = "polyphony timeouts"
         pause = nil
         sleep(pause) while (pause = interrupt(pause == REST))
       end

@@ -397,6 +397,17 @@ RSpec.describe Fiber do
       expect { Fiber.current.restart }.to raise_error FiberError, /main/
     end
 
+    it "gives one mailbox to threads that send their first messages at once" do
+      expect(Child.ruby!(<<~RUBY)).to eq "[:other, :mine]\n"
+        Thread::Queue.prepend(Module.new { def initialize(*) = ($meanwhile&.then { |call| $meanwhile = nil; call.call }; super) })
+        fiber = spin { suspend; [receive, receive] }
+        $meanwhile = -> { Thread.new { fiber << :other }.join }
+        fiber << :mine
+        fiber.schedule
+        p fiber.await
+      RUBY
+    end
+
     it "takes no stack a restart" do
       runs = 0
       fiber = spin do
