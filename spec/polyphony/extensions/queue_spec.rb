@@ -126,23 +126,6 @@ RSpec.describe Thread::Queue do
 
   # A pusher and a popper take turns, also where there is room and where there is something: nobody holds the
   # thread with a loop over a queue.
-  it "has one line, also where two threads are the first to wait at once" do
-    queue, popped = Queue.new, Queue.new
-    other = nil
-    # Asked when the line is made.
-    queue.define_singleton_method(:closed?) do
-      singleton_class.remove_method(:closed?)
-      other = Thread.new { spin { popped << queue.pop }.await }
-      Thread.pass until other.stop?
-      super()
-    end
-    mine = spin { popped << queue.pop }
-    snooze until queue.num_waiting == 2
-    queue << :one << :two
-    [mine.await, other.join]
-    expect([popped.pop, popped.pop]).to match_array %i[one two]
-  end
-
   describe "with a cap, in the order in which things happen," do
     let(:order) { [] }
     let(:queue) { Queue.new(2) }
