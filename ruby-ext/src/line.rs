@@ -85,12 +85,12 @@ fn epoch() -> (u32, u32) {
 }
 
 impl Line {
-    pub(crate) fn new(closed: bool) -> Self {
+    pub(crate) fn new() -> Self {
         let standing = Standing {
             waiting: VecDeque::new(),
             called: VecDeque::new(),
             spare: UNKNOWN,
-            closed,
+            closed: false,
             epoch: epoch(),
         };
         Line { standing: RefCell::new(standing), cap: Cell::new(0) }

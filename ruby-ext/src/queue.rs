@@ -139,14 +139,20 @@ impl End {
 
     #[cold]
     fn make_line<'a>(self, ruby: &Ruby, queue: Value) -> Result<&'a Line, Error> {
-        let line = ruby.obj_wrap(Line::new(queue.funcall("closed?", ())?));
+        let made = ruby.obj_wrap(Line::new());
         // Ruby was called: another thread may have made one meanwhile, and stand in it.
-        if let Some(made) = self.line(queue) {
-            return Ok(made);
+        if self.line(queue).is_none() {
+            // SAFETY: live objects, and the queue is not frozen.
+            unsafe { rb_sys::rb_ivar_set(queue.as_raw(), self.id(), made.as_raw()) };
         }
-        // SAFETY: live objects, and the queue is not frozen.
-        unsafe { rb_sys::rb_ivar_set(queue.as_raw(), self.id(), line.as_raw()) };
-        Ok(self.line(queue).expect("set just now"))
+        let line = self.line(queue).expect("set by now");
+        // Asked once the line is there, for from then on `close` tells it: another thread may close the queue, or come to
+        // stand in the line, at any call of Ruby.
+        if queue.funcall("closed?", ())? {
+            line.close();
+            line.call_all(Scheduler::current());
+        }
+        Ok(line)
     }
 
     /// Promises one more of what is there to the first who waits.

@@ -61,7 +61,7 @@ pub(crate) use self::{
     variables::{hidden_id, name_of, schedule_early, scheduler_id, unblock_early},
 };
 use self::{
-    known::{forget_cached, of_thread, register, unregister},
+    known::{forget_cached, of_other, of_thread, register, unregister},
     variables::set_name,
 };
 use crate::{
@@ -272,6 +272,11 @@ impl Scheduler {
     #[inline]
     pub(crate) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Whether its thread has not ended, as far as that was told, and did not stay in the parent of a fork.
+    fn is_open(&self) -> bool {
+        !self.closed.get() && self.fork.get() == fork::generation()
     }
 
     /// Whether the calling thread is the scheduler's own.

@@ -40,6 +40,21 @@ RSpec.describe Polyphony::Event do
     expect(waiter.await).to eq :still
   end
 
+  it "lets one fiber wait only where two threads come at once" do
+    other = nil
+    in_between = TracePoint.new(:call, :c_call) do |call|
+      next unless call.method_id == :scheduler! && other.nil?
+
+      other = Thread.new { event.await }
+      Thread.pass until other.status == "sleep"
+    end
+    in_between.enable do
+      expect { event.await }.to raise_error RuntimeError, "Event is already awaited by another fiber"
+    end
+    event.signal(:heard)
+    expect(other.value).to eq :heard
+  end
+
   it "leaves the signal to the next when the waiter is stopped" do
     waiter = spin { event.await }
     snooze

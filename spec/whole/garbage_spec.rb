@@ -37,6 +37,22 @@ RSpec.describe "Garbage collection" do
     expect(Child.ruby!("#{WORK}\nGC.auto_compact = true\n20.times { work(2); GC.start; GC.compact }; print :ok")).to eq "ok"
   end
 
+  # Who looked for timeouts that are over asked the dead threads, too.
+  it "of threads that were killed as they got their schedulers changes nothing for the timeouts of others", limit: 40 do
+    expect(Child.ruby!(<<~'RUBY')).to eq "ok"
+      between = TracePoint.new(:call, :c_call) do |call|
+        Thread.exit if call.method_id == :set_scheduler && Thread.current != Thread.main
+      end
+      between.enable { 300.times { Thread.new { Polyphony.scheduler! }.join } }
+      raising = Thread.instance_method(:raise)
+      3.times do
+        GC.start(immediate_sweep: false)
+        300.times { 50.times { Object.new }; Polyphony.interrupt_overdue(raising, false) }
+      end
+      print :ok
+    RUBY
+  end
+
   it "that moves what fibers are parked with changes nothing", limit: 40 do
     expect(Child.ruby!(<<~RUBY)).to eq "ok"
       pipes = Array.new(50) { IO.pipe }

@@ -23,10 +23,12 @@ module Polyphony
     # @return [Object, nil] the signal's value
     # @raise [RuntimeError] where another fiber waits already
     def await
-      raise "Event is already awaited by another fiber" if @waiter && !@waiter.equal?(::Fiber.current)
-
       scheduler = Polyphony.scheduler!
-      @waiter = ::Fiber.current
+      me = ::Fiber.current
+      # In one step, in which no other thread gets a turn: of several that come at once one waits.
+      @waiter ||= me
+      raise "Event is already awaited by another fiber" unless @waiter.equal?(me)
+
       heard = scheduler.suspend until @signalled || heard
       return heard unless @signalled
 
@@ -35,7 +37,7 @@ module Polyphony
       @value = nil
       value
     ensure
-      @waiter = nil if @waiter.equal?(::Fiber.current)
+      @waiter = nil if @waiter.equal?(me)
     end
 
     # Wakes the fiber that waits, now or next. From any thread.

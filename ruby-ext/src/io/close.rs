@@ -84,10 +84,15 @@ pub(crate) fn let_go(ruby: &Ruby, fd: i32) -> Result<(), Error> {
 }
 
 fn tell_who_waits(ruby: &Ruby, fd: i32) -> Result<(), Error> {
-    for scheduler in scheduler::all() {
-        for name in scheduler.waiting_on(fd) {
-            let error = errors::io(ruby, "stream closed in another thread");
-            scheduler.schedule(name, errors::exception(ruby, error)?, false);
+    // Collected first: where Ruby makes an error a thread may end, and its scheduler be freed.
+    let waiting: Vec<_> = scheduler::all()
+        .into_iter()
+        .flat_map(|scheduler| scheduler.waiting_on(fd).into_iter().map(|name| (scheduler.id(), name)))
+        .collect();
+    for (id, name) in waiting {
+        let error = errors::exception(ruby, errors::io(ruby, "stream closed in another thread"))?;
+        if let Some(scheduler) = scheduler::find(id) {
+            scheduler.schedule(name, error, false);
         }
     }
     Ok(())

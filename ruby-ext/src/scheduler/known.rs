@@ -8,11 +8,16 @@ use std::{
     },
 };
 
-use magnus::{Value, prelude::*, rb_sys::FromRawValue, typed_data::Obj};
+use magnus::{
+    Value,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue},
+    typed_data::Obj,
+};
 use rb_sys::VALUE;
 
 use super::{Scheduler, variables::scheduler_id};
-use crate::{fork, ractor};
+use crate::ractor;
 
 /// Changes when a scheduler is made, ended or freed: what was cached before says nothing any more.
 static EPOCH: AtomicU32 = AtomicU32::new(1);
@@ -29,16 +34,26 @@ struct Known {
 // SAFETY: followed in its own Ractor only, under the GVL, and taken off the list before the scheduler is freed.
 unsafe impl Send for Known {}
 
-/// The schedulers of the calling Ractor that are not closed.
+/// The schedulers of the calling Ractor that are not closed. They are there until Ruby is called: a thread may end then,
+/// and the collector free what was its own. The thread of one may have gone already: one that was killed before anybody
+/// could see to its end.
 pub(crate) fn all() -> Vec<&'static Scheduler> {
     let here = ractor::current();
     let known = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let schedulers = known.iter().filter(|known| Some(known.ractor) == here);
     // SAFETY: as said of `Known`: whatever is on the list has not been freed, and we have the GVL.
     let schedulers = schedulers.map(|known| unsafe { &*known.scheduler });
-    schedulers
-        .filter(|scheduler| !scheduler.closed.get() && scheduler.fork.get() == fork::generation())
-        .collect()
+    schedulers.filter(|scheduler| scheduler.is_open()).collect()
+}
+
+/// The open scheduler of a thread, which lives. As those of [`all`], it is there until Ruby is called.
+pub(super) fn of_other(thread: Value) -> Option<&'static Scheduler> {
+    // SAFETY: the caller's thread is a live object; a variable that is not set reads as nil.
+    let object = unsafe { Value::from_raw(rb_sys::rb_ivar_get(thread.as_raw(), scheduler_id())) };
+    let object = (!object.is_nil()).then(|| Obj::<Scheduler>::try_convert(object))?.ok()?;
+    // SAFETY: the variable keeps it alive until the thread ends, for which it needs the GVL.
+    let scheduler = unsafe { &*std::ptr::from_ref(&*object) };
+    scheduler.is_open().then_some(scheduler)
 }
 
 /// The open scheduler of that number.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use magnus::{
-    Error, RModule, Value,
+    Error, RArray, RModule, Value,
     error::ErrorType,
     prelude::*,
     rb_sys::{AsRawValue, FromRawValue},
@@ -22,7 +22,7 @@ use magnus::{
 use polyphony_core::{time::Time, timers::TimerKey};
 use rb_sys::VALUE;
 
-use super::{Scheduler, all, native_thread, ruby};
+use super::{Scheduler, native_thread, of_other, ruby};
 use crate::{
     fork,
     roots::{Depth, Name, Scheduled},
@@ -117,30 +117,45 @@ fn overdue() -> Result<RModule, Error> {
 pub(crate) fn interrupt_overdue(raise: Value, may_end: bool) -> Result<Option<f64>, Error> {
     let now = Time::monotonic();
     let mut next = None;
-    for scheduler in all() {
-        let stops = scheduler.stops()?;
-        let seen = scheduler.stretches.take();
-        let watched = scheduler.with_open(Vec::new(), |shard| shard.host().watched().collect());
-        for (timer, watched, marker, depth) in watched {
-            let look = watched.due + GRACE;
-            if watched.due <= now && scheduler.has_thread(watched.fiber, depth) {
-                let (stretch, used) = scheduler.stretch(timer, now, &seen);
-                let stays = stops && now >= stretch.since + STAYS;
-                if look <= now && (stays || used >= ENOUGH) {
-                    scheduler.send(timer, Sent { fiber: watched.fiber, marker, depth }, raise)?;
-                    continue;
-                }
-                scheduler.stretches.borrow_mut().push(stretch);
-            }
-            // In the kernel, or not its turn: its timer is about to be looked at.
-            let look = look.max(now + GRACE);
-            next = Some(next.map_or(look, |next: Time| next.min(look)));
-        }
+    // Not the list of schedulers: the collector may free those whose threads end while Ruby is called here.
+    let threads: RArray = ruby().class_thread().funcall("list", ())?;
+    for thread in threads {
+        let look = interrupt_where_overdue(thread, raise, now)?;
+        next = next.into_iter().chain(look).min();
     }
     let ends = next.is_none() && may_end;
     let rest = next.map_or(REST, |next| next.since(now).min(REST));
     LOOKS_AT.store(if ends { NEVER } else { (now + rest).0 }, Ordering::Relaxed);
     Ok((!ends).then_some(rest.as_secs_f64()))
+}
+
+/// Does so in one thread. When to look there again, where there is something to look at.
+fn interrupt_where_overdue(thread: Value, raise: Value, now: Time) -> Result<Option<Time>, Error> {
+    let Some(scheduler) = of_other(thread) else { return Ok(None) };
+    // In a call that waits without Ruby's lock, and is no wait of ours.
+    let stops = !scheduler.blocked.get() && thread.funcall("stop?", ())?;
+    // Once more, for Ruby was called.
+    let Some(scheduler) = of_other(thread) else { return Ok(None) };
+    let mut next = None;
+    let seen = scheduler.stretches.take();
+    let watched: Vec<_> = scheduler.with_open(Vec::new(), |shard| shard.host().watched().collect());
+    for (timer, watched, marker, depth) in watched {
+        let look = watched.due + GRACE;
+        if watched.due <= now && scheduler.has_thread(watched.fiber, depth) {
+            let (stretch, used) = scheduler.stretch(timer, now, &seen);
+            let stays = stops && now >= stretch.since + STAYS;
+            if look <= now && (stays || used >= ENOUGH) {
+                scheduler.send(timer, Sent { fiber: watched.fiber, marker, depth }, raise)?;
+                // Ruby was called, and one at a time is enough.
+                return Ok(Some(now + GRACE));
+            }
+            scheduler.stretches.borrow_mut().push(stretch);
+        }
+        // In the kernel, or not its turn: its timer is about to be looked at.
+        let look = look.max(now + GRACE);
+        next = Some(next.map_or(look, |next: Time| next.min(look)));
+    }
+    Ok(next)
 }
 
 impl Scheduler {
@@ -151,15 +166,6 @@ impl Scheduler {
             && !self.blocked.get()
             && self.sent.get().is_none()
             && self.with_open(false, |shard| shard.host_mut().depth(fiber) <= depth)
-    }
-
-    /// Whether the thread is in a call that waits without Ruby's lock, and is no wait of ours.
-    fn stops(&self) -> Result<bool, Error> {
-        if self.closed.get() || self.blocked.get() {
-            return Ok(false);
-        }
-        // SAFETY: marked by the scheduler, which is alive.
-        unsafe { Value::from_raw(self.thread) }.funcall("stop?", ())
     }
 
     /// Since when the fiber has done nothing but compute, as far as that was seen, and how much since.

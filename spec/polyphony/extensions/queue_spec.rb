@@ -2,10 +2,39 @@
 
 MADE_BEFORE_THE_SCHEDULER = Queue.new
 
+# What other threads may do while the first wait at a queue is made ready, done where Ruby is called for that.
+RSpec.shared_examples "the first wait at a queue" do
+  def meanwhile(queue, &block)
+    queue.define_singleton_method(:closed?) do
+      singleton_class.remove_method(:closed?)
+      super().tap(&block)
+    end
+  end
+
+  it "shares it with a thread that comes meanwhile" do
+    other = nil
+    meanwhile(queue) do
+      other = Thread.new { queue.pop }
+      Thread.pass until other.status == "sleep"
+    end
+    popper = spin { queue.pop }
+    snooze until other
+    [1, 2].each { |item| queue << item }
+    expect([popper.await, other.value]).to contain_exactly 1, 2
+  end
+
+  it "ends where another thread closes the queue meanwhile" do
+    meanwhile(queue) { Thread.new { queue.close }.join }
+    expect(queue.pop).to be_nil
+  end
+end
+
 RSpec.describe Thread::Queue do
   everywhere do
     it_behaves_like("a queue") { let!(:queue) { Queue.new } }
   end
+
+  it_behaves_like("the first wait at a queue") { let!(:queue) { Queue.new } }
 
   it "is the class that it always was, also under its old name" do
     expect([Queue, Polyphony::Queue]).to all equal(Thread::Queue)
@@ -97,23 +126,6 @@ RSpec.describe Thread::Queue do
 
   # A pusher and a popper take turns, also where there is room and where there is something: nobody holds the
   # thread with a loop over a queue.
-  it "has one line, also where two threads are the first to wait at once" do
-    queue, popped = Queue.new, Queue.new
-    other = nil
-    # Asked when the line is made.
-    queue.define_singleton_method(:closed?) do
-      singleton_class.remove_method(:closed?)
-      other = Thread.new { spin { popped << queue.pop }.await }
-      Thread.pass until other.stop?
-      super()
-    end
-    mine = spin { popped << queue.pop }
-    snooze until queue.num_waiting == 2
-    queue << :one << :two
-    [mine.await, other.join]
-    expect([popped.pop, popped.pop]).to match_array %i[one two]
-  end
-
   describe "with a cap, in the order in which things happen," do
     let(:order) { [] }
     let(:queue) { Queue.new(2) }
@@ -163,6 +175,8 @@ RSpec.describe Thread::Queue do
 end
 
 RSpec.describe Thread::SizedQueue do
+  it_behaves_like("the first wait at a queue") { let!(:queue) { SizedQueue.new(2) } }
+
   everywhere do
     it_behaves_like("a queue") { let!(:queue) { SizedQueue.new(5) } }
     it_behaves_like("a capped queue") { let(:make) { ->(room) { SizedQueue.new(room) } } }
