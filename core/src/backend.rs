@@ -13,10 +13,12 @@
 pub mod any;
 pub mod epoll;
 pub mod sim;
+mod sleeper;
 pub mod uring;
 
 use std::{io, os::fd::RawFd, sync::Arc};
 
+pub(crate) use self::sleeper::Sleeper;
 use crate::{
     buffers::BufferId,
     op::{Op, OpKey, Outcome},
@@ -103,6 +105,7 @@ pub struct Waker(Ends);
 #[derive(Clone, Debug)]
 enum Ends {
     Eventfd(Arc<Eventfd>),
+    Sleeper(Arc<Sleeper>),
     Nothing,
 }
 
@@ -110,6 +113,11 @@ impl Waker {
     /// A waker over an eventfd that the backend watches.
     pub(crate) fn eventfd(fd: Arc<Eventfd>) -> Self {
         Waker(Ends::Eventfd(fd))
+    }
+
+    /// A waker of a thread that sleeps in more than one way.
+    pub(crate) fn sleeper(sleeper: Arc<Sleeper>) -> Self {
+        Waker(Ends::Sleeper(sleeper))
     }
 
     /// A waker for a backend that never sleeps.
@@ -121,6 +129,7 @@ impl Waker {
     pub fn wake(&self) {
         match &self.0 {
             Ends::Eventfd(eventfd) => eventfd.signal(),
+            Ends::Sleeper(sleeper) => sleeper.call(),
             Ends::Nothing => {}
         }
     }

@@ -26,7 +26,7 @@ use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 use self::{alarm::Alarm, bell::Bell, provided::Provided, wait::Ring};
 pub use self::{features::Features, wait::UringWait};
-use super::{Backend, Eventfd, Taken, Waker};
+use super::{Backend, Sleeper, Taken, Waker};
 use crate::{
     buffers::{BufferId, BufferShape},
     error::Error,
@@ -70,7 +70,7 @@ pub struct Uring {
     entered: Ring,
     setup: &'static str,
     features: Features,
-    eventfd: Arc<Eventfd>,
+    sleeper: Arc<Sleeper>,
     armed: bool,
     alarm: Alarm,
     bell: Option<Bell>,
@@ -121,15 +121,15 @@ impl Uring {
         }
         // A profile may allow making a ring and refuse using it: better known now than at the first wait.
         ring.submitter().submit().map_err(|error| fail(why(&error), "io_uring_enter")(error))?;
-        let eventfd = Eventfd::new().map_err(fail("io_uring cannot be woken", "eventfd"))?;
+        let sleeper = Sleeper::new().map_err(fail("io_uring cannot be woken", "eventfd"))?;
         let entered = Ring::new(ring.as_raw_fd(), features);
-        let waker = Waker::eventfd(eventfd.clone());
+        let waker = Waker::sleeper(sleeper.clone());
         Ok(Uring {
             ring,
             entered,
             setup,
             features,
-            eventfd,
+            sleeper,
             armed: false,
             alarm: Alarm::new(setup == DEFERRED),
             bell: None,
@@ -181,7 +181,7 @@ impl Uring {
         if self.armed {
             return true;
         }
-        let fd = types::Fd(self.eventfd.fd());
+        let fd = types::Fd(self.sleeper.eventfd().fd());
         // A poll, not a read: the descriptor does not block, for the wakers' sake. It completes for each signal, and
         // what was signalled is never taken: that would be a system call a wake, for a counter of 64 bits.
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build().user_data(WAKE);
@@ -204,6 +204,15 @@ impl Uring {
         let taken = self.push(entry);
         debug_assert_eq!(taken, Taken::Yes, "the queue was not full");
         None
+    }
+
+    /// Whether a wait until then would end by its deadline, a signal or other threads, and nothing else.
+    fn waits_for_threads_only(&mut self, deadline: Option<Time>) -> bool {
+        self.outstanding == 0
+            && !self.alarm.is_set()
+            && self.bell.is_none()
+            && deadline != Some(Time(0))
+            && !self.wants_turn()
     }
 
     /// Completes without the kernel, at the next harvest.
@@ -323,17 +332,25 @@ impl Backend for Uring {
     }
 
     fn wait(&mut self, deadline: Option<Time>) -> UringWait {
+        if self.waits_for_threads_only(deadline) {
+            let early = !self.sleeper.lie_down(true);
+            return self.entered.wait_outside(self.sleeper.clone(), deadline, early);
+        }
         let armed = self.arm();
         let pending =
             !self.ring.completion().is_empty() || !self.ready.is_empty() || self.offload.has_finished();
-        let deadline = if pending || !armed { Some(Time(0)) } else { self.entrust(deadline) };
+        let stays_awake = pending || !armed || deadline == Some(Time(0)) || !self.sleeper.lie_down(false);
+        let deadline = if stays_awake { Some(Time(0)) } else { self.entrust(deadline) };
         let queued = self.ring.submission().len() as u32;
         let overflowed = self.ring.submission().cq_overflow();
         let told = std::mem::take(&mut self.cancels);
         self.entered.wait(queued, deadline, told, pending && queued == 0 && !overflowed)
     }
 
-    fn harvest(&mut self, _wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {
+    fn harvest(&mut self, wait: Option<UringWait>, each: &mut dyn FnMut(OpKey, Outcome)) {
+        if wait.is_some() {
+            self.sleeper.get_up();
+        }
         // First, so that it rings again for what comes behind the completions that are found.
         if let Some(bell) = &self.bell {
             bell.silence();
@@ -391,7 +408,7 @@ impl Backend for Uring {
     }
 
     fn waker(&self) -> Waker {
-        Waker::eventfd(self.eventfd.clone())
+        Waker::sleeper(self.sleeper.clone())
     }
 
     fn discard(&mut self, fd: RawFd) {
@@ -405,7 +422,8 @@ impl Backend for Uring {
 
     fn descriptor(&mut self) -> Option<RawFd> {
         if self.bell.is_none() {
-            self.bell = Bell::new(&self.ring, &self.eventfd);
+            self.sleeper.sleeps_elsewhere();
+            self.bell = Bell::new(&self.ring, self.sleeper.eventfd());
         }
         self.bell.as_ref().map(Bell::fd)
     }

@@ -50,6 +50,12 @@ impl Alarm {
         self.set.is_some_and(|set| set <= deadline)
     }
 
+    /// Whether it is in the kernel's hands.
+    #[inline]
+    pub(super) fn is_set(&self) -> bool {
+        self.set.is_some()
+    }
+
     pub(super) fn is_worth_setting(&self, deadline: Time) -> bool {
         self.usable && deadline > Time::recent() + FAR
     }

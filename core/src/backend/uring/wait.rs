@@ -1,10 +1,10 @@
 //! Entering the ring. Numbers only: nothing here can touch the ring's memory, so it is safe to block
 //! without the GVL.
 
-use std::{io, os::fd::RawFd};
+use std::{io, os::fd::RawFd, sync::Arc};
 
 use super::{
-    super::{Time, Wait},
+    super::{Sleeper, Time, Wait},
     features::Features,
 };
 
@@ -52,16 +52,29 @@ impl Ring {
         unsafe { libc::syscall(libc::SYS_io_uring_enter, self.fd, queued, 0, flags, 0, 0) };
     }
 
+    /// A wait that leaves the ring alone; `needless` where somebody has called already.
+    pub(super) fn wait_outside(
+        self,
+        sleeper: Arc<Sleeper>,
+        deadline: Option<Time>,
+        needless: bool,
+    ) -> UringWait {
+        UringWait { sleeper: Some(sleeper), ..self.wait(0, deadline, 0, needless) }
+    }
+
     /// A wait that submits `queued` entries, of which `told` are answered at once; `needless` where
     /// completions are there already.
     pub(super) fn wait(self, queued: u32, deadline: Option<Time>, told: u32, needless: bool) -> UringWait {
-        UringWait { ring: self, queued, deadline, told, needless }
+        UringWait { ring: self, queued, deadline, told, needless, sleeper: None }
     }
 }
 
-/// One `io_uring_enter`: submits, and waits for a completion or the deadline.
+/// One `io_uring_enter`: submits, and waits for a completion or the deadline. Or none, where nothing is in the ring that
+/// could complete.
 #[derive(Debug)]
 pub struct UringWait {
+    /// By what it sleeps outside the ring.
+    sleeper: Option<Arc<Sleeper>>,
     ring: Ring,
     queued: u32,
     deadline: Option<Time>,
@@ -73,6 +86,9 @@ impl Wait for UringWait {
     fn block(&mut self) -> io::Result<()> {
         if self.needless {
             return Ok(());
+        }
+        if let Some(sleeper) = &self.sleeper {
+            return sleeper.sleep(self.deadline);
         }
         let now = match self.deadline {
             None | Some(Time(0)) => Time(0),
