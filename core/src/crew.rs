@@ -17,7 +17,7 @@
 //! Who has nothing to do steals half of what another can spare. One that has a single fiber waiting will
 //! mostly run it in a moment, beside the one that made it and with what both use in its cache; so a single
 //! one is taken only if it has been waiting since the last look. When there is nothing to be had a worker
-//! sleeps (`rest` says how nobody is forgotten); nobody spins.
+//! sleeps (`rest` says how nobody is forgotten).
 
 pub(crate) mod rest;
 pub(crate) mod shelf;

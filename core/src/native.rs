@@ -800,7 +800,10 @@ fn start(
     place: Option<crew::Place<FiberRef>>,
 ) -> std::result::Result<(Arc<Worker>, thread::JoinHandle<()>), StartError> {
     let (tell, hear) = mpsc::sync_channel(1);
-    let (uring, name) = (options.uring, thread_name(options.name, index));
+    // Alone it is called from outside at most, and with one processor whoever would call waits for it.
+    let looks = place.is_some() && thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    let uring = UringOptions { looks: options.uring.looks || looks, ..options.uring };
+    let name = thread_name(options.name, index);
     let body = move || {
         let _honest = AbortOnPanic;
         let _for_faults = AlternateStack::new();

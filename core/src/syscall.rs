@@ -1,6 +1,7 @@
-//! The operations as plain system calls: [`perform`] waits as long as it takes, the others never wait.
+//! The operations as plain system calls: [`perform`] waits as long as it takes, the others never wait, but for
+//! [`futex_wait`].
 //!
-//! Every result is >= 0 or a negative errno. A call that a signal interrupted is made again. Nothing
+//! Every result is >= 0 or a negative errno. A call that a signal interrupted is made again, but for that one. Nothing
 //! here changes the flags of a user's descriptor, but [`connect`] for as long as its call takes.
 
 mod turns;
@@ -9,11 +10,14 @@ use std::{
     mem,
     os::fd::RawFd,
     ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 
-use crate::op::{Op, POSITION};
+use crate::{
+    op::{Op, POSITION},
+    time::Time,
+};
 
 /// What the kernel makes of a descriptor, as far as waiting goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -482,11 +486,35 @@ fn message(iov: *const libc::iovec, count: u32) -> libc::msghdr {
     message
 }
 
-fn sleep_until(nanoseconds: u64) -> i32 {
-    let at = libc::timespec {
+/// Sleeps while a word has a value, until somebody wakes it, a signal comes (`-EINTR`), or that time of the monotonic
+/// clock (`-ETIMEDOUT`); `-EAGAIN` where it has another value. futex(2), for threads of this process.
+pub(crate) fn futex_wait(word: &AtomicU32, value: u32, deadline: Option<Time>) -> i32 {
+    let at = deadline.map(|Time(at)| timespec(at));
+    let at = at.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    let (unused, everybody) = (ptr::null::<u32>(), libc::FUTEX_BITSET_MATCH_ANY);
+    // SAFETY: the word and the timespec are alive for the call, which writes neither.
+    let slept =
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, at, unused, everybody) };
+    result(slept as isize)
+}
+
+/// Wakes one who sleeps on a word.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the word's address is all that is looked at.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1) };
+}
+
+fn timespec(nanoseconds: u64) -> libc::timespec {
+    libc::timespec {
         tv_sec: (nanoseconds / 1_000_000_000) as i64,
         tv_nsec: (nanoseconds % 1_000_000_000) as i64,
-    };
+    }
+}
+
+fn sleep_until(nanoseconds: u64) -> i32 {
+    let at = timespec(nanoseconds);
     let (clock, absolute) = (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME);
     // This call alone returns its errno instead of setting it.
     // SAFETY: `at` is alive for the call.

@@ -5,8 +5,9 @@
 //! ring's memory. What the kernel is too old for goes through the offload pool, operation by operation.
 //!
 //! The ring is entered by its own thread only (SINGLE_ISSUER, DEFER_TASKRUN). Other threads end a wait
-//! by an eventfd whose read is always in flight: it is armed before we block, not after, so that a wake
-//! that lands in between ends the wait.
+//! by an eventfd whose poll is always in flight: it is armed before we block, not after, so that a wake
+//! that lands in between ends the wait. While nothing is in flight the thread sleeps outside its ring
+//! ([`Sleeper`]), and is woken faster.
 
 mod alarm;
 mod bell;
@@ -48,6 +49,9 @@ pub struct UringOptions {
     pub single_issuer: bool,
     /// What to use of the kernel.
     pub features: Features,
+    /// Whether its thread may compute for some microseconds, to see whether another calls, before it sleeps where others
+    /// have called it soon many times.
+    pub looks: bool,
     /// The buffers lent to reads that bring none.
     pub buffers: BufferShape,
 }
@@ -59,6 +63,7 @@ impl Default for UringOptions {
             cq_entries: 4096,
             single_issuer: true,
             features: Features::ALL,
+            looks: false,
             buffers: BufferShape::default(),
         }
     }
@@ -121,7 +126,7 @@ impl Uring {
         }
         // A profile may allow making a ring and refuse using it: better known now than at the first wait.
         ring.submitter().submit().map_err(|error| fail(why(&error), "io_uring_enter")(error))?;
-        let sleeper = Sleeper::new().map_err(fail("io_uring cannot be woken", "eventfd"))?;
+        let sleeper = Sleeper::new(options.looks).map_err(fail("io_uring cannot be woken", "eventfd"))?;
         let entered = Ring::new(ring.as_raw_fd(), features);
         let waker = Waker::sleeper(sleeper.clone());
         Ok(Uring {
@@ -333,13 +338,12 @@ impl Backend for Uring {
 
     fn wait(&mut self, deadline: Option<Time>) -> UringWait {
         if self.waits_for_threads_only(deadline) {
-            let early = !self.sleeper.lie_down(true);
-            return self.entered.wait_outside(self.sleeper.clone(), deadline, early);
+            return self.entered.wait_outside(self.sleeper.clone(), deadline);
         }
         let armed = self.arm();
         let pending =
             !self.ring.completion().is_empty() || !self.ready.is_empty() || self.offload.has_finished();
-        let stays_awake = pending || !armed || deadline == Some(Time(0)) || !self.sleeper.lie_down(false);
+        let stays_awake = pending || !armed || deadline == Some(Time(0)) || !self.sleeper.lie_down_in_ring();
         let deadline = if stays_awake { Some(Time(0)) } else { self.entrust(deadline) };
         let queued = self.ring.submission().len() as u32;
         let overflowed = self.ring.submission().cq_overflow();
@@ -505,4 +509,44 @@ fn build(options: UringOptions) -> io::Result<(IoUring, &'static str)> {
         }
     }
     Err(io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Wait;
+
+    /// How many turns until a key's completion has come.
+    fn turns_until(uring: &mut Uring, wanted: OpKey) -> usize {
+        for turn in 1..10 {
+            let mut come = false;
+            let mut wait = uring.wait(Some(Time(0)));
+            wait.block().unwrap();
+            uring.harvest(Some(wait), &mut |key, _| come |= key == wanted);
+            if come {
+                return turn;
+            }
+        }
+        panic!("it does not complete");
+    }
+
+    #[test]
+    fn a_thread_sleeps_in_the_ring_only_while_there_is_something_that_may_complete() {
+        let Ok(mut uring) = Uring::new(UringOptions::default()) else { return };
+        let key = OpKey::from_number(7);
+        let eventfd = super::super::Eventfd::new().unwrap();
+        let sleeps_outside = |uring: &mut Uring| {
+            let wait = uring.wait(None);
+            let outside = wait.is_outside();
+            uring.waker().wake();
+            uring.harvest(Some(wait), &mut |_, _| {});
+            outside
+        };
+        assert!(sleeps_outside(&mut uring));
+        uring.submit(key, &Op::Poll { fd: eventfd.fd(), events: libc::POLLIN as u32 });
+        assert!(!sleeps_outside(&mut uring));
+        eventfd.signal();
+        turns_until(&mut uring, key);
+        assert!(sleeps_outside(&mut uring));
+    }
 }

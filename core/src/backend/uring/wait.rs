@@ -52,14 +52,9 @@ impl Ring {
         unsafe { libc::syscall(libc::SYS_io_uring_enter, self.fd, queued, 0, flags, 0, 0) };
     }
 
-    /// A wait that leaves the ring alone; `needless` where somebody has called already.
-    pub(super) fn wait_outside(
-        self,
-        sleeper: Arc<Sleeper>,
-        deadline: Option<Time>,
-        needless: bool,
-    ) -> UringWait {
-        UringWait { sleeper: Some(sleeper), ..self.wait(0, deadline, 0, needless) }
+    /// A wait that leaves the ring alone.
+    pub(super) fn wait_outside(self, sleeper: Arc<Sleeper>, deadline: Option<Time>) -> UringWait {
+        UringWait { sleeper: Some(sleeper), ..self.wait(0, deadline, 0, false) }
     }
 
     /// A wait that submits `queued` entries, of which `told` are answered at once; `needless` where
@@ -80,6 +75,13 @@ pub struct UringWait {
     deadline: Option<Time>,
     told: u32,
     needless: bool,
+}
+
+impl UringWait {
+    #[cfg(test)]
+    pub(super) fn is_outside(&self) -> bool {
+        self.sleeper.is_some()
+    }
 }
 
 impl Wait for UringWait {
