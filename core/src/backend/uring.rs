@@ -7,7 +7,7 @@
 //! The ring is entered by its own thread only (SINGLE_ISSUER, DEFER_TASKRUN). Other threads end a wait
 //! by an eventfd whose poll is always in flight: it is armed before we block, not after, so that a wake
 //! that lands in between ends the wait. While nothing is in flight the thread sleeps outside its ring
-//! ([`Sleeper`]), and is woken faster.
+//! (`sleeper`), and is woken faster.
 
 mod alarm;
 mod bell;
