@@ -502,6 +502,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
             Phase::Polling | Phase::PollingTarget => return self.try_again(key, outcome),
             Phase::InFlight if outcome.result == -libc::EAGAIN && !entry.cancelled => {
                 if let Some((fd, events)) = entry.op.readiness() {
+                    outcome.buffer.into_iter().for_each(|id| self.backend.recycle(id));
                     return self.poll_first(key, Op::Poll { fd, events }, Phase::Polling);
                 }
             }
@@ -509,6 +510,7 @@ impl<H: Host, B: Backend> Shard<H, B> {
             Phase::InFlight
                 if outcome.result == -libc::EINTR && !entry.cancelled && entry.op.begins_again() =>
             {
+                outcome.buffer.into_iter().for_each(|id| self.backend.recycle(id));
                 return self.go_on(key);
             }
             Phase::InFlight | Phase::Queued | Phase::Ended => {}

@@ -244,9 +244,13 @@ pub(crate) fn accept(fd: RawFd, addr: *mut libc::sockaddr, len: *mut libc::sockl
     }
 }
 
-/// A call that cannot be told not to wait, made where the file says that it would not: else `-EAGAIN`. Nobody else in
-/// this process takes in between what there is; another process that does so can still make us wait for the next.
+/// A call that cannot be told not to wait, made where the file says that it would not: else `-EAGAIN`. No other thread
+/// that comes here takes in between what there is; another process, or a plain thread, that does so can still make us wait
+/// for the next.
 fn where_ready(fd: RawFd, events: u32, call: impl FnOnce() -> i32) -> i32 {
+    if is_nonblocking(fd) {
+        return call(); // it has been told not to wait
+    }
     let asked = || match poll(fd, events, 0) {
         0 => -libc::EAGAIN,
         failed if failed < 0 => failed,
@@ -257,7 +261,8 @@ fn where_ready(fd: RawFd, events: u32, call: impl FnOnce() -> i32) -> i32 {
     if early < 0 {
         return early;
     }
-    let _turn = turns::at(file_number(fd));
+    let (device, number) = identity(fd);
+    let _turn = turns::at((device, number, events));
     match asked() {
         0 => call(),
         early => early,
@@ -265,12 +270,12 @@ fn where_ready(fd: RawFd, events: u32, call: impl FnOnce() -> i32) -> i32 {
 }
 
 /// What a file is known by, whatever descriptors it has.
-fn file_number(fd: RawFd) -> u64 {
+fn identity(fd: RawFd) -> (u64, u64) {
     // SAFETY: `stat` is plain data, for fstat to fill.
     let mut stat: libc::stat = unsafe { mem::zeroed() };
     // SAFETY: `stat` is alive for the call. A bad descriptor leaves the zeroes.
     unsafe { libc::fstat(fd, &mut stat) };
-    stat.st_ino
+    (stat.st_dev, stat.st_ino)
 }
 
 /// Starts a connect(2) without waiting: `-EINPROGRESS` where readiness will tell the end of it.
@@ -489,13 +494,14 @@ fn message(iov: *const libc::iovec, count: u32) -> libc::msghdr {
 /// Sleeps while a word has a value, until somebody wakes it, a signal comes (`-EINTR`), or that time of the monotonic
 /// clock (`-ETIMEDOUT`); `-EAGAIN` where it has another value. futex(2), for threads of this process.
 pub(crate) fn futex_wait(word: &AtomicU32, value: u32, deadline: Option<Time>) -> i32 {
-    let at = deadline.map(|Time(at)| timespec(at));
-    let at = at.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // Without a time the kernel begins the wait again after a handler with SA_RESTART.
+    let at = timespec(deadline.map_or(u64::MAX, |Time(at)| at));
     let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
     let (unused, everybody) = (ptr::null::<u32>(), libc::FUTEX_BITSET_MATCH_ANY);
     // SAFETY: the word and the timespec are alive for the call, which writes neither.
-    let slept =
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, at, unused, everybody) };
+    let slept = unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, &raw const at, unused, everybody)
+    };
     result(slept as isize)
 }
 

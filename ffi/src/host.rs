@@ -93,6 +93,8 @@ pub struct poly_loop {
     forks: u32,
     /// The one part that other threads touch.
     inbox: Arc<Inbox<Waiter>>,
+    /// `poly_loop_wake` has been called since the last wait; what the kernel is asked in between would use that up.
+    woken: AtomicBool,
     shard: RefCell<Shard<Desk, Kernel>>,
 }
 
@@ -241,6 +243,7 @@ pub unsafe extern "C" fn poly_loop_new(
             owner: native::thread_number(),
             forks: native::forks(),
             inbox: shard.inbox(),
+            woken: AtomicBool::new(false),
             shard: RefCell::new(shard),
         };
         // SAFETY: not null, and an output by the header's conventions.
@@ -539,10 +542,13 @@ fn lend(shard: &mut Shard<Desk, Kernel>, told: &Told) -> *const c_void {
 pub unsafe extern "C" fn poly_loop_wait(r#loop: *const poly_loop, deadline: u64) -> c_int {
     quietly(|| {
         // SAFETY: a loop lives until it is freed.
-        unsafe { object(r#loop) }?.with(|shard| {
+        let live = unsafe { object(r#loop) }?;
+        live.with(|shard| {
             shard.tend();
-            let until = if shard.queue().is_empty() { self::deadline(deadline) } else { Some(Time(0)) };
-            visit(shard, until)
+            let awake = live.woken.swap(false, Ordering::SeqCst) || !shard.queue().is_empty();
+            let said = visit(shard, if awake { Some(Time(0)) } else { self::deadline(deadline) });
+            live.woken.store(false, Ordering::SeqCst); // whoever called meanwhile meant this wait
+            said
         })
     })
 }
@@ -582,6 +588,7 @@ pub unsafe extern "C" fn poly_loop_wake(r#loop: *const poly_loop) -> c_int {
         // come in the middle of one.
         let live = unsafe { look(r#loop) }?;
         live.is_ours()?;
+        live.woken.store(true, Ordering::SeqCst);
         live.inbox.wake();
         Ok(())
     })
@@ -656,13 +663,15 @@ pub unsafe extern "C" fn poly_loop_prepare(r#loop: *const poly_loop, deadline: *
     quietly(|| {
         wanted(deadline)?;
         // SAFETY: a loop lives until it is freed.
-        unsafe { object(r#loop) }?.with(|shard| {
+        let live = unsafe { object(r#loop) }?;
+        live.with(|shard| {
             for _ in 0..VISITS {
                 if visit(shard, Some(Time(0)))? == 1 {
                     return Ok(1);
                 }
                 match shard.rest() {
                     Some(Time(0)) => continue,
+                    _ if live.woken.swap(false, Ordering::SeqCst) => return Ok(1),
                     until => {
                         // SAFETY: not null, and an output by the header's conventions.
                         unsafe { put(deadline, until.map_or(POLY_FOREVER, |until| until.0)) }?;

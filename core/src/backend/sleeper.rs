@@ -106,7 +106,7 @@ impl Sleeper {
 
     /// It is awake, and about to see what it was called for.
     pub(crate) fn get_up(&self) {
-        self.state.store(AWAKE, SeqCst);
+        self.state.swap(AWAKE, SeqCst); // reads it, too, and so what was written before the call
     }
 
     /// Sleeps on the word until it is called, a signal comes, or time is up.

@@ -358,6 +358,7 @@ impl Backend for Uring {
         // First, so that it rings again for what comes behind the completions that are found.
         if let Some(bell) = &self.bell {
             bell.silence();
+            self.sleeper.eventfd().clear();
         }
         let Uring { ring, alarm, timespecs, polled, provided, outstanding, .. } = self;
         let mut disarmed = false;

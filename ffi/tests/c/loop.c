@@ -730,6 +730,64 @@ static void handlers_of_signals(void)
     end();
 }
 
+static void ignore(int number)
+{
+    UNUSED(number);
+}
+
+static void *signals_until_told(void *told)
+{
+    while (!__atomic_load_n((int *)told, __ATOMIC_SEQ_CST)) {
+        CHECK(pthread_kill(owner, SIGUSR1) == 0);
+        usleep(1000);
+    }
+    return NULL;
+}
+
+/* Also where the handler has system calls go on. */
+static void signals_end_waits(void)
+{
+    struct sigaction action;
+    pthread_t other;
+    int told = 0;
+    if (simulated)
+        return;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = ignore;
+    action.sa_flags = SA_RESTART;
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    begin();
+    owner = pthread_self();
+    CHECK(pthread_create(&other, NULL, signals_until_told, &told) == 0);
+    GIVES(0, poly_loop_wait(loop, POLY_FOREVER));
+    __atomic_store_n(&told, 1, __ATOMIC_SEQ_CST);
+    CHECK(pthread_join(other, NULL) == 0);
+    end();
+}
+
+/* What else is asked of the loop before the wait uses none up. */
+static void wakes_reach_the_next_wait(void)
+{
+    uint64_t deadline, each;
+    if (simulated)
+        return;
+    begin();
+    for (each = 0; each < 200; each++)
+        GIVES(0, poly_loop_ready(loop, each));
+    submit(operation(POLY_OPERATION_NOP, 0));
+    GIVES(0, poly_loop_wake(loop));
+    for (each = 0; each < 201; each++)
+        next_event();
+    GIVES(0, poly_loop_wait(loop, POLY_FOREVER));
+    CHECK(poly_loop_fd(loop) >= 0);
+    while (poly_loop_prepare(loop, &deadline) == 1)
+        CHECK(poly_loop_next(loop, NULL) == -EINVAL);
+    GIVES(0, poly_loop_wake(loop));
+    GIVES(1, poly_loop_prepare(loop, &deadline));
+    GIVES(0, poly_loop_prepare(loop, &deadline));
+    end();
+}
+
 static void wait_elsewhere(void)
 {
     uint64_t deadline = 0;
@@ -790,6 +848,9 @@ static void in_another_loop(void)
     }
     GIVES(0, poly_loop_wake(loop));
     GIVES(simulated ? 0 : poll(&waited, 1, -1) - 1, 0);
+    while (poly_loop_prepare(loop, &deadline) == 1)
+        CHECK(poly_loop_next(loop, NULL) == -EINVAL);
+    GIVES(0, simulated ? 0 : poll(&waited, 1, 0)); /* it has been told, and nothing spins */
     at = (uint64_t)poly_loop_now(loop) + 5 * MILLI;
     GIVES(0, poly_loop_arm(loop, at, ME, NULL));
     while (poly_loop_prepare(loop, &deadline) == 1)
@@ -1085,6 +1146,8 @@ int main(int count, char **arguments)
                               other_threads,
                               in_another_loop,
                               handlers_of_signals,
+                              signals_end_waits,
+                              wakes_reach_the_next_wait,
                               what_it_says,
                               misuse,
                               forks,
