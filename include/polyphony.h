@@ -525,7 +525,8 @@ typedef struct {
      */
     uint32_t backend;
     /**
-     * Bytes of stack a fiber has at least; 64 KiB by default, 16 KiB to 256 MiB.
+     * Bytes of stack a fiber has at least; 64 KiB by default. It is never less than 16 KiB; more than 256 MiB is
+     * -EINVAL.
      */
     size_t stack_size;
     /**
@@ -544,8 +545,8 @@ typedef struct {
      */
     uint32_t ring_entries;
     /**
-     * Entries of io_uring's completion queue; 4096 by default, at least 2 and as many as the other has, at
-     * most 65,536.
+     * Entries of io_uring's completion queue; 4096 by default, or twice as many as the other has if that is more. At
+     * least 2 and as many as the other has, so 256 where `ring_entries` is 0; at most 65,536.
      */
     uint32_t completion_entries;
     /**
@@ -1011,7 +1012,7 @@ typedef struct {
      */
     int64_t result;
     /**
-     * The number of the operation or the timer. Else 0.
+     * The number of the operation or the timer; no two of them have the same. Else 0.
      */
     uint64_t source;
     /**

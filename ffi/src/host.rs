@@ -33,7 +33,6 @@ use polyphony_core::{
     run_queue::RunQueue,
     shard::{Next, Shard, block},
     time::Time,
-    timers::TimerKey,
 };
 
 use self::{
@@ -122,7 +121,7 @@ pub struct poly_loop_event {
     pub user_data: u64,
     /// Of an operation: what its system call returns, or a negative error number. Else 0.
     pub result: i64,
-    /// The number of the operation or the timer. Else 0.
+    /// The number of the operation or the timer; no two of them have the same. Else 0.
     pub source: u64,
     /// Of a read into a buffer of the loop's: `result` bytes, until `poly_loop_release`. Else NULL.
     pub data: *const c_void,
@@ -428,7 +427,7 @@ pub unsafe extern "C" fn poly_loop_arm(
         // SAFETY: a loop lives until it is freed.
         let timer = unsafe { object(r#loop) }?.with(|shard| Ok(shard.at(Time(deadline), waiter)))?;
         // SAFETY: an output by the header's conventions.
-        unsafe { tell(source, timer.number()) }
+        unsafe { tell(source, desk::number(timer)) }
     })
 }
 
@@ -440,7 +439,7 @@ pub unsafe extern "C" fn poly_loop_arm(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_loop_rearm(r#loop: *const poly_loop, source: u64, deadline: u64) -> c_int {
     done(|| {
-        let timer = TimerKey::from_number(source);
+        let timer = desk::timer(source);
         // SAFETY: a loop lives until it is freed.
         let moved = unsafe { object(r#loop) }?.with(|shard| Ok(shard.rearm(timer, Time(deadline))))?;
         if moved { Ok(()) } else { Err(Errno::new(libc::ESRCH)) }
@@ -456,7 +455,7 @@ pub unsafe extern "C" fn poly_loop_rearm(r#loop: *const poly_loop, source: u64, 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poly_loop_disarm(r#loop: *const poly_loop, source: u64) -> c_int {
     done(|| {
-        let timer = TimerKey::from_number(source);
+        let timer = desk::timer(source);
         // SAFETY: a loop lives until it is freed.
         let forgotten = unsafe { object(r#loop) }?
             .with(|shard| Ok(shard.disarm(timer) || shard.host_mut().take_back(timer)))?;

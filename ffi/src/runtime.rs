@@ -58,7 +58,8 @@ pub struct poly_runtime_options {
     pub workers: u32,
     /// One of `POLY_BACKEND_*`.
     pub backend: u32,
-    /// Bytes of stack a fiber has at least; 64 KiB by default, 16 KiB to 256 MiB.
+    /// Bytes of stack a fiber has at least; 64 KiB by default. It is never less than 16 KiB; more than 256 MiB is
+    /// -EINVAL.
     pub stack_size: usize,
     /// Fibers that there may be at once, beyond which none is started: -EAGAIN. As many as there is memory for by
     /// default.
@@ -69,8 +70,8 @@ pub struct poly_runtime_options {
     /// Entries of io_uring's submission queue; 256 by default, at most 32,768. The kernel rounds up to a
     /// power of two.
     pub ring_entries: u32,
-    /// Entries of io_uring's completion queue; 4096 by default, at least 2 and as many as the other has, at
-    /// most 65,536.
+    /// Entries of io_uring's completion queue; 4096 by default, or twice as many as the other has if that is more. At
+    /// least 2 and as many as the other has, so 256 where `ring_entries` is 0; at most 65,536.
     pub completion_entries: u32,
     /// 0.
     pub reserved: u32,
@@ -177,7 +178,7 @@ pub(crate) fn choice(backend: u32) -> Result<Choice> {
 
 /// A ring with queues of so many entries; 0 is the default.
 pub(crate) fn uring(sq: u32, cq: u32) -> Result<UringOptions> {
-    if sq > MOST_SQ_ENTRIES || cq > 2 * MOST_SQ_ENTRIES || (cq != 0 && cq < sq.max(2)) {
+    if sq > MOST_SQ_ENTRIES || cq > 2 * MOST_SQ_ENTRIES {
         return Err(Errno::new(libc::EINVAL));
     }
     let mut options = UringOptions::default();
@@ -187,6 +188,10 @@ pub(crate) fn uring(sq: u32, cq: u32) -> Result<UringOptions> {
     }
     if cq != 0 {
         options.cq_entries = cq;
+    }
+    // The kernel would refuse it, and a runtime fall back to epoll.
+    if options.cq_entries < options.sq_entries.max(2) {
+        return Err(Errno::new(libc::EINVAL));
     }
     Ok(options)
 }

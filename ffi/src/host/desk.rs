@@ -43,6 +43,19 @@ pub(crate) enum Wish {
     Timer,
 }
 
+/// Makes the numbers of timers others than those of operations. No shard has that many of either, so the bit is free.
+const TIMER: u64 = 1 << 31;
+
+/// The number that the program knows a timer by.
+pub(crate) fn number(timer: TimerKey) -> u64 {
+    timer.number() ^ TIMER
+}
+
+/// The timer of that number; for one of an operation's, a timer that never was.
+pub(crate) fn timer(number: u64) -> TimerKey {
+    TimerKey::from_number(number ^ TIMER)
+}
+
 /// An event that waits for `poly_loop_next`.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -126,7 +139,7 @@ impl Desk {
 
     /// Whether a timer has expired and was not told: then it will not be.
     pub(crate) fn take_back(&mut self, timer: TimerKey) -> bool {
-        self.due.remove(&timer.number())
+        self.due.remove(&number(timer))
     }
 
     /// The event of whoever the queue says is next; nothing where that was taken back.
@@ -157,8 +170,8 @@ impl Host for Desk {
     }
 
     fn expired(&mut self, waiter: Waiter, timer: TimerKey) -> Then {
-        self.due.insert(timer.number());
-        self.events.push_back(Told::of(waiter, timer.number()));
+        self.due.insert(number(timer));
+        self.events.push_back(Told::of(waiter, number(timer)));
         Then::Ready
     }
 

@@ -460,6 +460,34 @@ static void timers(void)
     end();
 }
 
+/* A host that keeps both kinds of numbers in one place, and mistakes one for the other, hits nothing. */
+static void numbers_are_of_one_thing(void)
+{
+    poly_operation reading;
+    uint64_t operations[3], armed[3];
+    int ends[2], i;
+    char byte;
+    begin();
+    make_pipe(ends);
+    reading = with(operation(POLY_OPERATION_READ, ends[0]), &byte, 1);
+    for (i = 0; i < 3; i++) {
+        operations[i] = submit(reading);
+        GIVES(0, poly_loop_arm(loop, POLY_FOREVER, 0, &armed[i]));
+    }
+    for (i = 0; i < 3; i++) {
+        GIVES(-ESRCH, poly_loop_cancel(loop, armed[i]));
+        GIVES(-ESRCH, poly_loop_disarm(loop, operations[i]));
+        GIVES(-ESRCH, poly_loop_rearm(loop, operations[i], 0));
+    }
+    for (i = 0; i < 3; i++) {
+        GIVES(0, poly_loop_disarm(loop, armed[i]));
+        GIVES(0, poly_loop_cancel(loop, operations[i]));
+        CHECK(completed(operations[i]).result == -ECANCELED);
+    }
+    close_both(ends);
+    end();
+}
+
 /* A wait with a deadline ends then; one of 0 does not sleep; and events that are there end any. */
 static void waits(void)
 {
@@ -1022,6 +1050,11 @@ static void options_that_are_none(void)
     options.backend = 0;
     options.completion_entries = 1;
     GIVES(-EINVAL, poly_loop_new(&options, &made));
+    options.completion_entries = 255; /* the submission queue has 256 by default */
+    GIVES(-EINVAL, poly_loop_new(&options, &made));
+    options.completion_entries = 256;
+    GIVES(0, poly_loop_new(&options, &made));
+    GIVES(0, poly_loop_free(made));
     options.completion_entries = 0;
     options.reserved = 1;
     GIVES(-EINVAL, poly_loop_new(&options, &made));
