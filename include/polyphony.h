@@ -82,7 +82,8 @@
  * caller's which is another, has been freed, by whom, or never was one says so on standard error and answers
  * -EINVAL; with POLY_DEBUG=abort the process ends there. So does one that is given a copy of a poly_buf or a
  * poly_process that is gone. Freed objects then keep their memory. What is all zeros may be any object of the
- * caller's. Without it nothing is looked up, and such a call does what it may.
+ * caller's. Handlers of signals may be anywhere, so poly_loop_wake is not checked; and the child of a fork may know
+ * less. Without it nothing is looked up, and such a call does what it may.
  *
  * Tools. AddressSanitizer works, and names an overrun stack. valgrind is told where the stacks are; io_uring stands
  * still under it, and tells it nothing of what it writes: set POLYPHONY_BACKEND=epoll there.

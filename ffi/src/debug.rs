@@ -13,8 +13,9 @@
 //! What is found is kept aside until the call returns, for only there its name is known. So a call costs one look
 //! at a byte where the mode is off.
 //!
-//! The child of a fork begins with nothing written down, for a thread that it does not have may have been writing.
-//! What is not known there may be the parent's, so it is let through: each object itself says whose it is.
+//! The child of a fork begins with what its parent has written down: what was freed before stays freed. If a thread
+//! that the child does not have was writing just then, it begins with nothing; what is not known may be the parent's
+//! from then on, so it is let through: each object itself says whose it is.
 
 use std::{
     any::type_name,
@@ -22,7 +23,7 @@ use std::{
     collections::HashMap,
     fmt, process, ptr,
     sync::{
-        Mutex, PoisonError,
+        Mutex, PoisonError, TryLockError,
         atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering},
     },
 };
@@ -218,12 +219,25 @@ impl Records {
         // SAFETY: null, or published below and never freed.
         match unsafe { known.as_ref() } {
             Some(records) if records.forks == native::forks() => records,
-            before => Records::begin(known, before.is_some()),
+            before => Records::begin(known, before.map_or_else(Records::none, Records::inherited)),
         }
     }
 
-    fn begin(before: *mut Records, inherits: bool) -> &'static Records {
-        let made = Records { forks: native::forks(), inherits, by_address: Mutex::default() };
+    fn none() -> Records {
+        Records { forks: native::forks(), inherits: false, by_address: Mutex::default() }
+    }
+
+    /// A parent's, for the child of a fork.
+    fn inherited(&self) -> Records {
+        let copy = match self.by_address.try_lock() {
+            Ok(records) => Some(records.clone()),
+            Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => None,
+        };
+        let inherits = self.inherits || copy.is_none();
+        Records { inherits, by_address: Mutex::new(copy.unwrap_or_default()), ..Records::none() }
+    }
+
+    fn begin(before: *mut Records, made: Records) -> &'static Records {
         let made = Box::into_raw(Box::new(made));
         match RECORDS.compare_exchange(before, made, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: not null, and never freed from now on.

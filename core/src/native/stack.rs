@@ -113,6 +113,20 @@ pub(crate) fn class_of(size: usize) -> Result<usize> {
     (0..CLASSES).find(|class| SMALLEST << (2 * class) >= size).ok_or(Errno::new(libc::EINVAL))
 }
 
+/// How large a region may be, the best first. Address space is free, but may be limited (RLIMIT_AS): then at least half
+/// of it is left to the program.
+fn regions(limit: usize) -> impl Iterator<Item = usize> {
+    [37, 35, 33, 31, 29, 27, 25].map(|bits| 1 << bits).into_iter().filter(move |&room| room <= limit / 2)
+}
+
+/// How much address space the process may have.
+fn address_space() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the struct is ours to write; if it fails, it is as above.
+    unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
 /// The slots of a class, reserved at first use.
 pub(crate) fn slab(class: usize) -> Result<&'static Slab> {
     if let Some(slab) = existing(class) {
@@ -176,9 +190,8 @@ fn existing(class: usize) -> Option<&'static Slab> {
 impl Slab {
     fn reserve(class: usize) -> Result<Self> {
         let stride = (SMALLEST << (2 * class)) + PAGE;
-        // Address space is free, but may be limited (RLIMIT_AS): settle for less.
-        for bits in [37, 35, 33, 31, 29] {
-            let capacity = ((1usize << bits) / stride).min(MOST);
+        for room in regions(address_space()) {
+            let capacity = (room / stride).min(MOST);
             if capacity == 0 {
                 break;
             }
@@ -352,6 +365,15 @@ mod tests {
             ends.iter().for_each(|&end| assert_eq!(libc::close(end), 0));
             written == 1
         }
+    }
+
+    #[test]
+    fn where_address_space_is_limited_half_of_it_is_left_to_the_program() {
+        assert_eq!(regions(usize::MAX).next(), Some(128 << 30));
+        assert_eq!(regions(1 << 30).next(), Some(512 << 20));
+        assert_eq!(regions(600 << 20).next(), Some(128 << 20));
+        assert_eq!(regions(64 << 20).collect::<Vec<_>>(), [32 << 20]);
+        assert_eq!(regions(63 << 20).next(), None);
     }
 
     #[test]

@@ -167,18 +167,24 @@ static int64_t buffers_and_processes(void *argument)
     return 0;
 }
 
-/* The child of a fork knows what is its own; what it does not know may be its parent's, which says so itself. */
+/* The child of a fork knows what is its own, and what its parent had freed; what is the parent's says so itself. */
 static void in_a_child(void)
 {
-    poly_channel *parents, *own;
+    poly_channel *parents, *own, *freed;
+    char what[64];
     int status;
     pid_t child;
     GIVES(0, poly_channel_new(1, &parents));
     GIVES(0, poly_channel_length(parents)); /* from now on it is used */
+    GIVES(0, poly_channel_new(1, &freed));
+    GIVES(0, poly_channel_free(freed));
+    snprintf(what, sizeof what, "was freed by thread %d", (int)getpid());
     fflush(stdout);
     child = fork();
     if (child == 0) {
         GIVES(-POLY_EFORKED, poly_channel_close(parents));
+        expect("poly_channel_free", freed, what);
+        GIVES(-EINVAL, poly_channel_free(freed));
         GIVES(0, poly_channel_new(1, &own));
         expect("poly_runtime_workers", own, "is a poly_channel");
         GIVES(-EINVAL, poly_runtime_workers((poly_runtime *)own));
