@@ -46,6 +46,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     io::splice::define(native)?;
     deflate::define(ruby, native)?;
     let extensions = polyphony.define_module("Extensions")?;
+    socket::define_listeners(extensions)?;
     recall::define(ruby, polyphony)?;
     queue::define(ruby, polyphony, extensions)?;
     mailbox::define(polyphony, extensions)?;

@@ -4,7 +4,7 @@
 //! place until the last completion. An accept that is cancelled takes no connection: the next one finds it.
 
 use magnus::{
-    Error, RModule, RString, Ruby, Value,
+    Error, RClass, RModule, RString, Ruby, Value,
     prelude::*,
     rb_sys::{AsRawValue, FromRawValue},
 };
@@ -13,7 +13,7 @@ use rb_sys::VALUE;
 
 use crate::{
     errors,
-    io::{frozen, string_bytes},
+    io::{frozen, original, string_bytes, unless_frozen},
     open_file::OpenFile,
     roots::Keep,
     scheduler::{Performed, Scheduler, Woken},
@@ -21,7 +21,7 @@ use crate::{
 
 /// Defines the primitives in the module of the gem's own functions.
 pub(crate) fn define(module: RModule) -> Result<(), Error> {
-    module.define_singleton_method("accept", magnus::function!(accept, 1))?;
+    module.define_singleton_method("accept", magnus::function!(accept, 2))?;
     module.define_singleton_method("connect", magnus::function!(connect, 2))?;
     module.define_singleton_method("recv", magnus::function!(recv, 3))?;
     module.define_singleton_method("send", magnus::function!(send, 4))?;
@@ -29,6 +29,42 @@ pub(crate) fn define(module: RModule) -> Result<(), Error> {
     module.define_singleton_method("datagrams?", magnus::function!(has_datagrams, 1))?;
     module.define_singleton_method("become_socket", magnus::function!(become_socket, 2))?;
     Ok(())
+}
+
+/// Defines `accept` in the modules that are prepended to the classes of listeners. Not in Ruby: what is raised in the
+/// thread would come in between, and leave a connection that nobody has.
+pub(crate) fn define_listeners(extensions: RModule) -> Result<(), Error> {
+    extensions.define_module("TCPServer")?.define_method("accept", magnus::method!(accept_tcp, 0))?;
+    extensions.define_module("UNIXServer")?.define_method("accept", magnus::method!(accept_unix, 0))?;
+    extensions.define_module("Socket")?.define_method("accept", magnus::method!(accept_pair, 0))
+}
+
+fn accept_tcp(ruby: &Ruby, io: Value) -> Result<Value, Error> {
+    accept_as(ruby, io, "TCPSocket")
+}
+
+fn accept_unix(ruby: &Ruby, io: Value) -> Result<Value, Error> {
+    accept_as(ruby, io, "UNIXSocket")
+}
+
+/// The connection is a pair, too, to who takes it apart.
+fn accept_pair(ruby: &Ruby, io: Value) -> Result<Value, Error> {
+    let accepted = accept_as(ruby, io, "TCPSocket")?;
+    if accepted.is_kind_of(class(ruby, "TCPSocket")?) {
+        accepted.funcall::<_, _, Value>("instance_variable_set", (ruby.to_symbol("@__pair__"), false))?;
+    }
+    Ok(accepted)
+}
+
+fn accept_as(ruby: &Ruby, io: Value, name: &str) -> Result<Value, Error> {
+    if unless_frozen(io).is_none() {
+        return original(ruby, &[]);
+    }
+    accept(ruby, io, class(ruby, name)?)
+}
+
+fn class(ruby: &Ruby, name: &str) -> Result<RClass, Error> {
+    ruby.class_object().const_get(name)
 }
 
 /// The calling thread's scheduler; the Ruby methods above ask for it before they come here.
@@ -56,10 +92,19 @@ enum Ended {
     Woken(Value),
 }
 
-/// Waits for a connection; the new descriptor, for the caller to wrap.
-///
+/// Waits for a connection: an instance of the class, or what the fiber was scheduled with.
+fn accept(ruby: &Ruby, io: Value, class: RClass) -> Result<Value, Error> {
+    match connection(ruby, io)? {
+        Ended::Woken(value) => Ok(value),
+        Ended::Result(fd) => class.funcall("for_fd", (fd,)).inspect_err(|_| {
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+            unsafe { libc::close(fd) };
+        }),
+    }
+}
+
 /// It is waited for, and only then taken, with no switch in between: whoever is cancelled has taken none.
-fn accept(ruby: &Ruby, io: Value) -> Result<Value, Error> {
+fn connection(ruby: &Ruby, io: Value) -> Result<Ended, Error> {
     let scheduler = scheduler(ruby)?;
     let mut is_ready = false;
     loop {
@@ -68,16 +113,20 @@ fn accept(ruby: &Ruby, io: Value) -> Result<Value, Error> {
             return accept_by_ring(ruby, scheduler, io);
         }
         if is_ready || scheduler.goes_straight(fd) {
+            // What is raised in the thread is raised before there is something to lose.
+            scheduler.check_interrupts()?;
             match accept_now(fd) {
                 Err(libc::EAGAIN) => {}
                 Err(errno) if is_passing(errno) => continue,
                 Err(errno) => return Err(errors::system(ruby, errno, "accept(2)")),
-                Ok(accepted) => return Ok(ruby.integer_from_i64(i64::from(accepted)).as_value()),
+                Ok(accepted) => return Ok(Ended::Result(accepted)),
             }
         }
         let poll = Op::Poll { fd, events: libc::POLLIN as u32 };
-        if let Ended::Woken(value) = result(ruby, scheduler.perform(poll, |_| Keep::Nothing), "accept(2)")? {
-            return Ok(value);
+        if let woken @ Ended::Woken(_) =
+            result(ruby, scheduler.perform(poll, |_| Keep::Nothing), "accept(2)")?
+        {
+            return Ok(woken);
         }
         is_ready = true;
     }
@@ -86,7 +135,7 @@ fn accept(ruby: &Ruby, io: Value) -> Result<Value, Error> {
 /// A descriptor whose accept(2) blocks, and whose mode is not ours to change: another process may have it, too, and take
 /// what we have seen. So the kernel takes the connection while the fiber waits, and a cancellation that comes with it is
 /// for the fiber's next wait.
-fn accept_by_ring(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<Value, Error> {
+fn accept_by_ring(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<Ended, Error> {
     loop {
         let fd = OpenFile::expect(ruby, io)?.fd();
         let op = Op::Accept { fd, addr: std::ptr::null_mut(), len: std::ptr::null_mut(), flags: ACCEPTED };
@@ -103,10 +152,7 @@ fn accept_by_ring(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<Value
             unsafe { libc::close(accepted) };
             return Err(error);
         }
-        return match result(ruby, performed, "accept(2)")? {
-            Ended::Result(fd) => Ok(ruby.integer_from_i64(i64::from(fd)).as_value()),
-            Ended::Woken(value) => Ok(value),
-        };
+        return result(ruby, performed, "accept(2)");
     }
 }
 

@@ -16,7 +16,7 @@ module Polyphony
     # @param klass [Class] what to make of it
     # @return [Socket] an instance of `klass`
     def accept(socket, klass)
-      Extensions::Accepting.wrap(Native.accept(BackendIO.io(socket)), klass)
+      Native.accept(BackendIO.io(socket), klass)
     end
 
     # Yields each connection, until the block breaks.

@@ -64,6 +64,14 @@ RSpec.describe BasicSocket do
       end
     end
 
+    # What is raised in a thread comes wherever a Ruby method ends: one between the kernel and who calls would lose the
+    # connection, its descriptor too.
+    it "accepts without a Ruby method in between" do
+      accepts = [TCPServer, UNIXServer, Socket].map { |listener| listener.instance_method(:accept) }
+      expect(accepts.map { |method| [method.owner.name, method.source_location] })
+        .to eq %w[TCPServer UNIXServer Socket].map { |name| ["Polyphony::Extensions::#{name}", nil] }
+    end
+
     it "leaves a connection that a TCPServer accepted in one piece" do
       server = listen
       closing(TCPSocket.new("127.0.0.1", server.addr[1]))

@@ -88,11 +88,6 @@ module Polyphony
 
     # What every listener does with its connections.
     module Accepting
-      # @api private
-      def self.wrap(accepted, klass)
-        accepted.is_a?(::Integer) ? klass.for_fd(accepted) : accepted
-      end
-
       # Yields each connection, until the block breaks.
       def accept_loop
         loop { yield accept }
@@ -108,19 +103,13 @@ module Polyphony
     end
 
     # @see ::Socket
+    #
+    # @!method accept
+    #   @note Suspends the calling fiber until there is a connection.
+    #   @return [TCPSocket] where a scheduler runs, which is a Socket and an Addrinfo to who asks for two
+    #     (`socket, address = server.accept`); `[Socket, Addrinfo]` where none does
     module Socket
       include Accepting
-
-      # @note Suspends the calling fiber until there is a connection.
-      # @return [TCPSocket] where a scheduler runs, which is a Socket and an Addrinfo to who asks for two
-      #   (`socket, address = server.accept`); `[Socket, Addrinfo]` where none does
-      def accept
-        return super if Polyphony.scheduler.nil? || frozen?
-
-        accepted = Accepting.wrap(Native.accept(self), ::TCPSocket)
-        accepted.instance_variable_set(:@__pair__, false) if accepted.is_a?(::TCPSocket)
-        accepted
-      end
 
       # @note Suspends the calling fiber until the connection stands.
       # @return [0]
@@ -150,29 +139,21 @@ module Polyphony
     end
 
     # @see ::TCPServer
+    #
+    # @!method accept
+    #   @note Suspends the calling fiber until there is a connection.
+    #   @return [TCPSocket]
     module TCPServer
       include Accepting
-
-      # @note Suspends the calling fiber until there is a connection.
-      # @return [TCPSocket]
-      def accept
-        return super if Polyphony.scheduler.nil? || frozen?
-
-        Accepting.wrap(Native.accept(self), ::TCPSocket)
-      end
     end
 
     # @see ::UNIXServer
+    #
+    # @!method accept
+    #   @note Suspends the calling fiber until there is a connection.
+    #   @return [UNIXSocket]
     module UNIXServer
       include Accepting
-
-      # @note Suspends the calling fiber until there is a connection.
-      # @return [UNIXSocket]
-      def accept
-        return super if Polyphony.scheduler.nil? || frozen?
-
-        Accepting.wrap(Native.accept(self), ::UNIXSocket)
-      end
     end
 
     # Sockets that connect as they are made.
