@@ -71,6 +71,8 @@ struct Standing {
     /// How much is there that nobody was promised. It saves most waits a look at the queue. Stock threads may
     /// have taken some of it: whoever then finds nothing has it counted.
     spare: usize,
+    /// How often somebody called.
+    calls: u64,
     /// The queue is closed: nothing more will come.
     closed: bool,
     /// Changes with the fork and with the end of a thread, whose promises are nobody's then.
@@ -90,6 +92,7 @@ impl Line {
             waiting: VecDeque::new(),
             called: VecDeque::new(),
             spare: UNKNOWN,
+            calls: 0,
             closed: false,
             epoch: epoch(),
         };
@@ -125,6 +128,7 @@ impl Line {
     #[inline]
     pub(crate) fn call(&self, here: Option<&Scheduler>) {
         let mut standing = self.standing();
+        standing.calls += 1;
         if !standing.call(here) {
             standing.spare = standing.spare.saturating_add(1);
         }
@@ -141,12 +145,21 @@ impl Line {
         self.standing().spare == UNKNOWN
     }
 
-    /// So much is there now.
-    pub(crate) fn count(&self, there: usize) {
-        self.standing().count(there);
+    /// How often somebody called, so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.standing().calls
     }
 
-    /// Somebody found less than was promised: a stock thread was faster.
+    /// So much was there after so many calls. More may have come with those since: then it is not counted.
+    pub(crate) fn count(&self, there: usize, calls: u64) {
+        let mut standing = self.standing();
+        if standing.calls == calls {
+            standing.spare = there.saturating_sub(standing.called.len());
+        }
+    }
+
+    /// Nobody knows how much is there: somebody found less than was promised, because a stock thread was faster, or the
+    /// queue changed without a call.
     pub(crate) fn miscounted(&self) {
         self.standing().spare = UNKNOWN;
     }
@@ -160,10 +173,9 @@ impl Line {
         }
     }
 
-    /// Whether a newcomer may help itself where so much is there.
-    pub(crate) fn is_free(&self, there: usize) -> bool {
-        let mut standing = self.standing();
-        standing.count(there);
+    /// Whether a newcomer may help itself.
+    pub(crate) fn is_free(&self) -> bool {
+        let standing = self.standing();
         standing.spare > 0 && standing.waiting.is_empty()
     }
 
@@ -226,11 +238,6 @@ impl Standing {
             }
         }
         false
-    }
-
-    #[inline]
-    fn count(&mut self, there: usize) {
-        self.spare = there.saturating_sub(self.called.len());
     }
 
     /// Whoever stood here before a fork is in the parent, and what fibers of an ended thread were promised

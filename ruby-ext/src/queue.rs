@@ -89,16 +89,24 @@ impl End {
         }
     }
 
+    /// Counts what is there, where that is not known. Other threads may have a turn wherever Ruby is called, and change it.
+    #[inline]
+    fn count(self, queue: Value, line: &Line) -> Result<(), Error> {
+        while line.must_count() {
+            let calls = line.calls();
+            line.count(self.there(queue)?, calls);
+        }
+        Ok(())
+    }
+
     /// Promises what is there to those who wait; nothing will come any more where the queue is closed.
     #[inline]
-    fn offer(self, queue: Value, line: &Line, scheduler: &Scheduler) -> Result<(), Error> {
-        if line.must_count() {
-            line.count(self.there(queue)?);
-        }
+    fn offer(self, queue: Value, line: &Line, here: Option<&Scheduler>) -> Result<(), Error> {
+        self.count(queue, line)?;
         if line.is_closed() {
-            line.call_all(Some(scheduler));
+            line.call_all(here);
         } else {
-            line.offer(Some(scheduler));
+            line.offer(here);
         }
         Ok(())
     }
@@ -107,9 +115,7 @@ impl End {
     /// who were called: they came first, and get what came first.
     #[inline]
     fn helps(self, queue: Value, line: &Line) -> Result<bool, Error> {
-        if line.must_count() {
-            line.count(self.there(queue)?);
-        }
+        self.count(queue, line)?;
         Ok(match self {
             End::Poppers => !line.has_called() && line.help(),
             End::Pushers => line.help(),
@@ -192,7 +198,7 @@ fn wait(
     let (me, place) = scheduler.begin_waiting();
     line.stand(place, first);
     // What came before the fiber stood in line called nobody.
-    let offered = end.offer(queue, line, scheduler);
+    let offered = end.offer(queue, line, Some(scheduler));
     let waited = offered.and_then(|()| scheduler.wait_for_call(me, deadline));
     // While the place is left the wait is not over: a line may drop the places of those that are.
     let called = line.leave(place);
@@ -240,7 +246,7 @@ impl Asked {
 
 fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
     let Some(scheduler) = Scheduler::current() else {
-        let item = original(ruby, args)?;
+        let item = original(ruby, args).inspect_err(|_| recount(this))?;
         return Ok(taken::<SIZED>(this, End::Poppers.line(this), item));
     };
     let asked = match args {
@@ -277,13 +283,26 @@ fn pop<const SIZED: bool>(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Va
             Ok(item) => return Ok(taken::<SIZED>(this, Some(line), item)),
             Err(error) if is_thread_error(ruby, &error) => line.miscounted(), // another thread was faster
             Err(error) => {
-                line.call(Some(scheduler)); // whatever it was, the item is there still
+                recount(this);
                 return Err(error);
             }
         }
         first = true;
     }
     Ok(ruby.qnil().as_value())
+}
+
+/// What another thread raises in this one is heard as Ruby's own method returns, and nobody can tell whether that has
+/// changed the queue: what is there is counted anew, for all who wait.
+#[cold]
+fn recount(queue: Value) {
+    for end in [End::Poppers, End::Pushers] {
+        if let Some(line) = end.line(queue) {
+            line.miscounted();
+            // Where it fails the next who waits counts.
+            drop(end.offer(queue, line, Scheduler::current()));
+        }
+    }
 }
 
 /// An item has been taken: where there is a limit there is room.
@@ -327,9 +346,9 @@ unsafe extern "C" fn push(argc: i32, argv: *const VALUE, this: VALUE) -> VALUE {
         if line.cap() > 0 {
             return rb_sys::rb_funcallv(this, push_capped_id(), argc, argv);
         }
-        let added = rb_sys::rb_call_super(argc, argv);
+        // Nobody runs before the item is there; behind it, what another thread raises could be in the way.
         call_first(line);
-        added
+        rb_sys::rb_call_super(argc, argv)
     }
 }
 
@@ -339,7 +358,9 @@ fn push_capped_id() -> ID {
 }
 
 fn push_sized(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
-    let Some(scheduler) = Scheduler::current() else { return added(this, original(ruby, args)?) };
+    let Some(scheduler) = Scheduler::current() else {
+        return added(this, original(ruby, args).inspect_err(|_| recount(this))?);
+    };
     let (item, asked) = match *args {
         [item] if RHash::from_value(item).is_none() => (item, Asked { non_block: false, deadline: None }),
         _ => {
@@ -363,7 +384,7 @@ fn push_sized(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> 
                 Ok(done) => return added(this, done),
                 Err(error) if is_thread_error(ruby, &error) => line.miscounted(), // another thread was faster
                 Err(error) => {
-                    line.call(Some(scheduler));
+                    recount(this);
                     return Err(error);
                 }
             }
@@ -409,9 +430,8 @@ fn roomier(ruby: &Ruby, this: Value, args: &[Value]) -> Result<Value, Error> {
 /// There may be more room than before: promises it to those who wait, in their order.
 fn make_room(queue: Value) -> Result<(), Error> {
     let Some(line) = End::Pushers.line(queue) else { return Ok(()) };
-    line.count(End::Pushers.there(queue)?);
-    line.offer(Scheduler::current());
-    Ok(())
+    line.miscounted();
+    End::Pushers.offer(queue, line, Scheduler::current())
 }
 
 /// Ruby's own `pop(true)`, from a method that overrides it.

@@ -12,7 +12,7 @@ use magnus::{
 };
 use rb_sys::{ID, VALUE};
 
-use super::{End, Turn, added, define_raw, make_room, wait};
+use super::{End, Turn, added, define_raw, make_room, recount, wait};
 use crate::{
     errors,
     line::{Line, Place},
@@ -65,14 +65,18 @@ fn insert(ruby: &Ruby, this: Value, put: impl Fn() -> Result<Value, Error>) -> R
     }
     let line = End::Pushers.line_for(ruby, this)?.ok_or_else(|| frozen(ruby))?;
     // Nobody waits in a stock thread where there is room.
-    let mut may_put = Scheduler::current().is_none() && line.is_free(End::Pushers.there(this)?);
+    let mut may_put = Scheduler::current().is_none() && {
+        line.miscounted();
+        End::Pushers.count(this, line)?;
+        line.is_free()
+    };
     let mut first = false;
     loop {
         if may_put && End::Pushers.there(this)? > 0 {
             match put() {
                 Ok(done) => return added(this, done),
                 Err(error) => {
-                    line.call(Scheduler::current()); // whatever it was, the room is there still
+                    recount(this);
                     return Err(error);
                 }
             }

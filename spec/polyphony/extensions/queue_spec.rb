@@ -23,9 +23,48 @@ RSpec.shared_examples "the first wait at a queue" do
     expect([popper.await, other.value]).to contain_exactly 1, 2
   end
 
+  it "forgets nothing that another thread pushes while it counts" do
+    queue.define_singleton_method(:size) do
+      singleton_class.remove_method(:size)
+      super().tap do
+        other = Thread.new { 2.times { |item| push(item) } }
+        Thread.pass while other.alive?
+      end
+    end
+    expect(Array.new(2) { spin { queue.pop } }.map(&:await)).to contain_exactly 0, 1
+  end
+
   it "ends where another thread closes the queue meanwhile" do
     meanwhile(queue) { Thread.new { queue.close }.join }
     expect(queue.pop).to be_nil
+  end
+end
+
+# What another thread raises is heard as Ruby's own method returns.
+RSpec.shared_examples "a queue in a thread that hears of an exception" do
+  def raised_as_it_returns(name, &block)
+    raising = TracePoint.new(:c_return) do |call|
+      next unless call.method_id == name && call.self.equal?(queue)
+
+      raising.disable
+      raise IOError, "from elsewhere"
+    end
+    expect { raising.enable(&block) }.to raise_error IOError
+  end
+
+  it "has its item for who waits for it" do
+    popper = spin { queue.pop }
+    snooze
+    raised_as_it_returns(:push) { queue.push(1) }
+    expect(popper.await).to eq 1
+  end
+
+  it "gives others what is there" do
+    queue.push(1)
+    queue.push(2)
+    raised_as_it_returns(:pop) { queue.pop }
+    left = queue.size
+    expect(Array.new(left) { spin { queue.pop } }.map(&:await)).to eq [1, 2].last(left)
   end
 end
 
@@ -35,6 +74,7 @@ RSpec.describe Thread::Queue do
   end
 
   it_behaves_like("the first wait at a queue") { let!(:queue) { Queue.new } }
+  it_behaves_like("a queue in a thread that hears of an exception") { let!(:queue) { Queue.new } }
 
   it "is the class that it always was, also under its old name" do
     expect([Queue, Polyphony::Queue]).to all equal(Thread::Queue)
@@ -176,6 +216,19 @@ end
 
 RSpec.describe Thread::SizedQueue do
   it_behaves_like("the first wait at a queue") { let!(:queue) { SizedQueue.new(2) } }
+  it_behaves_like("a queue in a thread that hears of an exception") { let!(:queue) { SizedQueue.new(2) } }
+
+  it "has its room for who waits for it where a thread hears of an exception as it pops" do
+    queue = SizedQueue.new(1)
+    queue.push(1)
+    pusher = spin { queue.push(2) }
+    snooze
+    raising = TracePoint.new(:c_return) do |call|
+      raising.disable && raise(IOError) if call.method_id == :pop && call.self.equal?(queue)
+    end
+    expect { raising.enable { queue.pop } }.to raise_error IOError
+    expect(pusher.await).to equal queue
+  end
 
   everywhere do
     it_behaves_like("a queue") { let!(:queue) { SizedQueue.new(5) } }
