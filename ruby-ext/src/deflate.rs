@@ -19,6 +19,11 @@ use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateError, InflateFlush, Status
 
 use crate::gvl;
 
+/// See `lib.rs`.
+pub(crate) fn make_what_is_made_once(ruby: &Ruby) {
+    Stream::class(ruby);
+}
+
 pub(crate) fn define(ruby: &Ruby, native: RModule) -> Result<(), Error> {
     let class = native.define_class("Deflation", ruby.class_object())?;
     class.undef_default_alloc_func();

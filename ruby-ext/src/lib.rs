@@ -29,7 +29,7 @@ mod time;
 mod traps;
 mod write_lock;
 
-use magnus::{Error, Ruby, prelude::*};
+use magnus::{Error, Ruby, TypedData, prelude::*};
 
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
@@ -50,5 +50,18 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     recall::define(ruby, polyphony)?;
     queue::define(ruby, polyphony, extensions)?;
     mailbox::define(polyphony, extensions)?;
-    io::define(extensions.define_module("IO")?)
+    io::define(extensions.define_module("IO")?)?;
+    make_what_is_made_once(ruby);
+    Ok(())
+}
+
+/// While nobody else runs. Where Ruby is called to make it another thread may have its turn, and would wait for the first,
+/// and keep Ruby's lock.
+fn make_what_is_made_once(ruby: &Ruby) {
+    line::Line::class(ruby);
+    scheduler::Scheduler::class(ruby);
+    deflate::make_what_is_made_once(ruby);
+    queue::make_what_is_made_once();
+    mailbox::make_what_is_made_once();
+    scheduler::make_what_is_made_once();
 }

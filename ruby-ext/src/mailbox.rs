@@ -38,6 +38,11 @@ struct Ids {
     scheduler: ID,
 }
 
+/// See `lib.rs`.
+pub(crate) fn make_what_is_made_once() {
+    ids();
+}
+
 fn ids() -> &'static Ids {
     static IDS: std::sync::OnceLock<Ids> = std::sync::OnceLock::new();
     IDS.get_or_init(|| {

@@ -62,6 +62,13 @@ fn define_raw(module: RModule, name: &CStr, method: Raw) {
     }
 }
 
+/// See `lib.rs`.
+pub(crate) fn make_what_is_made_once() {
+    End::Poppers.id();
+    push_capped_id();
+    capped::answers_id();
+}
+
 /// The two ends of a queue where fibers wait.
 #[derive(Clone, Copy)]
 enum End {

@@ -58,7 +58,7 @@ pub(crate) use self::{
     overdue::{Watched, interrupt_overdue},
     report::watch,
     switch::collections,
-    variables::{hidden_id, name_of, schedule_early, scheduler_id, unblock_early},
+    variables::{hidden_id, make_what_is_made_once, name_of, schedule_early, scheduler_id, unblock_early},
 };
 use self::{
     known::{forget_cached, of_other, of_thread, register, unregister},

@@ -1171,6 +1171,7 @@ int main(int count, char **arguments)
                               turns_come_in_order,
                               who_always_yields_starves_nobody,
                               timers,
+                              numbers_are_of_one_thing,
                               waits,
                               cancellations_race,
                               small_rings,

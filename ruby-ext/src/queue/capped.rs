@@ -173,7 +173,7 @@ fn answers(queue: Value) -> Option<RHash> {
 }
 
 /// The variable of a queue that holds them; invisible to Ruby code.
-fn answers_id() -> ID {
+pub(super) fn answers_id() -> ID {
     static ID: std::sync::OnceLock<ID> = std::sync::OnceLock::new();
     *ID.get_or_init(|| hidden_id("__polyphony_answers__"))
 }

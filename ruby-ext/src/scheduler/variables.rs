@@ -16,6 +16,13 @@ pub(crate) fn hidden_id(name: &'static str) -> rb_sys::ID {
     unsafe { rb_sys::rb_intern2(name.as_ptr().cast(), name.len() as _) }
 }
 
+/// See `lib.rs`.
+pub(crate) fn make_what_is_made_once() {
+    scheduler_id();
+    owner_id();
+    name_id();
+}
+
 /// The variable of a Thread, and of a Fiber, that holds its scheduler.
 pub(crate) fn scheduler_id() -> rb_sys::ID {
     static ID: std::sync::OnceLock<rb_sys::ID> = std::sync::OnceLock::new();

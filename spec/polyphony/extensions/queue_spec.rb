@@ -76,6 +76,21 @@ RSpec.describe Thread::Queue do
   it_behaves_like("the first wait at a queue") { let!(:queue) { Queue.new } }
   it_behaves_like("a queue in a thread that hears of an exception") { let!(:queue) { Queue.new } }
 
+  it "is waited at first by two threads at once" do
+    expect(Child.ruby!(<<~RUBY)).to eq "true\n"
+      other = nil
+      in_between = TracePoint.new(:call, :c_call) do |call|
+        next if call.method_id != :const_get || other
+
+        other = Thread.new { Queue.new.pop(timeout: 0.001) || true }
+        Thread.pass until other.stop?
+      end
+      spin {}.await
+      in_between.enable { Queue.new.pop(timeout: 0.001) }
+      p(other.nil? || other.value)
+    RUBY
+  end
+
   it "is the class that it always was, also under its old name" do
     expect([Queue, Polyphony::Queue]).to all equal(Thread::Queue)
   end
