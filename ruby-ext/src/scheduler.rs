@@ -196,9 +196,12 @@ impl Scheduler {
     ) -> Result<Obj<Self>, Error> {
         let choice = match choice {
             Some(name) => name.parse(),
+            None if native_thread::may_change(ruby)? => Ok(Choice::Epoll),
             None => Choice::from_env(),
         }
         .map_err(|error| Error::new(ruby.exception_arg_error(), error.to_string()))?;
+        // First, for the ring belongs to the thread of the system that makes it.
+        native_thread::keep();
         let mut options = UringOptions::default();
         if let Some(entries) = entries {
             (options.sq_entries, options.cq_entries) = (entries, entries * 2);
@@ -253,7 +256,6 @@ impl Scheduler {
         // SAFETY: the thread is the calling one; the variable is invisible to Ruby code.
         unsafe { rb_sys::rb_ivar_set(thread, scheduler_id(), object.as_raw()) };
         register(&object);
-        native_thread::keep();
         Ok(object)
     }
 
