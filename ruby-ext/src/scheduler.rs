@@ -136,6 +136,8 @@ pub(crate) struct Scheduler {
     sent: Cell<Option<overdue::Sent>>,
     /// What was seen of fibers that seem to compute though their time is up.
     stretches: RefCell<Vec<overdue::Stretch>>,
+    /// The running fiber has taken something that its caller has not got yet.
+    takes: Cell<bool>,
     /// What the thread has used of the processor.
     clock: Cell<libc::clockid_t>,
     options: UringOptions,
@@ -247,6 +249,7 @@ impl Scheduler {
             blocked: Cell::default(),
             sent: Cell::default(),
             stretches: RefCell::default(),
+            takes: Cell::default(),
             clock: Cell::new(native_thread::clock()),
             options,
             choice,

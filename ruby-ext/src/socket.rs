@@ -94,18 +94,17 @@ enum Ended {
 
 /// Waits for a connection: an instance of the class, or what the fiber was scheduled with.
 fn accept(ruby: &Ruby, io: Value, class: RClass) -> Result<Value, Error> {
-    match connection(ruby, io)? {
+    let scheduler = scheduler(ruby)?;
+    let accepted = connection(ruby, scheduler, io).and_then(|ended| match ended {
         Ended::Woken(value) => Ok(value),
-        Ended::Result(fd) => class.funcall("for_fd", (fd,)).inspect_err(|_| {
-            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-            unsafe { libc::close(fd) };
-        }),
-    }
+        Ended::Result(fd) => class.funcall("for_fd", (fd,)),
+    });
+    scheduler.takes_something(false);
+    accepted
 }
 
 /// It is waited for, and only then taken, with no switch in between: whoever is cancelled has taken none.
-fn connection(ruby: &Ruby, io: Value) -> Result<Ended, Error> {
-    let scheduler = scheduler(ruby)?;
+fn connection(ruby: &Ruby, scheduler: &Scheduler, io: Value) -> Result<Ended, Error> {
     let mut is_ready = false;
     loop {
         let fd = OpenFile::expect(ruby, io)?.fd();
@@ -115,11 +114,18 @@ fn connection(ruby: &Ruby, io: Value) -> Result<Ended, Error> {
         if is_ready || scheduler.goes_straight(fd) {
             // What is raised in the thread is raised before there is something to lose.
             scheduler.check_interrupts()?;
+            scheduler.takes_something(true);
             match accept_now(fd) {
-                Err(libc::EAGAIN) => {}
-                Err(errno) if is_passing(errno) => continue,
-                Err(errno) => return Err(errors::system(ruby, errno, "accept(2)")),
                 Ok(accepted) => return Ok(Ended::Result(accepted)),
+                Err(errno) => {
+                    scheduler.takes_something(false);
+                    if is_passing(errno) {
+                        continue;
+                    }
+                    if errno != libc::EAGAIN {
+                        return Err(errors::system(ruby, errno, "accept(2)"));
+                    }
+                }
             }
         }
         let poll = Op::Poll { fd, events: libc::POLLIN as u32 };

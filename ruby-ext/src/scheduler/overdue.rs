@@ -159,10 +159,17 @@ fn interrupt_where_overdue(thread: Value, raise: Value, now: Time) -> Result<Opt
 }
 
 impl Scheduler {
+    /// The running fiber is about to take something, or has given it to its caller. No timeout comes in between, also where
+    /// the collector makes it look as if the fiber computed.
+    pub(crate) fn takes_something(&self, takes: bool) {
+        self.takes.set(takes);
+    }
+
     /// Whether the fiber has its thread, and no shield keeps off what is raised in it.
     fn has_thread(&self, fiber: Name, depth: Depth) -> bool {
         self.running.get() == fiber
             && !self.interrupted.get()
+            && !self.takes.get()
             && !self.blocked.get()
             && self.sent.get().is_none()
             && self.with_open(false, |shard| shard.host_mut().depth(fiber) <= depth)
